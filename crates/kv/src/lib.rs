@@ -1,0 +1,1 @@
+//! The etcd keyspace as a deterministic state machine.

@@ -1,0 +1,1 @@
+//! The Raft consensus core: no I/O, no clock, no threads.

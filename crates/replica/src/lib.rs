@@ -1,0 +1,1 @@
+//! Replicate your own state machine with Raft: durable, linearizable, embeddable.

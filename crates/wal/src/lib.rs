@@ -1,0 +1,1 @@
+//! A checksummed, group-committed log and checkpoint files over a disk trait.
