@@ -1,0 +1,266 @@
+//! Every method of the client port, with the counters that etcd keeps for each.
+//!
+//! - [`METHODS`] is the one list of what is served: a path that is not in it is no method.
+//! - Counters are made once, at start, so that counting a call is two atomic additions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use tonic::Code;
+
+/// The services of the client port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServiceName {
+    Kv,
+    Watch,
+    Lease,
+    Cluster,
+    Maintenance,
+    Auth,
+    Lock,
+    Election,
+    Health,
+}
+
+/// Whether a method's messages stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Unary,
+    ServerStream,
+    BidiStream,
+}
+
+impl Kind {
+    fn label(self) -> &'static str {
+        match self {
+            Kind::Unary => "unary",
+            Kind::ServerStream => "server_stream",
+            Kind::BidiStream => "bidi_stream",
+        }
+    }
+}
+
+/// A method as it is served.
+pub(crate) struct Method {
+    pub(crate) service: ServiceName,
+    pub(crate) kind: Kind,
+    labels: MethodLabels,
+    started: Counter,
+    handled: [OnceLock<Counter>; CODES],
+    handled_family: Family<HandledLabels, Counter>,
+}
+
+impl Method {
+    /// Counts a call that begins.
+    pub(crate) fn count_started(&self) {
+        self.started.inc();
+    }
+
+    /// Counts a call that ended with `code`.
+    pub(crate) fn count_handled(&self, code: Code) {
+        let slot = &self.handled[code as usize];
+        slot.get_or_init(|| self.handled_counter(code)).inc();
+    }
+
+    fn handled_counter(&self, code: Code) -> Counter {
+        let MethodLabels {
+            grpc_type,
+            grpc_service,
+            grpc_method,
+        } = self.labels;
+        self.handled_family.get_or_create_owned(&HandledLabels {
+            grpc_type,
+            grpc_service,
+            grpc_method,
+            grpc_code: code_label(code),
+        })
+    }
+}
+
+/// All methods by path, as in `/etcdserverpb.KV/Put`.
+pub(crate) struct Methods {
+    by_path: HashMap<String, Arc<Method>>,
+}
+
+impl Methods {
+    /// The methods, their counters registered.
+    pub(crate) fn new(registry: &mut Registry) -> Methods {
+        let started = Family::<MethodLabels, Counter>::default();
+        let handled = Family::<HandledLabels, Counter>::default();
+        registry.register("grpc_server_started", "RPCs begun", started.clone());
+        registry.register("grpc_server_handled", "RPCs ended", handled.clone());
+        let mut by_path = HashMap::new();
+        for &(service, grpc_service, methods) in METHODS {
+            for &(grpc_method, kind) in methods {
+                let labels = MethodLabels {
+                    grpc_type: kind.label(),
+                    grpc_service,
+                    grpc_method,
+                };
+                let method = Method {
+                    service,
+                    kind,
+                    started: started.get_or_create_owned(&labels),
+                    labels,
+                    handled: Default::default(),
+                    handled_family: handled.clone(),
+                };
+                by_path.insert(format!("/{grpc_service}/{grpc_method}"), Arc::new(method));
+            }
+        }
+        Methods { by_path }
+    }
+
+    /// The method at `path`.
+    pub(crate) fn find(&self, path: &str) -> Option<&Arc<Method>> {
+        self.by_path.get(path)
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct MethodLabels {
+    grpc_type: &'static str,
+    grpc_service: &'static str,
+    grpc_method: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HandledLabels {
+    grpc_type: &'static str,
+    grpc_service: &'static str,
+    grpc_method: &'static str,
+    grpc_code: &'static str,
+}
+
+/// The code's name as Go prints it, which is what dashboards filter by.
+fn code_label(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "Canceled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
+}
+
+/// The codes of gRPC, OK among them.
+const CODES: usize = 17;
+
+/// A service, its name on the wire and its methods.
+type ServiceEntry = (ServiceName, &'static str, &'static [(&'static str, Kind)]);
+
+const METHODS: &[ServiceEntry] = &[
+    (
+        ServiceName::Kv,
+        "etcdserverpb.KV",
+        &[
+            ("Range", Kind::Unary),
+            ("RangeStream", Kind::ServerStream),
+            ("Put", Kind::Unary),
+            ("DeleteRange", Kind::Unary),
+            ("Txn", Kind::Unary),
+            ("Compact", Kind::Unary),
+        ],
+    ),
+    (
+        ServiceName::Watch,
+        "etcdserverpb.Watch",
+        &[("Watch", Kind::BidiStream)],
+    ),
+    (
+        ServiceName::Lease,
+        "etcdserverpb.Lease",
+        &[
+            ("LeaseGrant", Kind::Unary),
+            ("LeaseRevoke", Kind::Unary),
+            ("LeaseKeepAlive", Kind::BidiStream),
+            ("LeaseTimeToLive", Kind::Unary),
+            ("LeaseLeases", Kind::Unary),
+        ],
+    ),
+    (
+        ServiceName::Cluster,
+        "etcdserverpb.Cluster",
+        &[
+            ("MemberAdd", Kind::Unary),
+            ("MemberRemove", Kind::Unary),
+            ("MemberUpdate", Kind::Unary),
+            ("MemberList", Kind::Unary),
+            ("MemberPromote", Kind::Unary),
+        ],
+    ),
+    (
+        ServiceName::Maintenance,
+        "etcdserverpb.Maintenance",
+        &[
+            ("Alarm", Kind::Unary),
+            ("Status", Kind::Unary),
+            ("Defragment", Kind::Unary),
+            ("Hash", Kind::Unary),
+            ("HashKV", Kind::Unary),
+            ("Snapshot", Kind::ServerStream),
+            ("MoveLeader", Kind::Unary),
+            ("Downgrade", Kind::Unary),
+        ],
+    ),
+    (
+        ServiceName::Auth,
+        "etcdserverpb.Auth",
+        &[
+            ("AuthEnable", Kind::Unary),
+            ("AuthDisable", Kind::Unary),
+            ("AuthStatus", Kind::Unary),
+            ("Authenticate", Kind::Unary),
+            ("UserAdd", Kind::Unary),
+            ("UserGet", Kind::Unary),
+            ("UserList", Kind::Unary),
+            ("UserDelete", Kind::Unary),
+            ("UserChangePassword", Kind::Unary),
+            ("UserGrantRole", Kind::Unary),
+            ("UserRevokeRole", Kind::Unary),
+            ("RoleAdd", Kind::Unary),
+            ("RoleGet", Kind::Unary),
+            ("RoleList", Kind::Unary),
+            ("RoleDelete", Kind::Unary),
+            ("RoleGrantPermission", Kind::Unary),
+            ("RoleRevokePermission", Kind::Unary),
+        ],
+    ),
+    (
+        ServiceName::Lock,
+        "v3lockpb.Lock",
+        &[("Lock", Kind::Unary), ("Unlock", Kind::Unary)],
+    ),
+    (
+        ServiceName::Election,
+        "v3electionpb.Election",
+        &[
+            ("Campaign", Kind::Unary),
+            ("Proclaim", Kind::Unary),
+            ("Leader", Kind::Unary),
+            ("Observe", Kind::ServerStream),
+            ("Resign", Kind::Unary),
+        ],
+    ),
+    (
+        ServiceName::Health,
+        "grpc.health.v1.Health",
+        &[("Check", Kind::Unary), ("Watch", Kind::ServerStream)],
+    ),
+];

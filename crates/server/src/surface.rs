@@ -1,0 +1,227 @@
+//! What a client reaches: each request goes by its path to the gRPC service or HTTP page it names.
+//!
+//! - Calls are counted here, and nowhere else.
+//! - A call that requires a leader is refused here while there is none.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::future::BoxFuture;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use quorate_etcd_api::EtcdError;
+use quorate_etcd_api::etcdserverpb::auth_server::AuthServer;
+use quorate_etcd_api::etcdserverpb::cluster_server::ClusterServer;
+use quorate_etcd_api::etcdserverpb::kv_server::KvServer;
+use quorate_etcd_api::etcdserverpb::lease_server::LeaseServer;
+use quorate_etcd_api::etcdserverpb::maintenance_server::MaintenanceServer;
+use quorate_etcd_api::etcdserverpb::watch_server::WatchServer;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::{Code, Status};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::HealthService;
+
+use crate::http::Pages;
+use crate::node::Node;
+use crate::rpc::{Kind, Method, Methods, ServiceName};
+use crate::services::{Auth, Cluster, Kv, Lease, Maintenance, Watch};
+
+/// All services of the client port.
+pub(crate) struct Surface {
+    node: Arc<Node>,
+    methods: Methods,
+    kv: KvServer<Kv>,
+    watch: WatchServer<Watch>,
+    lease: LeaseServer<Lease>,
+    cluster: ClusterServer<Cluster>,
+    maintenance: MaintenanceServer<Maintenance>,
+    auth: AuthServer<Auth>,
+    health: HealthServer<HealthService>,
+    pages: Pages,
+}
+
+impl Surface {
+    /// The services over `node`.
+    pub(crate) fn new(
+        node: &Arc<Node>,
+        methods: Methods,
+        health: HealthService,
+        pages: Pages,
+    ) -> Surface {
+        let limit = node.config().limits.max_message_bytes();
+        let node = Arc::clone(node);
+        Surface {
+            kv: KvServer::new(Kv::new(&node)).max_decoding_message_size(limit),
+            watch: WatchServer::new(Watch::new(&node)).max_decoding_message_size(limit),
+            lease: LeaseServer::new(Lease::new(&node)),
+            cluster: ClusterServer::new(Cluster::new(&node)),
+            maintenance: MaintenanceServer::new(Maintenance::new(&node)),
+            auth: AuthServer::new(Auth::new(&node)),
+            health: HealthServer::new(health),
+            pages,
+            methods,
+            node,
+        }
+    }
+
+    /// Answers one request.
+    pub(crate) fn answer(&self, request: Request<Incoming>) -> Answering {
+        let Some(method) = self.methods.find(request.uri().path()) else {
+            return Answering::uncounted(self.answer_page(request));
+        };
+        method.count_started();
+        let inner = if self.lacks_required_leader(request.headers()) {
+            refusal(EtcdError::NoLeader.into())
+        } else {
+            self.call(method.service, request)
+        };
+        Answering {
+            inner,
+            method: Some(Arc::clone(method)),
+        }
+    }
+
+    fn call(&self, service: ServiceName, request: Request<Incoming>) -> Inner {
+        match service {
+            ServiceName::Kv => self.kv.clone().call(request),
+            ServiceName::Watch => self.watch.clone().call(request),
+            ServiceName::Lease => self.lease.clone().call(request),
+            ServiceName::Cluster => self.cluster.clone().call(request),
+            ServiceName::Maintenance => self.maintenance.clone().call(request),
+            ServiceName::Auth => self.auth.clone().call(request),
+            ServiceName::Health => self.health.clone().call(request),
+            ServiceName::Lock | ServiceName::Election => refusal(Status::unimplemented(
+                "quorate: lock and election are served by the recipes of the clients only",
+            )),
+        }
+    }
+
+    fn answer_page(&self, request: Request<Incoming>) -> Inner {
+        if is_grpc(request.headers()) {
+            let path = request.uri().path();
+            return refusal(Status::unimplemented(format!("unknown method {path}")));
+        }
+        self.pages.answer(request)
+    }
+
+    /// Clients that would rather fail than wait for a leader say so (`WithRequireLeader`).
+    fn lacks_required_leader(&self, headers: &HeaderMap) -> bool {
+        headers.get("hasleader").is_some_and(|value| value == "true") && !self.node.has_leader()
+    }
+}
+
+/// How tonic's services answer.
+pub(crate) type Inner = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+/// A response on its way, counted when it is there.
+pub(crate) struct Answering {
+    inner: Inner,
+    method: Option<Arc<Method>>,
+}
+
+impl Answering {
+    fn uncounted(inner: Inner) -> Answering {
+        Answering {
+            inner,
+            method: None,
+        }
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = match ready!(self.inner.as_mut().poll(context)) {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        Poll::Ready(Ok(match self.method.take() {
+            Some(method) => count(method, response),
+            None => response,
+        }))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        // The client went away before there was an answer.
+        if let Some(method) = self.method.take() {
+            method.count_handled(Code::Cancelled);
+        }
+    }
+}
+
+/// A unary call has ended when its response is there; a stream when its body has.
+fn count(method: Arc<Method>, response: Response<Body>) -> Response<Body> {
+    match (status_of(response.headers()), method.kind) {
+        (Some(code), _) => method.count_handled(code),
+        (None, Kind::Unary) => method.count_handled(Code::Ok),
+        (None, Kind::ServerStream | Kind::BidiStream) => {
+            let method = Some(method);
+            return response.map(|body| Body::new(CountedBody { body, method }));
+        }
+    }
+    response
+}
+
+fn status_of(headers: &HeaderMap) -> Option<Code> {
+    let status = headers.get("grpc-status")?;
+    Some(Code::from_bytes(status.as_bytes()))
+}
+
+/// A stream's body, which counts its call when it ends or is dropped.
+struct CountedBody {
+    body: Body,
+    method: Option<Arc<Method>>,
+}
+
+impl HttpBody for CountedBody {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(code) = frame.trailers_ref().and_then(status_of)
+            && let Some(method) = self.method.take()
+        {
+            method.count_handled(code);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for CountedBody {
+    fn drop(&mut self) {
+        if let Some(method) = self.method.take() {
+            method.count_handled(Code::Cancelled);
+        }
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn refusal(status: Status) -> Inner {
+    Box::pin(std::future::ready(Ok(status.into_http())))
+}

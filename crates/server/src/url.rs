@@ -1,0 +1,125 @@
+//! A URL as etcd's flags know them: scheme, host and port, nothing else.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// Where a member listens or can be reached: `http://host:port`.
+///
+/// The host is never empty and the port always given. A port of 0 means "any free one" and is only
+/// good for listening.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Url {
+    host: String,
+    port: u16,
+}
+
+/// Why a text is not a [`Url`].
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// It does not start with a scheme that is served.
+    #[error("URL {0:?} must start with http:// (TLS is not served)")]
+    Scheme(String),
+    /// It has no port, or one that is no number below 65,536.
+    #[error("URL {0:?} must end with a port, as in http://127.0.0.1:2379")]
+    Port(String),
+    /// It has no host, or something after the port.
+    #[error("URL {0:?} must have the form http://host:port")]
+    Form(String),
+}
+
+impl Url {
+    /// The URL of a host, which is a name or an address without brackets, and a port.
+    pub fn new(host: impl Into<String>, port: u16) -> Url {
+        Url {
+            host: host.into(),
+            port,
+        }
+    }
+
+    /// The URL of a socket address.
+    pub fn from_addr(addr: SocketAddr) -> Url {
+        Url::new(addr.ip().to_string(), addr.port())
+    }
+
+    /// `host:port`, with brackets around an IPv6 address.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The first address that the host's name resolves to, IPv4 ones first, as etcd listens on
+    /// `localhost`.
+    pub fn resolve(&self) -> std::io::Result<SocketAddr> {
+        let mut addrs: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        addrs.sort_by_key(SocketAddr::is_ipv6);
+        addrs
+            .first()
+            .copied()
+            .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::NotFound, "the host has no address"))
+    }
+}
+
+impl FromStr for Url {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Url, UrlError> {
+        let Some(authority) = text.strip_prefix("http://") else {
+            return Err(UrlError::Scheme(text.to_owned()));
+        };
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        let (host, port) = authority
+            .rsplit_once(':')
+            .ok_or_else(|| UrlError::Port(text.to_owned()))?;
+        let port = port.parse().map_err(|_| UrlError::Port(text.to_owned()))?;
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        if host.is_empty() || host.contains(['/', '@', '?', '#']) {
+            return Err(UrlError::Form(text.to_owned()));
+        }
+        Ok(Url::new(host, port))
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.authority())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_prints_as_it_was_read() {
+        for text in ["http://127.0.0.1:2379", "http://[::1]:2380", "http://node-1:80"] {
+            assert_eq!(text.parse::<Url>().unwrap().to_string(), text);
+        }
+        assert_eq!("http://a:1/".parse::<Url>().unwrap().to_string(), "http://a:1");
+    }
+
+    #[test]
+    fn what_is_no_url_says_how_one_looks() {
+        let error = |text: &str| text.parse::<Url>().unwrap_err();
+        assert!(matches!(error("https://a:1"), UrlError::Scheme(_)));
+        assert!(matches!(error("a:1"), UrlError::Scheme(_)));
+        assert!(matches!(error("http://a"), UrlError::Port(_)));
+        assert!(matches!(error("http://a:70000"), UrlError::Port(_)));
+        assert!(matches!(error("http://:1"), UrlError::Form(_)));
+        assert!(matches!(error("http://a/b:1"), UrlError::Form(_)));
+    }
+}
