@@ -1,1 +1,52 @@
-//! The Raft consensus core: no I/O, no clock, no threads.
+//! The Raft consensus core: no I/O, no clock, no threads, no randomness of its own.
+//!
+//! A [`Node`] is one member of one replicated log. It is a pure function of its inputs:
+//!
+//! 1. Tell it what happened with [`Node::step`]: a tick, a message, a proposal, a finished write.
+//! 2. Take what it wants done from [`Node::ready`] until there is nothing more.
+//! 3. Do it, all of it, in any order; report what finished as further inputs.
+//! 4. Send messages at once: those that must wait for the disk are held back inside the core.
+//! 5. Carry out writes in order, and report each with [`Input::Persisted`].
+//! 6. Give every request a [`Ticket`] that is never used again: each resolves exactly once.
+//!
+//! References are to Diego Ongaro's dissertation ("thesis") and to the extended Raft paper ("paper").
+//!
+//! Reading order: [`types`] and [`entry`] (the words), [`message`] (what nodes say), [`io`] (the
+//! contract with the caller), `log` (one replica's log), `core` (what all roles share), then the
+//! roles: `follower`, `candidate`, `leader` with its `progress` and `reads`. `node` ties them.
+//!
+//! What is left out: changes of membership (configurations, joint ones included, have their place
+//! in the log, in snapshots and in every quorum), leases for reads, witnesses.
+
+mod candidate;
+pub mod configuration;
+mod core;
+pub mod entry;
+pub mod event;
+mod follower;
+pub mod invariants;
+pub mod io;
+mod leader;
+mod log;
+pub mod message;
+mod node;
+mod progress;
+mod reads;
+mod requests;
+mod rng;
+pub mod snapshot;
+pub mod status;
+pub mod types;
+
+pub use configuration::{Configuration, ConfigurationError};
+pub use entry::{Entry, LogSlice, Payload, SliceError};
+pub use event::{Event, StepDown};
+pub use io::{
+    Config, ConfigError, Delivery, HardState, Input, Limits, LogReadError, Outcome, Proposal, Purpose,
+    ReadLog, ReadReady, Ready, Rejection, Resolved, SendSnapshot, Stored, Write,
+};
+pub use message::{Envelope, Message};
+pub use node::Node;
+pub use snapshot::SnapshotMeta;
+pub use status::{PeerMode, PeerStatus, RoleKind, Status};
+pub use types::{EntryId, GroupId, Index, NodeId, Round, Session, Term, Ticket, WriteSeq};

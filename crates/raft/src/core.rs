@@ -1,0 +1,403 @@
+//! What a node has in every role: its term and vote, its log, and what it wants done.
+//!
+//! - Term, vote and entries go to the disk in one ordered stream of writes.
+//! - A message that promises something waits here until the write that keeps the promise is durable.
+//! - Only [`Core::adopt_term`] and [`Core::vote_for`] change the term and the vote.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use crate::configuration::Configuration;
+use crate::entry::{Entry, Payload};
+use crate::event::Event;
+use crate::io::{Config, ConfigError, HardState, Purpose, ReadLog, Ready, SendSnapshot, Stored, Write};
+use crate::log::{Log, measure};
+use crate::message::{Envelope, Message};
+use crate::node::Next;
+use crate::requests::Requests;
+use crate::rng::Rng;
+use crate::snapshot::SnapshotMeta;
+use crate::types::{EntryId, Index, NodeId, Term, WriteSeq};
+
+/// What a node has in every role.
+#[derive(Clone, Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) log: Log,
+    pub(crate) requests: Requests,
+    rng: Rng,
+    hard_state: HardState,
+    writes: Writes,
+    apply: ApplyQueue,
+    restoring: Option<Restoring>,
+    out: Ready,
+}
+
+/// The stream of writes, and the messages that wait for it.
+#[derive(Clone, Debug, Default)]
+struct Writes {
+    last: WriteSeq,
+    persisted: WriteSeq,
+    /// The last write with a term and vote, and whether a newer pair waits to be written.
+    hard_state: WriteSeq,
+    hard_state_dirty: bool,
+    held: VecDeque<(WriteSeq, Envelope)>,
+    held_for_term: VecDeque<(WriteSeq, Envelope)>,
+}
+
+/// What was handed out to be applied and has not been reported.
+#[derive(Clone, Debug, Default)]
+struct ApplyQueue {
+    batches: VecDeque<(Index, u64)>,
+    bytes: u64,
+    reading: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Restoring {
+    id: EntryId,
+    leader: NodeId,
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, stored: Stored) -> Result<Self, ConfigError> {
+        if config.heartbeat_ticks == 0 || config.election_ticks <= 2 * config.heartbeat_ticks {
+            let (election, heartbeat) = (config.election_ticks, config.heartbeat_ticks);
+            return Err(ConfigError::ElectionTooShort { election, heartbeat });
+        }
+        Ok(Self {
+            requests: Requests::new(config.session),
+            rng: Rng::new(config.seed),
+            hard_state: stored.hard_state,
+            log: Log::new(stored)?,
+            writes: Writes::default(),
+            apply: ApplyQueue::default(),
+            restoring: None,
+            out: Ready::default(),
+            config,
+        })
+    }
+
+    pub(crate) fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    pub(crate) fn term(&self) -> Term {
+        self.hard_state.term
+    }
+
+    pub(crate) fn vote(&self) -> Option<NodeId> {
+        self.hard_state.vote
+    }
+
+    pub(crate) fn configuration(&self) -> &Configuration {
+        self.log.configuration()
+    }
+
+    /// Whether this node may campaign: a learner listens, and one that was removed is silent.
+    pub(crate) fn is_voter(&self) -> bool {
+        self.configuration().is_voter(self.id())
+    }
+
+    /// The other members, in order.
+    pub(crate) fn peers(&self) -> Vec<NodeId> {
+        let me = self.id();
+        self.configuration()
+            .members()
+            .into_iter()
+            .filter(|node| *node != me)
+            .collect()
+    }
+
+    /// Draws how many ticks to wait for a leader, so that nodes seldom wait equally long (paper §5.2).
+    pub(crate) fn draw_election_timeout(&mut self) -> u32 {
+        let least = self.config.election_ticks;
+        self.rng.between(least, least + least / 2)
+    }
+
+    /// Draws how many ticks to wait before asking again for pre-votes that were denied.
+    pub(crate) fn draw_retry_timeout(&mut self) -> u32 {
+        let most = self.config.election_ticks;
+        self.rng.between(most / 4 + 1, most / 2 + 1)
+    }
+
+    /// Moves to a higher term. Nobody has this node's vote in it yet (paper, figure 2).
+    pub(crate) fn adopt_term(&mut self, term: Term) {
+        assert!(
+            term > self.term(),
+            "{}: term {} cannot become {term}",
+            self.id(),
+            self.term()
+        );
+        self.hard_state = HardState { term, vote: None };
+        self.writes.hard_state_dirty = true;
+    }
+
+    /// Gives this node's only vote of the term.
+    pub(crate) fn vote_for(&mut self, node: NodeId) {
+        let vote = self.hard_state.vote;
+        assert!(
+            vote.is_none_or(|other| other == node),
+            "{}: a second vote in term {}: {vote:?}, then {node}",
+            self.id(),
+            self.term()
+        );
+        if vote.is_none() {
+            self.hard_state.vote = Some(node);
+            self.writes.hard_state_dirty = true;
+        }
+    }
+
+    /// Whether the term and the vote are on the disk.
+    pub(crate) fn hard_state_is_durable(&self) -> bool {
+        !self.writes.hard_state_dirty && self.writes.hard_state <= self.writes.persisted
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.out.events.push(event);
+    }
+
+    /// Sends at once: for requests, and for answers that promise nothing.
+    pub(crate) fn send(&mut self, to: NodeId, message: Message) {
+        let envelope = self.envelope(to, message);
+        self.out.send.push(envelope);
+    }
+
+    /// Sends once all that this node has and says at this moment is on its disk.
+    pub(crate) fn send_when_durable(&mut self, to: NodeId, message: Message) {
+        let envelope = self.envelope(to, message);
+        let unwritten = self.writes.hard_state_dirty || self.log.has_unwritten();
+        let needed = if unwritten {
+            self.writes.last.next()
+        } else {
+            self.writes.last
+        };
+        if needed <= self.writes.persisted {
+            self.out.send.push(envelope);
+        } else {
+            self.writes.held.push_back((needed, envelope));
+        }
+    }
+
+    /// Sends once this node's term is on its disk: for answers that say nothing of the log.
+    pub(crate) fn send_when_term_durable(&mut self, to: NodeId, message: Message) {
+        let envelope = self.envelope(to, message);
+        let dirty = self.writes.hard_state_dirty;
+        let needed = if dirty {
+            self.writes.last.next()
+        } else {
+            self.writes.hard_state
+        };
+        if needed <= self.writes.persisted {
+            self.out.send.push(envelope);
+        } else {
+            self.writes.held_for_term.push_back((needed, envelope));
+        }
+    }
+
+    pub(crate) fn send_snapshot(&mut self, to: NodeId) {
+        let meta = self.log.snapshot().clone();
+        let announcement = self.envelope(to, Message::InstallSnapshot(meta.clone()));
+        self.event(Event::SnapshotNeeded { by: to });
+        self.out.send_snapshots.push(SendSnapshot { announcement, meta });
+    }
+
+    pub(crate) fn read_log(&mut self, request: ReadLog) {
+        self.out.read_log.push(request);
+    }
+
+    pub(crate) fn append(&mut self, payload: Payload) -> EntryId {
+        self.log.append(self.hard_state.term, payload)
+    }
+
+    pub(crate) fn commit_to(&mut self, index: Index) {
+        if self.log.commit_to(index) {
+            self.event(Event::Committed {
+                index: self.log.commit_index(),
+            });
+        }
+    }
+
+    /// Takes over a leader's snapshot whose data is on this node's disk.
+    pub(crate) fn install(&mut self, leader: NodeId, meta: SnapshotMeta) {
+        let id = meta.id;
+        self.log.reset(meta.clone());
+        self.requests.on_snapshot(id.index);
+        self.apply = ApplyQueue::default();
+        self.restoring = Some(Restoring { id, leader });
+        self.out.restore = Some(meta);
+        self.event(Event::SnapshotInstalled { id });
+    }
+
+    /// The state machine was restored: the leader that sent the snapshot, if it was the latest one.
+    pub(crate) fn on_restored(&mut self, id: EntryId) -> Option<NodeId> {
+        if self.restoring.as_ref().is_none_or(|restoring| restoring.id != id) {
+            return None;
+        }
+        self.log.on_applied(id.index);
+        self.restoring.take().map(|restoring| restoring.leader)
+    }
+
+    pub(crate) fn on_persisted(&mut self, seq: WriteSeq) {
+        assert!(
+            seq <= self.writes.last,
+            "{}: {seq} was reported durable, the last write is {}",
+            self.id(),
+            self.writes.last
+        );
+        self.writes.persisted = self.writes.persisted.max(seq);
+        self.log.on_persisted(seq);
+        release(&mut self.writes.held, seq, &mut self.out.send);
+        release(&mut self.writes.held_for_term, seq, &mut self.out.send);
+    }
+
+    pub(crate) fn on_applied(&mut self, index: Index) {
+        if self.restoring.is_some() {
+            return;
+        }
+        self.log.on_applied(index);
+        while let Some((last, bytes)) = self.apply.batches.front().copied()
+            && last <= index
+        {
+            self.apply.batches.pop_front();
+            self.apply.bytes -= bytes;
+        }
+    }
+
+    /// Entries came from the disk to be applied; none if they were replaced meanwhile.
+    pub(crate) fn on_apply_read(&mut self, entries: Option<Vec<Entry>>) {
+        self.apply.reading = false;
+        let next = self.log.handed_index().next();
+        let Some(mut entries) = entries else { return };
+        let up_to = self.log.appliable_index();
+        entries.retain(|entry| entry.id.index >= next && entry.id.index <= up_to);
+        let whole = entries.first().is_some_and(|first| first.id.index == next);
+        if whole && self.restoring.is_none() && entries.iter().all(|entry| self.log.contains(entry.id)) {
+            self.hand_out(entries);
+        }
+    }
+
+    pub(crate) fn on_snapshot_saved(&mut self, meta: SnapshotMeta, keep_after: Index) {
+        if self.log.on_snapshot_saved(meta) {
+            self.compact(keep_after);
+        }
+    }
+
+    /// Drops what a snapshot covers, but for what followers a little behind will want.
+    fn compact(&mut self, keep_after: Index) {
+        let retained = self.config.limits.retained_entries;
+        let up_to = Index(self.log.snapshot().id.index.0.saturating_sub(retained));
+        if let Some(base) = self.log.compact(up_to.min(keep_after)) {
+            self.out.compact = Some(base);
+        }
+    }
+
+    /// Whether there is anything for [`Core::take_ready`].
+    pub(crate) fn has_ready(&mut self) -> bool {
+        self.queue_apply();
+        self.writes.hard_state_dirty
+            || self.log.has_unwritten()
+            || self.requests.has_news()
+            || !self.out.is_empty()
+    }
+
+    /// Takes all that this node wants done.
+    pub(crate) fn take_ready(&mut self) -> Ready {
+        self.out.write = self.take_write();
+        self.out.reads = self.requests.take_ready_reads();
+        self.out.resolved = self.requests.take_resolved();
+        self.log.evict(self.config.limits.window_bytes);
+        mem::take(&mut self.out)
+    }
+
+    /// Runs a handler that changes no role.
+    pub(crate) fn stay(&mut self, act: impl FnOnce(&mut Self)) -> Next {
+        act(self);
+        Next::Stay
+    }
+
+    pub(crate) fn check(&self) {
+        self.log.check();
+        self.requests.check(self.log.handed_index());
+        assert!(
+            self.writes.persisted <= self.writes.last && self.writes.hard_state <= self.writes.last,
+            "{}: writes out of order",
+            self.id()
+        );
+    }
+
+    fn envelope(&self, to: NodeId, message: Message) -> Envelope {
+        Envelope {
+            group: self.config.group,
+            from: self.id(),
+            to,
+            term: self.term(),
+            message,
+        }
+    }
+
+    fn take_write(&mut self) -> Option<Write> {
+        if !self.writes.hard_state_dirty && !self.log.has_unwritten() {
+            return None;
+        }
+        let seq = self.writes.last.next();
+        self.writes.last = seq;
+        let hard_state = mem::take(&mut self.writes.hard_state_dirty).then_some(self.hard_state);
+        if hard_state.is_some() {
+            self.writes.hard_state = seq;
+        }
+        let (reset, entries) = self.log.take_unwritten(seq);
+        Some(Write {
+            seq,
+            reset,
+            hard_state,
+            entries,
+        })
+    }
+
+    /// Hands out committed entries to be applied, within the bound, or asks for those not in memory.
+    fn queue_apply(&mut self) {
+        let limit = self.config.limits.max_applying_bytes;
+        while self.restoring.is_none() && !self.apply.reading && self.apply.bytes < limit {
+            let (from, to) = (self.log.handed_index().next(), self.log.appliable_index());
+            if from > to {
+                return;
+            }
+            match self.log.window_entries(from, to, limit) {
+                Some(entries) => self.hand_out(entries),
+                None => {
+                    self.apply.reading = true;
+                    let max_bytes = self.config.limits.max_message_bytes;
+                    self.read_log(ReadLog {
+                        purpose: Purpose::Apply,
+                        from,
+                        to,
+                        max_bytes,
+                    });
+                }
+            }
+        }
+    }
+
+    fn hand_out(&mut self, mut entries: Vec<Entry>) {
+        if let Some((last, bytes)) = measure(&entries) {
+            self.requests.on_committed(&entries);
+            self.log.hand_out(last);
+            self.apply.batches.push_back((last, bytes));
+            self.apply.bytes += bytes;
+            if self.out.apply.is_empty() {
+                self.out.apply = entries;
+            } else {
+                self.out.apply.append(&mut entries);
+            }
+        }
+    }
+}
+
+fn release(held: &mut VecDeque<(WriteSeq, Envelope)>, persisted: WriteSeq, send: &mut Vec<Envelope>) {
+    while held.front().is_some_and(|(needed, _)| *needed <= persisted) {
+        if let Some((_, envelope)) = held.pop_front() {
+            send.push(envelope);
+        }
+    }
+}

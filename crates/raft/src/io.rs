@@ -1,0 +1,368 @@
+//! The contract with the caller: what a node is told, and what it wants done.
+//!
+//! - Whatever decides anything arrives as an [`Input`]; whatever is to happen leaves in a [`Ready`].
+//! - The parts of a `Ready` may be carried out in parallel and in any order, except that writes are
+//!   carried out in the order of their numbers, and entries are applied in the order of the log.
+//! - Nothing that must wait for a disk is in a `Ready` before [`Input::Persisted`] allows it: the
+//!   caller sends everything it is given, at once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::configuration::Configuration;
+use crate::entry::Entry;
+use crate::event::Event;
+use crate::message::Envelope;
+use crate::snapshot::SnapshotMeta;
+use crate::types::{EntryId, GroupId, Index, NodeId, Session, Term, Ticket, WriteSeq};
+
+/// Something that happened to a node.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A tick of the caller's clock has passed. [`Config`] counts its timeouts in ticks.
+    Tick,
+    /// A message came from a peer.
+    Receive(Envelope),
+    /// Clients want these commands replicated. Each ticket resolves exactly once.
+    Propose(Vec<Proposal>),
+    /// Clients want to read what is current. Each ticket is answered by [`ReadReady`] or [`Resolved`].
+    Read(Vec<Ticket>),
+    /// An operator wants this node to lead, and asks the leader.
+    TransferLeadership {
+        /// Resolves when the leadership has gone over, or cannot.
+        ticket: Ticket,
+        /// Who is to lead.
+        to: NodeId,
+    },
+    /// All writes up to this one are durable.
+    Persisted(WriteSeq),
+    /// All entries up to this one have been applied to the state machine.
+    Applied(Index),
+    /// The answer to a [`ReadLog`].
+    LogRead {
+        /// The request.
+        request: ReadLog,
+        /// Entries from `request.from` on, at least one; or why there are none.
+        entries: Result<Vec<Entry>, LogReadError>,
+    },
+    /// A snapshot of this node's own state machine is durable: the log before it may go.
+    SnapshotSaved(SnapshotMeta),
+    /// A [`SendSnapshot`] has ended.
+    SnapshotSent {
+        /// Who was to have it.
+        to: NodeId,
+        /// How it ended.
+        outcome: Delivery,
+    },
+    /// The state machine now is what the snapshot of [`Ready::restore`] says.
+    Restored(EntryId),
+}
+
+/// A command to replicate.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// The caller's name for it.
+    pub ticket: Ticket,
+    /// The state machine's bytes.
+    pub command: Bytes,
+}
+
+/// How a transfer of a snapshot ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The peer has all of it, durably.
+    Delivered,
+    /// It has not; the core decides when to try again.
+    Failed,
+}
+
+/// Why entries could not be read from the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogReadError {
+    /// They were compacted, or replaced by others: ask no more.
+    Gone,
+}
+
+/// Everything that a node wants done, as of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Ready {
+    /// What happened, for people: traces, logs, metrics.
+    pub events: Vec<Event>,
+    /// Messages for peers. They may be lost.
+    pub send: Vec<Envelope>,
+    /// A write to the log, answered by [`Input::Persisted`].
+    pub write: Option<Write>,
+    /// Committed entries for the state machine, in order, without a gap, each once; answered by [`Input::Applied`].
+    pub apply: Vec<Entry>,
+    /// Reads that may be served once the state machine has applied the index.
+    pub reads: Vec<ReadReady>,
+    /// Tickets whose outcome is known. A committed one's entry is in `apply` of this very `Ready`.
+    pub resolved: Vec<Resolved>,
+    /// Reads of the log, answered by [`Input::LogRead`].
+    pub read_log: Vec<ReadLog>,
+    /// Snapshots to bring to peers, answered by [`Input::SnapshotSent`].
+    pub send_snapshots: Vec<SendSnapshot>,
+    /// A snapshot received to restore the state machine from, answered by [`Input::Restored`].
+    pub restore: Option<SnapshotMeta>,
+    /// The log up to this entry is needed no more.
+    pub compact: Option<EntryId>,
+}
+
+impl Ready {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+            && self.send.is_empty()
+            && self.write.is_none()
+            && self.apply.is_empty()
+            && self.reads.is_empty()
+            && self.resolved.is_empty()
+            && self.read_log.is_empty()
+            && self.send_snapshots.is_empty()
+            && self.restore.is_none()
+            && self.compact.is_none()
+    }
+}
+
+/// A write to the log: parts that are there are written in the order of the fields.
+///
+/// Term, vote and entries go one way, in one order, so that none can overtake another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Its number.
+    pub seq: WriteSeq,
+    /// The log is replaced by this snapshot: no entry before or after it remains.
+    pub reset: Option<SnapshotMeta>,
+    /// The term and the vote.
+    pub hard_state: Option<HardState>,
+    /// Entries to append. They replace everything in the log from the index of the first on.
+    pub entries: Vec<Entry>,
+}
+
+/// What a node must never forget about its elections (paper, figure 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardState {
+    /// The highest term seen.
+    pub term: Term,
+    /// Who got this node's vote in that term.
+    pub vote: Option<NodeId>,
+}
+
+/// A read that may be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadReady {
+    /// The caller's name for it.
+    pub ticket: Ticket,
+    /// The state machine must have applied this far first.
+    pub index: Index,
+}
+
+/// A ticket whose outcome is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The caller's name for the request.
+    pub ticket: Ticket,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is committed as this entry.
+    Committed(EntryId),
+    /// A transfer of leadership was completed.
+    Transferred,
+    /// It did not happen and never will: it may be tried again.
+    Rejected(Rejection),
+    /// Leadership was lost while it was under way: it may or may not happen.
+    Unknown,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// No leader is known.
+    NoLeader,
+    /// Another node leads, and did not take it.
+    NotLeader {
+        /// Who led, when this was decided.
+        leader: Option<NodeId>,
+    },
+    /// More is uncommitted or waiting than [`Limits`] allow.
+    Overloaded,
+    /// The command alone is larger than [`Limits::max_command_bytes`].
+    TooLarge,
+    /// Leadership is being handed over.
+    Transferring,
+    /// The node that is to lead is not a voter, or does not catch up.
+    BadTransferee,
+}
+
+/// Asks for entries that the core does not hold in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLog {
+    /// What they are for.
+    pub purpose: Purpose,
+    /// The first one.
+    pub from: Index,
+    /// The last one wanted.
+    pub to: Index,
+    /// Stop before this many bytes are exceeded, but bring at least one entry.
+    pub max_bytes: u64,
+}
+
+/// What entries are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To send them to a peer that is behind.
+    Replicate(NodeId),
+    /// To apply them.
+    Apply,
+}
+
+/// Asks that this node's newest snapshot be brought to a peer, beside the messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendSnapshot {
+    /// Delivered to the peer's core when the peer has all of the data, durably.
+    pub announcement: Envelope,
+    /// The snapshot.
+    pub meta: SnapshotMeta,
+}
+
+/// How a node is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node.
+    pub id: NodeId,
+    /// The log it replicates.
+    pub group: GroupId,
+    /// Drawn at random by each start of the node.
+    pub session: Session,
+    /// The seed of its randomness (election timeouts).
+    pub seed: u64,
+    /// Ticks without a leader after which a follower campaigns; drawn anew between this and 1.5 times this.
+    pub election_ticks: u32,
+    /// Ticks between a leader's heartbeats.
+    pub heartbeat_ticks: u32,
+    /// What bounds its memory.
+    pub limits: Limits,
+}
+
+/// Bounds of what a node holds in memory. Bytes, unless said.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The largest command.
+    pub max_command_bytes: u64,
+    /// The entries of one message.
+    pub max_message_bytes: u64,
+    /// Entries sent to one follower and not yet acknowledged.
+    pub max_inflight_bytes: u64,
+    /// Entries appended by a leader and not yet committed.
+    pub max_uncommitted_bytes: u64,
+    /// Entries handed out to be applied and not yet reported.
+    pub max_applying_bytes: u64,
+    /// Entries kept in memory after they are durable and applied, for followers a little behind.
+    pub window_bytes: u64,
+    /// How many reads may wait for a quorum.
+    pub max_pending_reads: usize,
+    /// How many entries before a snapshot the log keeps for followers a little behind.
+    pub retained_entries: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_command_bytes: 2 << 20,
+            max_message_bytes: 1 << 20,
+            max_inflight_bytes: 8 << 20,
+            max_uncommitted_bytes: 64 << 20,
+            max_applying_bytes: 16 << 20,
+            window_bytes: 8 << 20,
+            max_pending_reads: 65_536,
+            retained_entries: 5_000,
+        }
+    }
+}
+
+/// What a node finds on its disk when it starts.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its term and vote.
+    pub hard_state: HardState,
+    /// Its newest snapshot, from which the state machine was restored. At index 0 for a new group.
+    pub snapshot: SnapshotMeta,
+    /// The entry before the first of the log; at or before the snapshot's.
+    pub base: EntryId,
+    /// The first entry of each term in the log, in order.
+    pub terms: Vec<EntryId>,
+    /// The last entry of the log; `base` when it is empty.
+    pub last: EntryId,
+    /// The configurations among the log's entries after the snapshot, in order.
+    pub configurations: Vec<(Index, Arc<Configuration>)>,
+}
+
+impl Stored {
+    /// What a member of a new group starts from.
+    #[must_use]
+    pub fn new(configuration: Configuration) -> Self {
+        Self {
+            hard_state: HardState::default(),
+            snapshot: SnapshotMeta {
+                id: EntryId::ZERO,
+                configuration: Arc::new(configuration),
+            },
+            base: EntryId::ZERO,
+            terms: Vec::new(),
+            last: EntryId::ZERO,
+            configurations: Vec::new(),
+        }
+    }
+}
+
+/// Why a node cannot be set up so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Followers would campaign between two heartbeats.
+    #[error(
+        "an election timeout of {election} ticks needs more than 2 heartbeats of {heartbeat} ticks (at least 1)"
+    )]
+    ElectionTooShort {
+        /// [`Config::election_ticks`].
+        election: u32,
+        /// [`Config::heartbeat_ticks`].
+        heartbeat: u32,
+    },
+    /// The parts of [`Stored`] contradict each other.
+    #[error("the stored log is inconsistent: {0}")]
+    Inconsistent(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Committed(id) => write!(f, "committed {id}"),
+            Self::Transferred => write!(f, "transferred"),
+            Self::Rejected(rejection) => write!(f, "rejected: {rejection}"),
+            Self::Unknown => write!(f, "unknown"),
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLeader => write!(f, "no leader is known"),
+            Self::NotLeader { leader: Some(leader) } => write!(f, "{leader} leads and did not take it"),
+            Self::NotLeader { leader: None } => write!(f, "this node stopped leading"),
+            Self::Overloaded => write!(f, "too much is waiting"),
+            Self::TooLarge => write!(f, "the command is too large"),
+            Self::Transferring => write!(f, "leadership is being handed over"),
+            Self::BadTransferee => write!(f, "that node cannot lead"),
+        }
+    }
+}

@@ -1,0 +1,544 @@
+//! One member of one group: takes inputs, applies the rule about terms, and lets its role act.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::candidate::{Candidate, PreCandidate};
+use crate::core::Core;
+use crate::entry::Entry;
+use crate::event::{Event, StepDown};
+use crate::follower::Follower;
+use crate::invariants::View;
+use crate::io::{
+    Config, ConfigError, Input, LogReadError, Proposal, Purpose, ReadLog, Ready, Rejection, Stored,
+};
+use crate::leader::{Leader, refuse_read};
+use crate::message::{
+    Campaign, Envelope, Forward, ForwardResponse, Forwarded, Message, PreVoteResponse, RequestPreVote,
+    RequestVote, Verdict,
+};
+use crate::snapshot::SnapshotMeta;
+use crate::status::{RoleKind, Status};
+use crate::types::{EntryId, Index, NodeId, Term, Ticket};
+
+/// One member of one group. See the crate's page for the contract.
+#[derive(Clone, Debug)]
+pub struct Node {
+    core: Core,
+    role: Role,
+}
+
+#[derive(Clone, Debug)]
+enum Role {
+    Follower(Follower),
+    PreCandidate(PreCandidate),
+    Candidate(Candidate),
+    Leader(Box<Leader>),
+}
+
+/// What a handler wants its node to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// What it is.
+    Stay,
+    /// A follower, of this leader if it is known.
+    Follow(Option<NodeId>),
+    /// A follower, from being a leader.
+    StepDown(StepDown),
+    /// A pre-candidate.
+    PreCampaign,
+    /// A candidate.
+    Campaign,
+    /// A candidate at the leader's wish (thesis §3.10).
+    Transfer,
+    /// A leader.
+    Lead,
+}
+
+impl Node {
+    /// A node as its disk describes it.
+    ///
+    /// # Errors
+    /// When the timeouts do not fit each other, or the parts of `stored` contradict each other.
+    pub fn new(config: Config, stored: Stored) -> Result<Self, ConfigError> {
+        let mut core = Core::new(config, stored)?;
+        let role = Role::Follower(Follower::new(&mut core, None));
+        Ok(Self { core, role })
+    }
+
+    /// Tells the node what happened. Bounded in time, without I/O; no peer can make it fail.
+    pub fn step(&mut self, input: Input) {
+        let next = match input {
+            Input::Tick => self.on_tick(),
+            Input::Receive(envelope) => self.receive(envelope),
+            Input::Propose(proposals) => self.propose(proposals),
+            Input::Read(tickets) => self.read(tickets),
+            Input::TransferLeadership { ticket, to } => self.transfer(ticket, to),
+            Input::Persisted(seq) => {
+                self.core.on_persisted(seq);
+                self.on_persisted()
+            }
+            Input::Applied(index) => {
+                self.core.on_applied(index);
+                Next::Stay
+            }
+            Input::LogRead { request, entries } => self.on_log_read(request, entries),
+            Input::SnapshotSaved(meta) => self.on_snapshot_saved(meta),
+            Input::SnapshotSent { to, outcome } => {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.on_snapshot_sent(to, outcome);
+                }
+                Next::Stay
+            }
+            Input::Restored(id) => self.on_restored(id),
+        };
+        self.turn(next);
+    }
+
+    /// Takes what the node wants done; none when there is nothing.
+    pub fn ready(&mut self) -> Option<Ready> {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.replicate(&mut self.core);
+        }
+        self.core.has_ready().then(|| self.core.take_ready())
+    }
+
+    /// What the node says of itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let log = &self.core.log;
+        Status {
+            id: self.core.id(),
+            term: self.core.term(),
+            role: self.role_kind(),
+            leader: self.leader(),
+            commit_index: log.commit_index(),
+            applied_index: log.applied_index(),
+            last: log.last(),
+            durable_index: log.durable_index(),
+            base: log.base(),
+            snapshot: log.snapshot().id,
+            configuration: Arc::clone(log.configuration()),
+            progress: match &self.role {
+                Role::Leader(leader) => leader.progress(self.core.config.election_ticks),
+                Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => BTreeMap::new(),
+            },
+        }
+    }
+
+    /// What invariants compare between two steps.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let log = &self.core.log;
+        View {
+            id: self.core.id(),
+            term: self.core.term(),
+            vote: self.core.vote(),
+            role: self.role_kind(),
+            leader: self.leader(),
+            commit_index: log.commit_index(),
+            applied_index: log.applied_index(),
+            last: log.last(),
+        }
+    }
+
+    /// The term of the entry at `index`, if this node's log still says.
+    #[must_use]
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.core.log.term_at(index)
+    }
+
+    /// Checks what must be true of the node at any moment.
+    ///
+    /// # Panics
+    /// When it is not: a bug of this crate or of its caller. Costs a pass over the entries in memory.
+    pub fn check(&self) {
+        self.core.check();
+        if let Role::Leader(leader) = &self.role {
+            leader.check(&self.core);
+        }
+    }
+
+    fn role_kind(&self) -> RoleKind {
+        match &self.role {
+            Role::Follower(_) => RoleKind::Follower,
+            Role::PreCandidate(_) => RoleKind::PreCandidate,
+            Role::Candidate(_) => RoleKind::Candidate,
+            Role::Leader(_) => RoleKind::Leader,
+        }
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Follower(follower) => follower.leader(),
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+            Role::Leader(_) => Some(self.core.id()),
+        }
+    }
+
+    /// Becomes what a handler asked for. Nothing else changes the role.
+    fn turn(&mut self, mut next: Next) {
+        while next != Next::Stay {
+            self.resign(next);
+            let core = &mut self.core;
+            (self.role, next) = match next {
+                Next::Stay => return,
+                Next::Follow(leader) => (self.role.follow(core, leader), Next::Stay),
+                Next::StepDown(_) => (self.role.follow(core, None), Next::Stay),
+                Next::PreCampaign => {
+                    let candidate = PreCandidate::new(core);
+                    let next = candidate.next(core);
+                    (Role::PreCandidate(candidate), next)
+                }
+                Next::Campaign => (
+                    Role::Candidate(Candidate::new(core, Campaign::Timeout)),
+                    Next::Stay,
+                ),
+                Next::Transfer => (
+                    Role::Candidate(Candidate::new(core, Campaign::Transfer)),
+                    Next::Stay,
+                ),
+                Next::Lead => (Role::Leader(Box::new(Leader::new(core))), Next::Stay),
+            };
+        }
+    }
+
+    fn resign(&mut self, next: Next) {
+        if let Role::Leader(leader) = &mut self.role {
+            let reason = if let Next::StepDown(reason) = next {
+                reason
+            } else {
+                StepDown::HigherTerm
+            };
+            leader.resign(&mut self.core, reason);
+        }
+    }
+
+    fn on_tick(&mut self) -> Next {
+        let patience = self.core.config.election_ticks;
+        self.core.requests.on_tick(patience);
+        match &mut self.role {
+            Role::Follower(follower) => follower.on_tick(&mut self.core),
+            Role::PreCandidate(candidate) => candidate.on_tick(),
+            Role::Candidate(candidate) => candidate.on_tick(),
+            Role::Leader(leader) => leader.on_tick(&mut self.core),
+        }
+    }
+
+    /// The rule about terms (paper §5.1), with the exceptions that pre-votes and sheltered leaders need.
+    fn receive(&mut self, envelope: Envelope) -> Next {
+        if let Some(what) = self.wrong_with(&envelope) {
+            self.core.event(Event::Ignored {
+                from: envelope.from,
+                what,
+            });
+            return Next::Stay;
+        }
+        match envelope.term.cmp(&self.core.term()) {
+            Ordering::Less => self.receive_older(envelope),
+            Ordering::Equal => self.deliver(envelope),
+            Ordering::Greater => self.receive_newer(envelope),
+        }
+    }
+
+    /// What makes a message one that no correct peer sends here.
+    fn wrong_with(&self, envelope: &Envelope) -> Option<&'static str> {
+        let config = &self.core.config;
+        if envelope.group != config.group {
+            Some("its message is for another group")
+        } else if envelope.to != config.id {
+            Some("its message is for another node")
+        } else if envelope.from == config.id {
+            Some("it says that it is this node")
+        } else if matches!(&envelope.message, Message::AppendEntries(append) if append.slice.last_term() > envelope.term)
+        {
+            Some("its entries are of a later term than itself")
+        } else {
+            None
+        }
+    }
+
+    fn receive_newer(&mut self, envelope: Envelope) -> Next {
+        let follows = match &envelope.message {
+            // A question about an election changes nothing (thesis §9.6).
+            Message::RequestPreVote(_) => return self.deliver(envelope),
+            Message::RequestVote(ask) if ask.cause == Campaign::Timeout && self.shelters_leader() => {
+                // Thesis §4.2.3: while a leader is heard of, none is deposed.
+                return Next::Stay;
+            }
+            message if message.is_from_leader() => Some(envelope.from),
+            _ => None,
+        };
+        self.core.adopt_term(envelope.term);
+        self.turn(Next::Follow(follows));
+        self.deliver(envelope)
+    }
+
+    fn receive_older(&mut self, envelope: Envelope) -> Next {
+        let from = envelope.from;
+        match envelope.message {
+            Message::RequestPreVote(_) | Message::PreVoteResponse(_) | Message::ForwardResponse(_) => {
+                return self.deliver(envelope);
+            }
+            Message::ReadIndexResponse(_) => return self.deliver(envelope),
+            Message::RequestVote(_) => self.core.send(from, Message::VoteResponse(Verdict::Denied)),
+            Message::ReadIndex(id) => refuse_read(&mut self.core, from, id),
+            // Without an answer, a leader that was cut off would go on for ever in its old term.
+            Message::AppendEntries(_) | Message::Heartbeat(_) | Message::InstallSnapshot(_) => {
+                self.core.send(from, Message::StaleTerm);
+            }
+            Message::VoteResponse(_)
+            | Message::AppendEntriesResponse(_)
+            | Message::HeartbeatResponse(_)
+            | Message::Commit(_)
+            | Message::TimeoutNow
+            | Message::StaleTerm
+            // Whether an earlier copy of it was appended cannot be told, so its sender is not told either.
+            | Message::Forward(_) => {}
+        }
+        Next::Stay
+    }
+
+    /// One line per message; its handler is named after the rule it serves.
+    fn deliver(&mut self, envelope: Envelope) -> Next {
+        let from = envelope.from;
+        if let Role::Leader(leader) = &mut self.role {
+            leader.on_heard(from);
+        }
+        match envelope.message {
+            Message::RequestPreVote(msg) => self.on_request_pre_vote(from, msg),
+            Message::PreVoteResponse(msg) => self.on_pre_vote_response(from, msg),
+            Message::RequestVote(msg) => self.on_request_vote(from, msg),
+            Message::VoteResponse(verdict) => self.on_vote_response(from, verdict),
+            Message::AppendEntries(msg) => {
+                self.as_follower(from, |f, core| f.on_append_entries(core, from, msg))
+            }
+            Message::Heartbeat(msg) => self.as_follower(from, |f, core| f.on_heartbeat(core, from, msg)),
+            Message::Commit(index) => self.as_follower(from, |f, core| f.on_commit(core, from, index)),
+            Message::InstallSnapshot(meta) => {
+                self.as_follower(from, |f, core| f.on_install_snapshot(core, from, meta))
+            }
+            Message::TimeoutNow => self.as_follower(from, |f, core| f.on_timeout_now(core, from)),
+            Message::AppendEntriesResponse(msg) => {
+                self.as_leader(|leader, core| leader.on_append_response(core, from, msg))
+            }
+            Message::HeartbeatResponse(msg) => {
+                self.as_leader(|leader, core| leader.on_heartbeat_response(core, from, msg))
+            }
+            Message::Forward(msg) => self.on_forward(from, msg),
+            Message::ForwardResponse(msg) => self.on_forward_response(msg),
+            Message::ReadIndex(id) => match &mut self.role {
+                Role::Leader(leader) => self.core.stay(|core| leader.on_read_index(core, from, id)),
+                Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                    self.core.stay(|core| refuse_read(core, from, id))
+                }
+            },
+            Message::ReadIndexResponse(msg) => self
+                .core
+                .stay(|core| core.requests.on_read_index(msg.id, msg.outcome)),
+            Message::StaleTerm => Next::Stay,
+        }
+    }
+
+    /// Thesis §9.6: would this node vote so? Its answer promises nothing.
+    fn on_request_pre_vote(&mut self, from: NodeId, msg: RequestPreVote) -> Next {
+        // A leader that asks for votes leads no more (hashicorp/raft #605).
+        let shelters = self.shelters_leader() && self.leader() != Some(from);
+        let grants = msg.term > self.core.term() && msg.last >= self.core.log.last() && !shelters;
+        let verdict = if grants { Verdict::Granted } else { Verdict::Denied };
+        self.core.send(
+            from,
+            Message::PreVoteResponse(PreVoteResponse {
+                term: msg.term,
+                verdict,
+            }),
+        );
+        Next::Stay
+    }
+
+    fn on_pre_vote_response(&mut self, from: NodeId, msg: PreVoteResponse) -> Next {
+        match &mut self.role {
+            Role::PreCandidate(candidate) => candidate.on_response(&self.core, from, msg.term, msg.verdict),
+            Role::Follower(_) | Role::Candidate(_) | Role::Leader(_) => Next::Stay,
+        }
+    }
+
+    /// Paper §5.2 and §5.4.1: one vote a term, to a candidate whose log is at least as up to date.
+    fn on_request_vote(&mut self, from: NodeId, msg: RequestVote) -> Next {
+        let vote = self.core.vote();
+        let free = vote == Some(from) || (vote.is_none() && self.leader().is_none());
+        if !free || msg.last < self.core.log.last() {
+            self.core
+                .send_when_durable(from, Message::VoteResponse(Verdict::Denied));
+            return Next::Stay;
+        }
+        self.core.vote_for(from);
+        self.core.event(Event::VoteGranted {
+            term: self.core.term(),
+            to: from,
+        });
+        self.core
+            .send_when_durable(from, Message::VoteResponse(Verdict::Granted));
+        match &mut self.role {
+            Role::Follower(follower) => {
+                follower.on_vote_granted();
+                Next::Stay
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => Next::Follow(None),
+        }
+    }
+
+    fn on_vote_response(&mut self, from: NodeId, verdict: Verdict) -> Next {
+        match &mut self.role {
+            Role::Candidate(candidate) => candidate.on_response(&self.core, from, verdict),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Leader(_) => Next::Stay,
+        }
+    }
+
+    /// Whoever is not the leader of the sender's term refuses, if it can know that it never was.
+    fn on_forward(&mut self, from: NodeId, msg: Forward) -> Next {
+        match &mut self.role {
+            Role::Leader(leader) => leader.on_forward(&mut self.core, from, msg),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                // One that voted for itself may have led this term and appended a copy of these commands.
+                if self.core.vote() != Some(self.core.id()) {
+                    let outcome = Forwarded::Refused;
+                    let answer = ForwardResponse {
+                        session: msg.session,
+                        seq: msg.seq,
+                        outcome,
+                    };
+                    self.core.send(from, Message::ForwardResponse(answer));
+                }
+            }
+        }
+        Next::Stay
+    }
+
+    fn on_forward_response(&mut self, msg: ForwardResponse) -> Next {
+        let handed = self.core.log.handed_index();
+        self.core
+            .requests
+            .on_forwarded(msg.session, msg.seq, msg.outcome, handed);
+        Next::Stay
+    }
+
+    /// Acts as a follower of `from`, which leads this term (paper §5.2: a candidate gives up).
+    fn as_follower(&mut self, from: NodeId, act: impl FnOnce(&mut Follower, &mut Core) -> Next) -> Next {
+        match &mut self.role {
+            Role::Leader(_) => {
+                self.core.event(Event::SecondLeader {
+                    term: self.core.term(),
+                    other: from,
+                });
+                return Next::Stay;
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => self.turn(Next::Follow(Some(from))),
+            Role::Follower(_) => {}
+        }
+        match &mut self.role {
+            Role::Follower(follower) => act(follower, &mut self.core),
+            Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => Next::Stay,
+        }
+    }
+
+    fn as_leader(&mut self, act: impl FnOnce(&mut Leader, &mut Core)) -> Next {
+        if let Role::Leader(leader) = &mut self.role {
+            act(leader, &mut self.core);
+        }
+        Next::Stay
+    }
+
+    fn propose(&mut self, proposals: Vec<Proposal>) -> Next {
+        match &mut self.role {
+            Role::Leader(leader) => leader.propose(&mut self.core, proposals),
+            Role::Follower(follower) => follower.propose(&mut self.core, proposals),
+            Role::PreCandidate(_) | Role::Candidate(_) => {
+                let tickets = proposals.into_iter().map(|proposal| proposal.ticket);
+                self.core.requests.reject_all(tickets, Rejection::NoLeader);
+            }
+        }
+        Next::Stay
+    }
+
+    fn read(&mut self, tickets: Vec<Ticket>) -> Next {
+        match &mut self.role {
+            Role::Leader(leader) => leader.read(&mut self.core, tickets),
+            Role::Follower(follower) => follower.read(&mut self.core, tickets),
+            Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.core.requests.reject_all(tickets, Rejection::NoLeader)
+            }
+        }
+        Next::Stay
+    }
+
+    fn transfer(&mut self, ticket: Ticket, to: NodeId) -> Next {
+        let leader = self.leader();
+        match &mut self.role {
+            Role::Leader(role) => role.transfer(&mut self.core, ticket, to),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.core.requests.reject(ticket, Rejection::NotLeader { leader });
+            }
+        }
+        Next::Stay
+    }
+
+    fn on_persisted(&mut self) -> Next {
+        match &mut self.role {
+            Role::Candidate(candidate) => candidate.on_persisted(&self.core),
+            Role::Leader(leader) => {
+                leader.on_persisted(&mut self.core);
+                Next::Stay
+            }
+            Role::Follower(_) | Role::PreCandidate(_) => Next::Stay,
+        }
+    }
+
+    fn on_log_read(&mut self, request: ReadLog, entries: Result<Vec<Entry>, LogReadError>) -> Next {
+        match request.purpose {
+            Purpose::Apply => self.core.on_apply_read(entries.ok()),
+            Purpose::Replicate(to) => {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.on_log_read(&mut self.core, to, request, entries);
+                }
+            }
+        }
+        Next::Stay
+    }
+
+    fn on_snapshot_saved(&mut self, meta: SnapshotMeta) -> Next {
+        let keep_after = match &self.role {
+            Role::Leader(leader) => leader.keep_after(),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => Index(u64::MAX),
+        };
+        self.core.on_snapshot_saved(meta, keep_after);
+        Next::Stay
+    }
+
+    fn on_restored(&mut self, id: EntryId) -> Next {
+        if let Some(leader) = self.core.on_restored(id)
+            && let Role::Follower(follower) = &mut self.role
+        {
+            follower.on_restored(&mut self.core, leader, id);
+        }
+        Next::Stay
+    }
+
+    fn shelters_leader(&self) -> bool {
+        match &self.role {
+            Role::Leader(_) => true,
+            Role::Follower(follower) => follower.shelters_leader(&self.core),
+            Role::PreCandidate(_) | Role::Candidate(_) => false,
+        }
+    }
+}
+
+impl Role {
+    fn follow(&self, core: &mut Core, leader: Option<NodeId>) -> Self {
+        Self::Follower(match (self, leader) {
+            (Self::Follower(follower), None) => follower.in_newer_term(core),
+            _ => Follower::new(core, leader),
+        })
+    }
+}

@@ -1,0 +1,275 @@
+//! Tickets whose outcome is not known yet.
+//!
+//! - Every ticket is in one place, and leaves it by being resolved, exactly once.
+//! - A command that became an entry is known by that entry's id: when the place of the entry is
+//!   committed, either it is that entry or the command never happened.
+//! - A command on its way to the leader may have been appended: when no answer comes, its outcome is
+//!   unknown. A read on its way has changed nothing: it is rejected and may be tried again.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::entry::Entry;
+use crate::io::{Outcome, ReadReady, Rejection, Resolved};
+use crate::message::{Forwarded, ReadId, ReadOutcome};
+use crate::types::{EntryId, Index, NodeId, Session, Term, Ticket};
+
+/// Tickets whose outcome is not known yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Requests {
+    session: Session,
+    last_seq: u64,
+    appended: VecDeque<(EntryId, Ticket)>,
+    forwards: BTreeMap<u64, ForwardOut>,
+    forwarded_bytes: u64,
+    reads: BTreeMap<u64, ReadOut>,
+    transfer: Option<(Ticket, NodeId)>,
+    resolved: Vec<Resolved>,
+    ready_reads: Vec<ReadReady>,
+}
+
+#[derive(Clone, Debug)]
+struct ForwardOut {
+    term: Term,
+    tickets: Vec<Ticket>,
+    bytes: u64,
+    age: u32,
+}
+
+#[derive(Clone, Debug)]
+struct ReadOut {
+    tickets: Vec<Ticket>,
+    age: u32,
+}
+
+impl Requests {
+    pub(crate) fn new(session: Session) -> Self {
+        Self {
+            session,
+            last_seq: 0,
+            appended: VecDeque::new(),
+            forwards: BTreeMap::new(),
+            forwarded_bytes: 0,
+            reads: BTreeMap::new(),
+            transfer: None,
+            resolved: Vec::new(),
+            ready_reads: Vec::new(),
+        }
+    }
+
+    pub(crate) fn session(&self) -> Session {
+        self.session
+    }
+
+    pub(crate) fn resolve(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.resolved.push(Resolved { ticket, outcome });
+    }
+
+    pub(crate) fn reject(&mut self, ticket: Ticket, rejection: Rejection) {
+        self.resolve(ticket, Outcome::Rejected(rejection));
+    }
+
+    pub(crate) fn reject_all(&mut self, tickets: impl IntoIterator<Item = Ticket>, rejection: Rejection) {
+        for ticket in tickets {
+            self.reject(ticket, rejection);
+        }
+    }
+
+    pub(crate) fn read_ready(&mut self, ticket: Ticket, index: Index) {
+        self.ready_reads.push(ReadReady { ticket, index });
+    }
+
+    pub(crate) fn take_resolved(&mut self) -> Vec<Resolved> {
+        std::mem::take(&mut self.resolved)
+    }
+
+    pub(crate) fn take_ready_reads(&mut self) -> Vec<ReadReady> {
+        std::mem::take(&mut self.ready_reads)
+    }
+
+    /// The command of `ticket` is in the log as `id`.
+    pub(crate) fn appended(&mut self, ticket: Ticket, id: EntryId) {
+        let before = |(other, _): &(EntryId, Ticket)| (other.index, other.term) < (id.index, id.term);
+        if self.appended.back().is_none_or(before) {
+            self.appended.push_back((id, ticket));
+        } else {
+            let at = self.appended.partition_point(before);
+            self.appended.insert(at, (id, ticket));
+        }
+    }
+
+    /// `entries` are committed, in this order, and handed out to be applied.
+    pub(crate) fn on_committed(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            while let Some((id, ticket)) = self.appended.front().copied()
+                && id.index <= entry.id.index
+            {
+                self.appended.pop_front();
+                let outcome = if id == entry.id {
+                    Outcome::Committed(id)
+                } else {
+                    Outcome::Rejected(Rejection::NotLeader { leader: None })
+                };
+                self.resolve(ticket, outcome);
+            }
+        }
+    }
+
+    /// Entries up to `index` came in a snapshot: whose they were cannot be told.
+    pub(crate) fn on_snapshot(&mut self, index: Index) {
+        while let Some((id, ticket)) = self.appended.front().copied()
+            && id.index <= index
+        {
+            self.appended.pop_front();
+            self.resolve(ticket, Outcome::Unknown);
+        }
+    }
+
+    pub(crate) fn forwarded_bytes(&self) -> u64 {
+        self.forwarded_bytes
+    }
+
+    /// Notes commands that go to the leader of `term`; the number of the forward.
+    pub(crate) fn forward(&mut self, term: Term, tickets: Vec<Ticket>, bytes: u64) -> u64 {
+        self.last_seq += 1;
+        self.forwarded_bytes += bytes;
+        self.forwards.insert(
+            self.last_seq,
+            ForwardOut {
+                term,
+                tickets,
+                bytes,
+                age: 0,
+            },
+        );
+        self.last_seq
+    }
+
+    /// A leader said what became of the forward `seq`; entries up to `handed` are past being matched.
+    pub(crate) fn on_forwarded(&mut self, session: Session, seq: u64, outcome: Forwarded, handed: Index) {
+        if session != self.session {
+            return;
+        }
+        let Some(forward) = self.take_forward(seq) else {
+            return;
+        };
+        match outcome {
+            Forwarded::Refused => self.reject_all(forward.tickets, Rejection::NotLeader { leader: None }),
+            Forwarded::Overloaded => self.reject_all(forward.tickets, Rejection::Overloaded),
+            Forwarded::Appended { first } => {
+                for (ticket, index) in forward.tickets.into_iter().zip(first.0..) {
+                    let id = EntryId::new(Index(index), forward.term);
+                    if id.index <= handed {
+                        self.resolve(ticket, Outcome::Unknown);
+                    } else {
+                        self.appended(ticket, id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes reads that go to the leader together; the name of the request.
+    pub(crate) fn ask_read_index(&mut self, tickets: Vec<Ticket>) -> ReadId {
+        self.last_seq += 1;
+        self.reads.insert(self.last_seq, ReadOut { tickets, age: 0 });
+        ReadId {
+            session: self.session,
+            seq: self.last_seq,
+        }
+    }
+
+    pub(crate) fn pending_reads(&self) -> usize {
+        self.reads.values().map(|read| read.tickets.len()).sum()
+    }
+
+    /// A leader answered a read.
+    pub(crate) fn on_read_index(&mut self, id: ReadId, outcome: ReadOutcome) {
+        if id.session != self.session {
+            return;
+        }
+        let Some(read) = self.reads.remove(&id.seq) else {
+            return;
+        };
+        for ticket in read.tickets {
+            match outcome {
+                ReadOutcome::Ready(index) => self.read_ready(ticket, index),
+                ReadOutcome::Refused => self.reject(ticket, Rejection::NotLeader { leader: None }),
+            }
+        }
+    }
+
+    /// The leadership is being handed to `to`, as `ticket` asked.
+    pub(crate) fn transfer(&mut self, ticket: Ticket, to: NodeId) {
+        self.transfer = Some((ticket, to));
+    }
+
+    pub(crate) fn end_transfer(&mut self, outcome: Outcome) {
+        if let Some((ticket, _)) = self.transfer.take() {
+            self.resolve(ticket, outcome);
+        }
+    }
+
+    /// `leader` leads: that settles a transfer that was under way when this node stepped down.
+    pub(crate) fn on_leader(&mut self, leader: NodeId) {
+        let Some((_, to)) = self.transfer else {
+            return;
+        };
+        self.end_transfer(if to == leader {
+            Outcome::Transferred
+        } else {
+            Outcome::Rejected(Rejection::BadTransferee)
+        });
+    }
+
+    /// A tick passed: what got no answer for `patience` ticks gets none.
+    pub(crate) fn on_tick(&mut self, patience: u32) {
+        self.forwards.values_mut().for_each(|forward| forward.age += 1);
+        self.reads.values_mut().for_each(|read| read.age += 1);
+        // Numbers grow with time, so the first of a map is its oldest.
+        while let Some((seq, forward)) = self.forwards.first_key_value()
+            && forward.age > patience
+        {
+            let tickets = self
+                .take_forward(*seq)
+                .map(|forward| forward.tickets)
+                .unwrap_or_default();
+            for ticket in tickets {
+                self.resolve(ticket, Outcome::Unknown);
+            }
+        }
+        while let Some(read) = self.reads.first_entry()
+            && read.get().age > patience
+        {
+            let tickets = read.remove().tickets;
+            self.reject_all(tickets, Rejection::NotLeader { leader: None });
+        }
+    }
+
+    /// Whether something waits to be told to the caller.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.resolved.is_empty() || !self.ready_reads.is_empty()
+    }
+
+    /// Checks that entries are waited for in their order.
+    pub(crate) fn check(&self, handed: Index) {
+        let mut before = EntryId::new(handed, Term(u64::MAX));
+        for (id, ticket) in &self.appended {
+            assert!(
+                (id.index, id.term) > (before.index, before.term),
+                "{ticket} waits for {id} after {before}: it would never be resolved"
+            );
+            before = *id;
+        }
+        let bytes: u64 = self.forwards.values().map(|forward| forward.bytes).sum();
+        assert_eq!(
+            bytes, self.forwarded_bytes,
+            "bytes of commands on their way to the leader"
+        );
+    }
+
+    fn take_forward(&mut self, seq: u64) -> Option<ForwardOut> {
+        let forward = self.forwards.remove(&seq)?;
+        self.forwarded_bytes -= forward.bytes;
+        Some(forward)
+    }
+}

@@ -1,0 +1,73 @@
+//! What a node says of itself when asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::configuration::Configuration;
+use crate::types::{EntryId, Index, NodeId, Term};
+
+/// A node's state, for operators and metrics.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// This node.
+    pub id: NodeId,
+    /// Its term.
+    pub term: Term,
+    /// What it is in that term.
+    pub role: RoleKind,
+    /// Whom it follows; itself when it leads.
+    pub leader: Option<NodeId>,
+    /// The highest index known to be committed.
+    pub commit_index: Index,
+    /// The highest index applied.
+    pub applied_index: Index,
+    /// The last entry of its log.
+    pub last: EntryId,
+    /// The last index known to be on its disk.
+    pub durable_index: Index,
+    /// The entry before the first of its log.
+    pub base: EntryId,
+    /// Its newest snapshot.
+    pub snapshot: EntryId,
+    /// The members.
+    pub configuration: Arc<Configuration>,
+    /// What a leader knows of each other member; empty otherwise.
+    pub progress: BTreeMap<NodeId, PeerStatus>,
+}
+
+/// The roles of the paper's figure 4, and the pre-candidate of thesis §9.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleKind {
+    /// Follows, or waits for a leader.
+    Follower,
+    /// Asks whether an election could be won.
+    PreCandidate,
+    /// Campaigns.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// What a leader knows of a follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The highest index known to equal the leader's log.
+    pub match_index: Index,
+    /// The next index to send.
+    pub next_index: Index,
+    /// How it is being replicated to.
+    pub mode: PeerMode,
+    /// Whether it was heard of within the last election timeout.
+    pub active: bool,
+}
+
+/// How a follower is being replicated to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerMode {
+    /// Where the logs agree is being found out.
+    Probe,
+    /// Appends are pipelined.
+    Replicate,
+    /// It is being sent a snapshot.
+    Snapshot,
+}
