@@ -3,6 +3,8 @@
 //! - Only the leader of its term and a vote that it grants put its own campaign off.
 //! - It commits what its leader committed, as far as it has compared the logs.
 
+use std::sync::Arc;
+
 use crate::core::Core;
 use crate::event::Event;
 use crate::io::{Proposal, Rejection};
@@ -219,7 +221,7 @@ impl Follower {
     }
 
     fn splice(&mut self, core: &mut Core, from: NodeId, msg: AppendEntries) {
-        let configuration = core.log.configuration().clone();
+        let configuration = Arc::clone(core.log.configuration());
         match core.log.splice(msg.slice) {
             Splice::ContradictsCommitted => {
                 core.event(Event::Ignored {
@@ -234,7 +236,7 @@ impl Follower {
                 if let Some(from) = truncated {
                     core.event(Event::LogTruncated { from });
                 }
-                if *core.log.configuration() != configuration {
+                if !Arc::ptr_eq(core.log.configuration(), &configuration) {
                     core.event(Event::ConfigurationChanged { index: match_index });
                 }
                 self.verified = self.verified.max(match_index);
