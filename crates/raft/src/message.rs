@@ -216,6 +216,17 @@ pub enum ReadOutcome {
 }
 
 impl Message {
+    /// Whether this asks for a vote without the leader's wish.
+    pub(crate) fn is_uncalled_campaign(&self) -> bool {
+        matches!(
+            self,
+            Self::RequestVote(RequestVote {
+                cause: Campaign::Timeout,
+                ..
+            })
+        )
+    }
+
     /// Whether only the leader of the envelope's term says this.
     pub(crate) fn is_from_leader(&self) -> bool {
         matches!(
@@ -285,28 +296,30 @@ impl fmt::Display for Message {
                     forward.commands.len()
                 )
             }
-            Self::ForwardResponse(answer) => match answer.outcome {
-                Forwarded::Appended { first } => {
-                    write!(
-                        f,
-                        "ForwardAppended {}/{} first={first}",
-                        answer.session, answer.seq
-                    )
-                }
-                Forwarded::Refused => write!(f, "ForwardRefused {}/{}", answer.session, answer.seq),
-                Forwarded::Overloaded => write!(f, "ForwardOverloaded {}/{}", answer.session, answer.seq),
-            },
+            Self::ForwardResponse(answer) => answer.fmt(f),
             Self::ReadIndex(id) => write!(f, "ReadIndex {}/{}", id.session, id.seq),
-            Self::ReadIndexResponse(answer) => match answer.outcome {
-                ReadOutcome::Ready(index) => {
-                    write!(
-                        f,
-                        "ReadIndexReady {}/{} index={index}",
-                        answer.id.session, answer.id.seq
-                    )
-                }
-                ReadOutcome::Refused => write!(f, "ReadIndexRefused {}/{}", answer.id.session, answer.id.seq),
-            },
+            Self::ReadIndexResponse(answer) => answer.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for ForwardResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (session, seq) = (self.session, self.seq);
+        match self.outcome {
+            Forwarded::Appended { first } => write!(f, "ForwardAppended {session}/{seq} first={first}"),
+            Forwarded::Refused => write!(f, "ForwardRefused {session}/{seq}"),
+            Forwarded::Overloaded => write!(f, "ForwardOverloaded {session}/{seq}"),
+        }
+    }
+}
+
+impl fmt::Display for ReadIndexResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ReadId { session, seq } = self.id;
+        match self.outcome {
+            ReadOutcome::Ready(index) => write!(f, "ReadIndexReady {session}/{seq} index={index}"),
+            ReadOutcome::Refused => write!(f, "ReadIndexRefused {session}/{seq}"),
         }
     }
 }

@@ -260,18 +260,17 @@ impl Node {
     }
 
     fn receive_newer(&mut self, envelope: Envelope) -> Next {
-        let follows = match &envelope.message {
+        if matches!(&envelope.message, Message::RequestPreVote(_)) {
             // A question about an election changes nothing (thesis §9.6).
-            Message::RequestPreVote(_) => return self.deliver(envelope),
-            Message::RequestVote(ask) if ask.cause == Campaign::Timeout && self.shelters_leader() => {
-                // Thesis §4.2.3: while a leader is heard of, none is deposed.
-                return Next::Stay;
-            }
-            message if message.is_from_leader() => Some(envelope.from),
-            _ => None,
-        };
+            return self.deliver(envelope);
+        }
+        if envelope.message.is_uncalled_campaign() && self.shelters_leader() {
+            // Thesis §4.2.3: while a leader is heard of, none is deposed.
+            return Next::Stay;
+        }
+        let leader = envelope.message.is_from_leader().then_some(envelope.from);
         self.core.adopt_term(envelope.term);
-        self.turn(Next::Follow(follows));
+        self.turn(Next::Follow(leader));
         self.deliver(envelope)
     }
 
