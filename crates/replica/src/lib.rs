@@ -1,1 +1,46 @@
 //! Replicate your own state machine with Raft: durable, linearizable, embeddable.
+//!
+//! Implement [`StateMachine`] for a type of yours, describe the cluster with a [`Config`], and start
+//! a [`Replica`] on each machine. A command that was acknowledged is on the disks of a majority and
+//! survives the loss of a minority; a read sees every command that was acknowledged before it began.
+//!
+//! ```text
+//!   propose, read        transport
+//!         \                 /  \  peers
+//!          v               v    ^
+//!        one loop: Driver over quorate_raft::Node        (the only owner of the core)
+//!          |        |            |
+//!          v        v            v
+//!      log thread  log reader   apply thread -> snapshot writer
+//!      (Storage)                (Applier over your machine)
+//! ```
+//!
+//! Reading order: [`machine`] (what you implement), [`driver`] (the loop), [`apply`], [`storage`],
+//! [`codec`] (frames and records), `transport`, then [`replica`], which puts threads around them.
+//!
+//! [`driver`], [`apply`], [`storage`] and [`codec`] have neither threads nor clocks: a simulator runs
+//! them as they are.
+
+#![forbid(unsafe_code)]
+
+pub mod apply;
+pub mod codec;
+pub mod config;
+pub mod driver;
+pub mod error;
+pub mod machine;
+pub mod replica;
+pub mod storage;
+
+mod ledger;
+mod queue;
+mod threads;
+mod transport;
+
+pub use apply::SnapshotPolicy;
+pub use config::{Config, Observer};
+pub use driver::{Driver, DriverInput, Failure, Ports};
+pub use error::{ProposeError, ReadError, StartError, Stopped, TransferError};
+pub use machine::{Machine, StateMachine, Typed};
+pub use quorate_raft::{EntryId, Event, Index, Limits, NodeId, Rejection, RoleKind, Status, Term};
+pub use replica::Replica;

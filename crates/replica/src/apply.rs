@@ -1,0 +1,379 @@
+//! The apply side: owns the state machine, and nothing else touches it.
+//!
+//! - Entries are applied in the order of the log, each once, without a gap.
+//! - Whoever proposed a command is answered here, with what applying it gave back.
+//! - A query is answered once its index is applied (thesis §6.4), and never before.
+//! - A snapshot is a view of the state fixed at one index. It is read chunk by chunk between batches,
+//!   so that making one never holds up the commands for long.
+//!
+//! Left out: threads, and the writing of snapshots (the owner does both).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_raft::{Configuration, Entry, EntryId, Event, Index, Payload, SnapshotMeta};
+
+use crate::machine::{ApplyError, Machine, RestoreError, SnapshotError};
+use crate::storage::{Snapshots, StorageError};
+
+/// What the apply side is to do, in the order of the fields.
+#[derive(Debug)]
+pub struct ApplyTask<P, R> {
+    /// What happened in the core that a machine may want to know.
+    pub events: Vec<Event>,
+    /// A received snapshot to restore the machine from: before the entries that follow it.
+    pub restore: Option<SnapshotMeta>,
+    /// Entries to apply.
+    pub entries: Vec<Entry>,
+    /// Who proposed which of the entries.
+    pub proposers: Vec<(EntryId, P)>,
+    /// Queries, each with the index that must be applied first.
+    pub reads: Vec<(Index, R)>,
+}
+
+impl<P, R> ApplyTask<P, R> {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+            && self.restore.is_none()
+            && self.entries.is_empty()
+            && self.proposers.is_empty()
+            && self.reads.is_empty()
+    }
+}
+
+impl<P, R> Default for ApplyTask<P, R> {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            restore: None,
+            entries: Vec::new(),
+            proposers: Vec::new(),
+            reads: Vec::new(),
+        }
+    }
+}
+
+/// Takes the answer to one request.
+pub trait Respond<T> {
+    /// Answers.
+    fn respond(self, value: T);
+}
+
+/// A query and where its answer goes.
+#[derive(Debug)]
+pub struct Reading<Q, A> {
+    /// What is asked.
+    pub query: Q,
+    /// Takes the answer.
+    pub responder: A,
+}
+
+/// When to make a snapshot. Whichever bound is reached first counts.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotPolicy {
+    /// After this many entries.
+    pub every_entries: u64,
+    /// After entries of this many bytes.
+    pub every_bytes: u64,
+}
+
+impl Default for SnapshotPolicy {
+    fn default() -> Self {
+        Self {
+            every_entries: 10_000,
+            every_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What a task came to; the owner tells the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The machine was restored from this snapshot.
+    pub restored: Option<EntryId>,
+    /// The last entry applied.
+    pub applied: Index,
+}
+
+/// Why the apply side cannot go on. The node stops.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyFailure {
+    /// A committed command means nothing to this process.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// A snapshot's file cannot be opened.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A snapshot cannot be made the state.
+    #[error("snapshot {id}: {error}")]
+    Restore {
+        /// Which.
+        id: EntryId,
+        /// Why.
+        error: RestoreError,
+    },
+}
+
+/// Owns a machine and knows how far the log has been applied to it.
+#[derive(Debug)]
+pub struct Applier<M: Machine, A> {
+    machine: M,
+    snapshots: Snapshots,
+    policy: SnapshotPolicy,
+    applied: EntryId,
+    configuration: Arc<Configuration>,
+    /// Queries whose index is not applied yet.
+    waiting: BTreeMap<Index, Vec<Reading<M::Query, A>>>,
+    view: View<M>,
+    /// Applied since the last snapshot was begun.
+    since: Since,
+}
+
+/// The snapshot being made.
+enum View<M: Machine> {
+    None,
+    /// Its chunks are being read.
+    Open(M::Snapshot),
+    /// There is no more to read; what was read is being written, or thrown away.
+    Read,
+}
+
+#[derive(Debug, Default)]
+struct Since {
+    entries: u64,
+    bytes: u64,
+}
+
+impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
+    /// Restores `machine` from the snapshot that the node starts from.
+    ///
+    /// # Errors
+    /// When the snapshot cannot be read, or is no state of this machine.
+    pub fn new(
+        machine: M,
+        snapshots: Snapshots,
+        start: &SnapshotMeta,
+        policy: SnapshotPolicy,
+    ) -> Result<Self, ApplyFailure> {
+        let mut applier = Self {
+            machine,
+            snapshots,
+            policy,
+            applied: EntryId::ZERO,
+            configuration: Arc::clone(&start.configuration),
+            waiting: BTreeMap::new(),
+            view: View::None,
+            since: Since::default(),
+        };
+        if start.id.index > Index::ZERO {
+            applier.restore(start)?;
+        }
+        Ok(applier)
+    }
+
+    /// Carries out a task: answers those who proposed its entries, and every query that may be.
+    ///
+    /// # Errors
+    /// When the machine can go on no further. Whoever was not answered must be told that the node stopped.
+    pub fn process<P: Respond<M::Response>>(
+        &mut self,
+        task: ApplyTask<P, Reading<M::Query, A>>,
+    ) -> Result<Progress, ApplyFailure> {
+        for event in &task.events {
+            self.machine.observe(event);
+        }
+        let mut proposers = Proposers::new(task.proposers);
+        let mut entries = task.entries.into_iter().peekable();
+        let restored = task.restore.as_ref().map(|meta| meta.id);
+        if let Some(meta) = &task.restore {
+            // What was committed before the snapshot came is applied for the sake of who proposed it.
+            while let Some(entry) = entries.next_if(|entry| entry.id.index <= meta.id.index) {
+                self.apply(entry, &mut proposers)?;
+            }
+            self.restore(meta)?;
+        }
+        for entry in entries {
+            self.apply(entry, &mut proposers)?;
+        }
+        proposers.assert_all_answered();
+        self.machine.batch_applied();
+        for (index, reading) in task.reads {
+            self.waiting.entry(index).or_default().push(reading);
+        }
+        self.answer_queries();
+        Ok(Progress {
+            restored,
+            applied: self.applied.index,
+        })
+    }
+
+    /// Answers a query by the state as it is, however far behind it may be.
+    pub fn read_local(&mut self, reading: Reading<M::Query, A>) {
+        let answer = self.machine.query(reading.query);
+        reading.responder.respond(answer);
+    }
+
+    /// The last entry applied.
+    #[must_use]
+    pub fn applied(&self) -> EntryId {
+        self.applied
+    }
+
+    /// The machine, to look at.
+    #[must_use]
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// The machine.
+    pub fn machine_mut(&mut self) -> &mut M {
+        &mut self.machine
+    }
+
+    /// Whether so much was applied since the last snapshot that one should be begun.
+    ///
+    /// Stays true until it is begun, so that a wish that comes while one is being made is not lost.
+    #[must_use]
+    pub fn snapshot_due(&self) -> bool {
+        self.since.entries >= self.policy.every_entries || self.since.bytes >= self.policy.every_bytes
+    }
+
+    /// Fixes a view of the state; none while one is being made, or when there is nothing to keep.
+    pub fn begin_snapshot(&mut self) -> Option<SnapshotMeta> {
+        if !matches!(self.view, View::None) || self.since.entries == 0 {
+            return None;
+        }
+        self.view = View::Open(self.machine.begin_snapshot());
+        self.since = Since::default();
+        Some(SnapshotMeta {
+            id: self.applied,
+            configuration: Arc::clone(&self.configuration),
+        })
+    }
+
+    /// The next chunk of the view, of about `max_bytes` bytes at most; none at its end.
+    ///
+    /// # Errors
+    /// When the machine cannot write its state down, or was restored from another's snapshot since
+    /// the view was fixed. This snapshot will have no further chunk.
+    pub fn snapshot_chunk(&mut self, max_bytes: usize) -> Result<Option<Bytes>, SnapshotError> {
+        let View::Open(view) = &mut self.view else {
+            return Err(SnapshotError("a received snapshot took its place".to_owned()));
+        };
+        let chunk = self.machine.snapshot_chunk(view, max_bytes);
+        if !matches!(chunk, Ok(Some(_))) {
+            self.close_view(View::Read);
+        }
+        chunk
+    }
+
+    /// The snapshot begun last is durable, or was given up: another may be begun.
+    pub fn snapshot_ended(&mut self) {
+        self.close_view(View::None);
+    }
+
+    fn apply<P: Respond<M::Response>>(
+        &mut self,
+        entry: Entry,
+        proposers: &mut Proposers<P>,
+    ) -> Result<(), ApplyFailure> {
+        let id = entry.id;
+        assert!(
+            id.index == self.applied.index.next() && id.term >= self.applied.term,
+            "entry {id} came to be applied after {}: the core must hand over each entry once and in order",
+            self.applied
+        );
+        self.since.entries += 1;
+        self.since.bytes += entry.weight();
+        match entry.payload {
+            Payload::Command(command) => {
+                let response = self.machine.apply(id, command)?;
+                if let Some(proposer) = proposers.next_for(id) {
+                    proposer.respond(response);
+                }
+            }
+            Payload::Configuration(configuration) => self.configuration = configuration,
+            Payload::Noop => {}
+        }
+        self.applied = id;
+        Ok(())
+    }
+
+    fn restore(&mut self, meta: &SnapshotMeta) -> Result<(), ApplyFailure> {
+        let id = meta.id;
+        assert!(
+            id.index >= self.applied.index,
+            "snapshot {id} is older than the state at {}: the core must not go back",
+            self.applied
+        );
+        if !matches!(self.view, View::None) {
+            self.close_view(View::Read);
+        }
+        let mut chunks = self.snapshots.read(id)?;
+        let restored = self.machine.restore(&mut chunks);
+        restored.map_err(|error| ApplyFailure::Restore { id, error })?;
+        self.applied = id;
+        self.configuration = Arc::clone(&meta.configuration);
+        self.since = Since::default();
+        Ok(())
+    }
+
+    fn close_view(&mut self, next: View<M>) {
+        if let View::Open(view) = std::mem::replace(&mut self.view, next) {
+            self.machine.end_snapshot(view);
+        }
+    }
+
+    fn answer_queries(&mut self) {
+        while let Some(first) = self.waiting.first_entry() {
+            if *first.key() > self.applied.index {
+                return;
+            }
+            for reading in first.remove() {
+                self.read_local(reading);
+            }
+        }
+    }
+}
+
+/// Who proposed the entries of a task, in the order of the log.
+struct Proposers<P> {
+    rest: std::iter::Peekable<std::vec::IntoIter<(EntryId, P)>>,
+}
+
+impl<P> Proposers<P> {
+    fn new(mut proposers: Vec<(EntryId, P)>) -> Self {
+        proposers.sort_by_key(|(id, _)| id.index);
+        Self {
+            rest: proposers.into_iter().peekable(),
+        }
+    }
+
+    fn next_for(&mut self, id: EntryId) -> Option<P> {
+        self.rest
+            .next_if(|(proposed, _)| *proposed == id)
+            .map(|(_, proposer)| proposer)
+    }
+
+    fn assert_all_answered(&mut self) {
+        let left = self.rest.peek().map(|(id, _)| *id);
+        assert!(
+            left.is_none(),
+            "{left:?} was called committed, but is no command of this batch: the core must hand over both at once"
+        );
+    }
+}
+
+impl<M: Machine> std::fmt::Debug for View<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Open(_) => "Open",
+            Self::Read => "Read",
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! How a node is set up.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_raft::{Configuration, Event, GroupId, Limits, NodeId};
+
+use crate::apply::SnapshotPolicy;
+use crate::codec::frame::ClusterId;
+use crate::error::StartError;
+use crate::machine::{StateMachine, Typed};
+use crate::replica::Replica;
+
+/// How a node is set up. [`Config::new`] has a default for all but the members and the directory.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// This node. Never given to another node of the cluster, not even after this one is gone.
+    pub node: NodeId,
+    /// Keeps clusters apart: nodes of different clusters refuse each other.
+    pub cluster: ClusterId,
+    /// The address of every member for its peers, this node included, as `host:port`.
+    pub peers: BTreeMap<NodeId, String>,
+    /// Where to listen for peers, as `host:port`; this node's own address in `peers` unless set.
+    pub listen: Option<String>,
+    /// A socket that listens already, used in place of `listen`.
+    pub listener: Option<Arc<TcpListener>>,
+    /// Where the node keeps its data. Made if it is not there. One process at a time uses it.
+    pub data_dir: PathBuf,
+    /// The unit of the two timeouts below.
+    pub tick: Duration,
+    /// A node campaigns when it has not heard of a leader for between this and 1.5 times this.
+    pub election_ticks: u32,
+    /// How often a leader is heard of.
+    pub heartbeat_ticks: u32,
+    /// What bounds the memory of the consensus core.
+    pub limits: Limits,
+    /// When the state is written to a snapshot, so that the log before it can go.
+    pub snapshots: SnapshotPolicy,
+    /// How long a proposal or a read is tried before it fails.
+    pub request_timeout: Duration,
+    /// How many requests may wait for the loop; more are refused as overload.
+    pub max_waiting: usize,
+    /// How many bytes may wait for one peer; what is more is dropped, and sent again by the protocol.
+    pub max_unsent_bytes: u64,
+    /// How the log's files are laid out.
+    pub wal: quorate_wal::Options,
+    /// Is told what the node does, for metrics.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// Is told what a node does, from the threads that do it: its methods must not wait.
+pub trait Observer: Send + Sync + 'static {
+    /// Something happened in the consensus core.
+    fn event(&self, _event: &Event) {}
+    /// The log was made durable, which took so long.
+    fn synced(&self, _duration: Duration) {}
+    /// A snapshot was made durable, which took so long from its beginning.
+    fn snapshot_saved(&self, _duration: Duration) {}
+    /// Bytes were sent to a peer.
+    fn sent(&self, _to: NodeId, _bytes: usize) {}
+    /// Bytes were received from a peer.
+    fn received(&self, _from: NodeId, _bytes: usize) {}
+}
+
+impl Config {
+    /// The defaults for node `node`.
+    #[must_use]
+    pub fn new(node: u64) -> Self {
+        Self {
+            node: NodeId(node),
+            cluster: ClusterId(1),
+            peers: BTreeMap::new(),
+            listen: None,
+            listener: None,
+            data_dir: PathBuf::new(),
+            tick: Duration::from_millis(50),
+            election_ticks: 10,
+            heartbeat_ticks: 2,
+            limits: Limits::default(),
+            snapshots: SnapshotPolicy::default(),
+            request_timeout: Duration::from_secs(5),
+            max_waiting: 65_536,
+            max_unsent_bytes: 64 << 20,
+            wal: quorate_wal::Options::default(),
+            observer: None,
+        }
+    }
+
+    /// Sets the members: each one's id and address (`host:port`), this node included.
+    #[must_use]
+    pub fn peers<A: Into<String>>(mut self, peers: impl IntoIterator<Item = (u64, A)>) -> Self {
+        let peers = peers
+            .into_iter()
+            .map(|(node, address)| (NodeId(node), address.into()));
+        self.peers = peers.collect();
+        self
+    }
+
+    /// Sets where the node keeps its data.
+    #[must_use]
+    pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.data_dir = directory.into();
+        self
+    }
+
+    /// Sets the cluster's id.
+    #[must_use]
+    pub fn cluster(mut self, cluster: u64) -> Self {
+        self.cluster = ClusterId(cluster);
+        self
+    }
+
+    /// Starts a node whose state is `S`.
+    ///
+    /// # Errors
+    /// When a setting is wrong, the directory cannot be used, or the address is taken.
+    pub fn start<S: StateMachine>(self) -> Result<Replica<Typed<S>>, StartError> {
+        Replica::start(self, Typed::default())
+    }
+
+    /// The members that a new group starts with.
+    pub(crate) fn configuration(&self) -> Result<Configuration, StartError> {
+        if !self.peers.contains_key(&self.node) {
+            return Err(StartError::Config {
+                setting: "peers",
+                problem: format!("this node, {}, is not among them; add its own address", self.node),
+            });
+        }
+        Configuration::new(self.peers.keys().copied(), []).map_err(|error| StartError::Config {
+            setting: "peers",
+            problem: error.to_string(),
+        })
+    }
+
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        if self.data_dir.as_os_str().is_empty() {
+            return Err(StartError::Config {
+                setting: "data_dir",
+                problem: "it is not set; name a directory of this node's own".to_owned(),
+            });
+        }
+        if self.tick < MIN_TICK {
+            return Err(StartError::Config {
+                setting: "tick",
+                problem: format!("{:?} is shorter than {MIN_TICK:?}", self.tick),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("node", &self.node)
+            .field("cluster", &self.cluster)
+            .field("peers", &self.peers)
+            .field("data_dir", &self.data_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The one group that a replica runs; frames and records have room for more.
+pub const FIRST_GROUP: GroupId = GroupId(1);
+const MIN_TICK: Duration = Duration::from_millis(1);

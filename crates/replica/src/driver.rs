@@ -1,0 +1,308 @@
+//! The one synchronous loop that owns the consensus core.
+//!
+//! [`Driver::handle`] takes what happened; [`Driver::flush`] carries out what the core wants done, by
+//! handing each part to the [`Ports`]. Production puts threads behind the ports, the simulator its
+//! virtual disk, network and machine; the driver is the same.
+//!
+//! - No port waits: each takes what it is given and reports later by a [`DriverInput`].
+//! - Every request is answered exactly once: by the apply side when it is committed, or may be read;
+//!   by [`Ports`] when it failed.
+//! - Proposals and reads that arrive between two flushes are one batch for the core.
+//!
+//! Left out: deadlines and retries of requests ([`crate::Replica`] has them).
+
+use bytes::Bytes;
+use quorate_raft::{
+    Delivery, EntryId, Envelope, Event, Index, Input, LogReadError, Node, NodeId, Outcome, Proposal, ReadLog,
+    Ready, Rejection, Resolved, SendSnapshot, SnapshotMeta, Status, Ticket, Write, WriteSeq,
+};
+
+use crate::apply::ApplyTask;
+use crate::ledger::Ledger;
+
+/// Where the driver hands over what is to be done. No method may wait.
+pub trait Ports {
+    /// Who proposed a command, and how to answer.
+    type Proposer;
+    /// A query, who asked it, and how to answer.
+    type Reader;
+    /// Who asked for a transfer of leadership, and how to answer.
+    type Operator;
+
+    /// Sends a message to the peer it is addressed to. It may be lost.
+    fn send(&mut self, envelope: Envelope);
+    /// Writes to the log after all earlier writes; answered by [`DriverInput::Persisted`].
+    fn write(&mut self, write: Write);
+    /// Has the apply side do this after all earlier tasks; see [`ApplyTask`] for the answers.
+    fn apply(&mut self, task: ApplyTask<Self::Proposer, Self::Reader>);
+    /// Reads from the log; answered by [`DriverInput::LogRead`].
+    fn read_log(&mut self, request: ReadLog);
+    /// Brings a snapshot to a peer; answered by [`DriverInput::SnapshotSent`].
+    fn send_snapshot(&mut self, request: SendSnapshot);
+    /// The log up to this entry is needed no more.
+    fn compact(&mut self, upto: EntryId);
+    /// Something happened in the core.
+    fn observe(&mut self, event: &Event);
+    /// A command will not be answered by the apply side.
+    fn proposal_failed(&mut self, proposer: Self::Proposer, failure: Failure);
+    /// A query will not be answered by the apply side.
+    fn read_failed(&mut self, reader: Self::Reader, failure: Failure);
+    /// A transfer of leadership has ended.
+    fn transfer_ended(&mut self, operator: Self::Operator, result: Result<(), Failure>);
+}
+
+/// Why a request was not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// It did not happen and never will: it may be tried again.
+    #[error("{0}")]
+    Rejected(Rejection),
+    /// It may or may not happen.
+    #[error("its outcome is unknown: leadership was lost while it was under way")]
+    Unknown,
+    /// The node stopped while it was under way: it may or may not happen.
+    #[error("the node stopped while it was under way")]
+    Stopped,
+}
+
+/// Something that happened to a driver.
+#[derive(Debug)]
+pub enum DriverInput<P, R, O> {
+    /// A tick of the clock has passed.
+    Tick,
+    /// A message came from a peer.
+    Receive(Envelope),
+    /// A client wants a command replicated.
+    Propose {
+        /// The machine's bytes.
+        command: Bytes,
+        /// Who waits.
+        proposer: P,
+    },
+    /// A client wants to read what is current.
+    Read(R),
+    /// An operator wants another node to lead.
+    TransferLeadership {
+        /// Which.
+        to: NodeId,
+        /// Who waits.
+        operator: O,
+    },
+    /// All writes up to this one are durable.
+    Persisted(WriteSeq),
+    /// All entries up to this one are applied.
+    Applied(Index),
+    /// The answer to [`Ports::read_log`].
+    LogRead {
+        /// The request.
+        request: ReadLog,
+        /// Its entries, at least one; or why there are none.
+        entries: Result<Vec<quorate_raft::Entry>, LogReadError>,
+    },
+    /// A snapshot of the state machine is durable.
+    SnapshotSaved(SnapshotMeta),
+    /// A [`Ports::send_snapshot`] has ended.
+    SnapshotSent {
+        /// Who was to have it.
+        to: NodeId,
+        /// How it ended.
+        outcome: Delivery,
+    },
+    /// The state machine was restored from the received snapshot of this id.
+    Restored(EntryId),
+}
+
+/// The input that a driver over `P` takes.
+pub type InputOf<P> = DriverInput<<P as Ports>::Proposer, <P as Ports>::Reader, <P as Ports>::Operator>;
+
+/// Owns a core, those who wait for it, and the ports by which it acts.
+#[derive(Debug)]
+pub struct Driver<P: Ports> {
+    node: Node,
+    ports: P,
+    waiting: Ledger<Waiting<P>>,
+    /// Not yet given to the core.
+    proposals: Vec<Proposal>,
+    /// Not yet given to the core.
+    reads: Vec<Ticket>,
+}
+
+enum Waiting<P: Ports> {
+    Proposer(P::Proposer),
+    Reader(P::Reader),
+    Operator(P::Operator),
+}
+
+impl<P: Ports> Driver<P> {
+    /// Drives `node` by way of `ports`.
+    #[must_use]
+    pub fn new(node: Node, ports: P) -> Self {
+        Self {
+            node,
+            ports,
+            waiting: Ledger::new(),
+            proposals: Vec::new(),
+            reads: Vec::new(),
+        }
+    }
+
+    /// Takes in what happened. What follows from it happens at the next [`Self::flush`].
+    pub fn handle(&mut self, input: InputOf<P>) {
+        match input {
+            DriverInput::Propose { command, proposer } => {
+                let ticket = self.waiting.insert(Waiting::Proposer(proposer));
+                self.proposals.push(Proposal { ticket, command });
+            }
+            DriverInput::Read(reader) => {
+                let ticket = self.waiting.insert(Waiting::Reader(reader));
+                self.reads.push(ticket);
+            }
+            DriverInput::TransferLeadership { to, operator } => {
+                let ticket = self.waiting.insert(Waiting::Operator(operator));
+                self.node.step(Input::TransferLeadership { ticket, to });
+            }
+            DriverInput::Tick => self.node.step(Input::Tick),
+            DriverInput::Receive(envelope) => self.node.step(Input::Receive(envelope)),
+            DriverInput::Persisted(seq) => self.node.step(Input::Persisted(seq)),
+            DriverInput::Applied(index) => self.node.step(Input::Applied(index)),
+            DriverInput::LogRead { request, entries } => self.node.step(Input::LogRead { request, entries }),
+            DriverInput::SnapshotSaved(meta) => self.node.step(Input::SnapshotSaved(meta)),
+            DriverInput::SnapshotSent { to, outcome } => self.node.step(Input::SnapshotSent { to, outcome }),
+            DriverInput::Restored(id) => self.node.step(Input::Restored(id)),
+        }
+    }
+
+    /// Hands the waiting batch to the core, then everything that the core wants done to the ports.
+    pub fn flush(&mut self) {
+        if !self.proposals.is_empty() {
+            self.node
+                .step(Input::Propose(std::mem::take(&mut self.proposals)));
+        }
+        if !self.reads.is_empty() {
+            self.node.step(Input::Read(std::mem::take(&mut self.reads)));
+        }
+        while let Some(ready) = self.node.ready() {
+            self.carry_out(ready);
+        }
+    }
+
+    /// The core's state.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.node.status()
+    }
+
+    /// The core, to look at.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The ports.
+    #[must_use]
+    pub fn ports(&self) -> &P {
+        &self.ports
+    }
+
+    /// The ports, to change what is behind them.
+    pub fn ports_mut(&mut self) -> &mut P {
+        &mut self.ports
+    }
+
+    /// Fails everyone who waits. The driver must not be used any more.
+    pub fn stop(&mut self) {
+        for waiting in self.waiting.drain() {
+            self.fail(waiting, Failure::Stopped);
+        }
+    }
+
+    fn carry_out(&mut self, ready: Ready) {
+        for event in &ready.events {
+            self.ports.observe(event);
+        }
+        // Peers first: their disks then work in parallel with ours (thesis §10.2.1).
+        for envelope in ready.send {
+            self.ports.send(envelope);
+        }
+        if let Some(write) = ready.write {
+            self.ports.write(write);
+        }
+        for request in ready.read_log {
+            self.ports.read_log(request);
+        }
+        for request in ready.send_snapshots {
+            self.ports.send_snapshot(request);
+        }
+        let mut task = ApplyTask {
+            events: ready.events.into_iter().filter(concerns_machine).collect(),
+            restore: ready.restore,
+            entries: ready.apply,
+            proposers: Vec::new(),
+            reads: Vec::with_capacity(ready.reads.len()),
+        };
+        for read in ready.reads {
+            let reader = self.take_reader(read.ticket);
+            task.reads.push((read.index, reader));
+        }
+        for resolved in ready.resolved {
+            self.resolve(resolved, &mut task);
+        }
+        if !task.is_empty() {
+            self.ports.apply(task);
+        }
+        if let Some(upto) = ready.compact {
+            self.ports.compact(upto);
+        }
+    }
+
+    fn resolve(&mut self, resolved: Resolved, task: &mut ApplyTask<P::Proposer, P::Reader>) {
+        let Resolved { ticket, outcome } = resolved;
+        let waiting = self.waiting.take(ticket);
+        let waiting =
+            waiting.unwrap_or_else(|| panic!("the core resolved {ticket} as {outcome} twice, or made it up"));
+        match (outcome, waiting) {
+            (Outcome::Committed(id), Waiting::Proposer(proposer)) => task.proposers.push((id, proposer)),
+            (Outcome::Transferred, Waiting::Operator(operator)) => {
+                self.ports.transfer_ended(operator, Ok(()))
+            }
+            (Outcome::Rejected(rejection), waiting) => self.fail(waiting, Failure::Rejected(rejection)),
+            (Outcome::Unknown, waiting) => self.fail(waiting, Failure::Unknown),
+            (Outcome::Committed(_) | Outcome::Transferred, _) => {
+                panic!("the core resolved {ticket} as {outcome}, which is no outcome of its kind of request")
+            }
+        }
+    }
+
+    fn take_reader(&mut self, ticket: Ticket) -> P::Reader {
+        match self.waiting.take(ticket) {
+            Some(Waiting::Reader(reader)) => reader,
+            Some(Waiting::Proposer(_) | Waiting::Operator(_)) | None => {
+                panic!("the core says that {ticket} may be read, which is no read that waits")
+            }
+        }
+    }
+
+    fn fail(&mut self, waiting: Waiting<P>, failure: Failure) {
+        match waiting {
+            Waiting::Proposer(proposer) => self.ports.proposal_failed(proposer, failure),
+            Waiting::Reader(reader) => self.ports.read_failed(reader, failure),
+            Waiting::Operator(operator) => self.ports.transfer_ended(operator, Err(failure)),
+        }
+    }
+}
+
+/// The commit index grows with every batch, and what was committed comes as entries anyhow.
+fn concerns_machine(event: &Event) -> bool {
+    !matches!(event, Event::Committed { .. })
+}
+
+impl<P: Ports> std::fmt::Debug for Waiting<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Proposer(_) => "Proposer",
+            Self::Reader(_) => "Reader",
+            Self::Operator(_) => "Operator",
+        })
+    }
+}

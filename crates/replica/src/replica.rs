@@ -1,0 +1,321 @@
+//! A running node, as those who use it see it.
+//!
+//! - A handle is cheap to clone and may be used from any task of any tokio runtime with timers.
+//! - Proposals and reads work on every node: followers pass them on.
+//! - A proposal that was rejected was not applied and is tried again until its deadline. One whose
+//!   outcome is unknown is never tried again: it could be applied twice.
+//! - The node runs until [`Replica::shutdown`], until it fails, or until its last handle is dropped.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_raft::{EntryId, NodeId, Rejection, Status};
+use quorate_wal::Disk;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::apply::Reading;
+use crate::codec::Incarnation;
+use crate::config::Config;
+use crate::driver::{DriverInput, Failure};
+use crate::error::{ProposeError, ReadError, StartError, Stopped, TransferError};
+use crate::machine::Machine;
+use crate::threads::{self, ApplyWork, Asker, Operator, Proposer, Running};
+
+/// A running node that replicates a machine.
+pub struct Replica<M: Machine> {
+    shared: Arc<Running<M>>,
+}
+
+impl<M: Machine> Replica<M> {
+    /// Starts a node, with `machine` in its initial state.
+    ///
+    /// Blocks while the data directory is read and the newest snapshot is restored.
+    ///
+    /// # Errors
+    /// When a setting is wrong, the directory cannot be used, or the address is taken.
+    pub fn start(config: Config, machine: M) -> Result<Self, StartError> {
+        config.check()?;
+        let (disk, lock) = threads::open_directory(&config)?;
+        let shared = threads::start(config, machine, disk, Some(lock))?;
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Starts a node on a disk of the caller's making, such as one that fails on purpose.
+    ///
+    /// # Errors
+    /// As [`Self::start`], except that nobody checks whether another process uses the disk.
+    pub fn start_on_disk(config: Config, machine: M, disk: Arc<dyn Disk>) -> Result<Self, StartError> {
+        config.check()?;
+        let shared = threads::start(config, machine, disk, None)?;
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Has a command committed and applied, and gives back what applying it here gave back.
+    ///
+    /// # Errors
+    /// See [`ProposeError`]; only [`ProposeError::Unknown`] and [`ProposeError::Stopped`] leave open
+    /// whether the command is applied.
+    pub async fn propose(&self, command: M::Command) -> Result<M::Response, ProposeError> {
+        let deadline = Instant::now() + self.shared.request_timeout;
+        self.propose_until(command, deadline).await
+    }
+
+    /// As [`Self::propose`], with a deadline of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::propose`].
+    pub async fn propose_until(
+        &self,
+        command: M::Command,
+        deadline: Instant,
+    ) -> Result<M::Response, ProposeError> {
+        let command = M::encode(command)?;
+        let mut retry = Retry::new(self, deadline);
+        loop {
+            let (sender, receiver) = oneshot::channel();
+            let proposer = Proposer(sender);
+            let command = command.clone();
+            self.shared
+                .inbox
+                .submit(DriverInput::Propose { command, proposer });
+            let failure = match tokio::time::timeout_at(deadline, receiver).await {
+                Err(_elapsed) => return Err(ProposeError::Unknown),
+                Ok(Ok(Ok(response))) => return Ok(response),
+                Ok(Ok(Err(failure))) => failure,
+                Ok(Err(_dropped)) => Failure::Stopped,
+            };
+            match failure {
+                Failure::Stopped => return Err(self.stopped().await.into()),
+                Failure::Unknown => return Err(ProposeError::Unknown),
+                Failure::Rejected(rejection) => {
+                    if !is_passing(rejection) || !retry.wait().await {
+                        return Err(ProposeError::Rejected(rejection));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers a query by a state that has every command that was acknowledged before this call.
+    ///
+    /// # Errors
+    /// When no majority could be reached in time, or the node stopped.
+    pub async fn read(&self, query: M::Query) -> Result<M::Answer, ReadError> {
+        let deadline = Instant::now() + self.shared.request_timeout;
+        self.read_until(query, deadline).await
+    }
+
+    /// As [`Self::read`], with a deadline of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_until(&self, mut query: M::Query, deadline: Instant) -> Result<M::Answer, ReadError> {
+        let mut retry = Retry::new(self, deadline);
+        loop {
+            let (responder, receiver) = Asker::new();
+            self.shared
+                .inbox
+                .submit(DriverInput::Read(Reading { query, responder }));
+            let refused = match tokio::time::timeout_at(deadline, receiver).await {
+                Err(_elapsed) => return Err(ReadError::TimedOut),
+                Ok(Err(_dropped)) => return Err(self.stopped().await.into()),
+                Ok(Ok(Ok(answer))) => return Ok(answer),
+                Ok(Ok(Err(refused))) => refused,
+            };
+            let error = match refused.failure {
+                Failure::Stopped => return Err(self.stopped().await.into()),
+                Failure::Rejected(rejection) => ReadError::Rejected(rejection),
+                Failure::Unknown => ReadError::TimedOut,
+            };
+            if !retry.wait().await {
+                return Err(error);
+            }
+            query = refused.query;
+        }
+    }
+
+    /// Answers a query by this node's state as it is, however far behind it may be.
+    ///
+    /// # Errors
+    /// When the node stopped.
+    pub async fn read_local(&self, query: M::Query) -> Result<M::Answer, Stopped> {
+        let (responder, receiver) = Asker::new();
+        let reading = Reading { query, responder };
+        if self.shared.apply.push(ApplyWork::Local(reading)).is_err() {
+            return Err(self.stopped().await);
+        }
+        match receiver.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(self.stopped().await),
+        }
+    }
+
+    /// The consensus core's state at this moment.
+    ///
+    /// # Errors
+    /// When the node stopped.
+    pub async fn status(&self) -> Result<Status, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        self.shared.inbox.ask_status(sender);
+        match receiver.await {
+            Ok(status) => Ok(status),
+            Err(_dropped) => Err(self.stopped().await),
+        }
+    }
+
+    /// The consensus core's state: at once when term, role or leader change, else at each tick.
+    #[must_use]
+    pub fn watch_status(&self) -> watch::Receiver<Arc<Status>> {
+        self.shared.status.clone()
+    }
+
+    /// Has another node lead, if this node knows who leads.
+    ///
+    /// # Errors
+    /// When leadership was not handed over, or that is unknown.
+    pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), TransferError> {
+        let (sender, receiver) = oneshot::channel();
+        let operator = Operator(sender);
+        self.shared
+            .inbox
+            .submit(DriverInput::TransferLeadership { to, operator });
+        let failure = match tokio::time::timeout(self.shared.request_timeout, receiver).await {
+            Err(_elapsed) => Failure::Unknown,
+            Ok(Ok(Ok(()))) => return Ok(()),
+            Ok(Ok(Err(failure))) => failure,
+            Ok(Err(_dropped)) => Failure::Stopped,
+        };
+        Err(match failure {
+            Failure::Rejected(rejection) => TransferError::Rejected(rejection),
+            Failure::Unknown => TransferError::Unknown,
+            Failure::Stopped => self.stopped().await.into(),
+        })
+    }
+
+    /// Begins to write a snapshot, which goes on in the background; says at which entry.
+    ///
+    /// None when one is being written already, or nothing was applied since the last.
+    ///
+    /// # Errors
+    /// When the node stopped.
+    pub async fn trigger_snapshot(&self) -> Result<Option<EntryId>, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        if self.shared.apply.push(ApplyWork::BeginSnapshot(sender)).is_err() {
+            return Err(self.stopped().await);
+        }
+        match receiver.await {
+            Ok(begun) => Ok(begun),
+            Err(_dropped) => Err(self.stopped().await),
+        }
+    }
+
+    /// Stops the node: what was handed to the log is written, threads end, the directory is free.
+    pub async fn shutdown(&self) -> Stopped {
+        self.shared.stop();
+        self.closed().await
+    }
+
+    /// Waits until the node has stopped, its threads have ended and its directory is free.
+    pub async fn closed(&self) -> Stopped {
+        self.shared.closed().await
+    }
+
+    /// Why the node has stopped; none while it runs.
+    #[must_use]
+    pub fn failure(&self) -> Option<Stopped> {
+        self.shared.fate.reason()
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.shared.node
+    }
+
+    /// The random name of this node's data directory.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.shared.incarnation
+    }
+
+    /// Where the node listens for its peers.
+    #[must_use]
+    pub fn peer_address(&self) -> SocketAddr {
+        self.shared.peer_address
+    }
+
+    async fn stopped(&self) -> Stopped {
+        match self.failure() {
+            Some(reason) => reason,
+            None => self.closed().await,
+        }
+    }
+}
+
+/// Waits between two attempts: until the leader changes, or a little longer each time.
+struct Retry {
+    status: watch::Receiver<Arc<Status>>,
+    pause: Duration,
+    deadline: Instant,
+}
+
+impl Retry {
+    fn new<M: Machine>(replica: &Replica<M>, deadline: Instant) -> Self {
+        Self {
+            status: replica.watch_status(),
+            pause: FIRST_PAUSE,
+            deadline,
+        }
+    }
+
+    /// Whether there is time for another attempt, once it is time for it.
+    async fn wait(&mut self) -> bool {
+        let until = Instant::now() + self.pause;
+        if until >= self.deadline {
+            return false;
+        }
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let leader = self.status.borrow_and_update().leader;
+        let changed = self.status.wait_for(|status| status.leader != leader);
+        // Both ends of the wait are a reason to try again, and so is a node that has stopped.
+        let _ = tokio::time::timeout_at(until, changed).await;
+        true
+    }
+}
+
+/// Whether another attempt may fare better.
+fn is_passing(rejection: Rejection) -> bool {
+    match rejection {
+        Rejection::NoLeader
+        | Rejection::NotLeader { .. }
+        | Rejection::Overloaded
+        | Rejection::Transferring => true,
+        Rejection::TooLarge | Rejection::BadTransferee => false,
+    }
+}
+
+impl<M: Machine> Clone for Replica<M> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<M: Machine> fmt::Debug for Replica<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica")
+            .field("node", &self.shared.node)
+            .finish_non_exhaustive()
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);

@@ -1,0 +1,131 @@
+//! What the loop takes its inputs from, and how a node's life ends.
+
+use std::sync::{Arc, OnceLock};
+
+use quorate_raft::{Envelope, Rejection, Status};
+use tokio::sync::oneshot;
+
+use super::requests::{Request, refuse};
+use crate::driver::{DriverInput, Failure};
+use crate::error::Stopped;
+use crate::machine::Machine;
+use crate::queue::{Queue, Taken};
+
+/// One thing for the loop to take in.
+pub(crate) enum LoopInput<M: Machine> {
+    Driver(Request<M>),
+    Status(oneshot::Sender<Status>),
+    /// End, for the reason that [`Fate`] knows.
+    Stop,
+}
+
+/// The loop's queue. Requests and messages are bounded; completions are bounded by what they complete.
+pub(crate) struct Inbox<M: Machine> {
+    queue: Queue<LoopInput<M>>,
+    /// How much may wait before requests are refused and messages dropped.
+    limit: usize,
+}
+
+impl<M: Machine> Inbox<M> {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            queue: Queue::new(),
+            limit,
+        }
+    }
+
+    /// Hands a client's request to the loop, or refuses it by its own responder.
+    pub(crate) fn submit(&self, request: Request<M>) {
+        let mut refused = None;
+        self.queue
+            .extend_within(self.limit, [LoopInput::Driver(request)], |input| {
+                refused = Some(input)
+            });
+        if let Some(LoopInput::Driver(request)) = refused {
+            fail(request, Failure::Rejected(Rejection::Overloaded));
+        }
+    }
+
+    /// Hands messages of a peer to the loop. Those that are too many are dropped: the protocol repeats them.
+    pub(crate) fn receive(&self, envelopes: impl IntoIterator<Item = Envelope>) {
+        let inputs = envelopes
+            .into_iter()
+            .map(|envelope| LoopInput::Driver(DriverInput::Receive(envelope)));
+        self.queue.extend_within(self.limit, inputs, drop);
+    }
+
+    /// Hands a completion to the loop.
+    pub(crate) fn complete(&self, completion: Request<M>) {
+        // A loop that has ended needs no completions.
+        let _ = self.queue.push(LoopInput::Driver(completion));
+    }
+
+    /// As [`Self::complete`], for one that may wait until something else happens or a tick passes.
+    pub(crate) fn complete_quietly(&self, completion: Request<M>) {
+        let _ = self.queue.push_quietly(LoopInput::Driver(completion));
+    }
+
+    pub(crate) fn ask_status(&self, asker: oneshot::Sender<Status>) {
+        let _ = self.queue.push(LoopInput::Status(asker));
+    }
+
+    pub(super) fn take(&self, batch: &mut Vec<LoopInput<M>>, deadline: std::time::Instant) -> Taken {
+        self.queue.take(batch, Some(deadline))
+    }
+
+    /// Lets nothing more in, and drops what waits: whoever waits for it learns that the node stopped.
+    pub(super) fn abandon(&self) {
+        self.queue.abandon();
+    }
+}
+
+/// Why the node ends, decided once, by whoever is first.
+pub(crate) struct Fate<M: Machine> {
+    reason: OnceLock<Stopped>,
+    inbox: Arc<Inbox<M>>,
+}
+
+impl<M: Machine> Fate<M> {
+    pub(crate) fn new(inbox: Arc<Inbox<M>>) -> Self {
+        Self {
+            reason: OnceLock::new(),
+            inbox,
+        }
+    }
+
+    /// Ends the node for `reason`, unless it ends already.
+    pub(crate) fn seal(&self, reason: Stopped) {
+        if self.reason.set(reason.clone()).is_ok() {
+            match &reason {
+                Stopped::Shutdown => tracing::info!("the node shuts down"),
+                Stopped::Failed(why) => tracing::error!(%why, "the node stops"),
+            }
+            let _ = self.inbox.queue.push(LoopInput::Stop);
+        }
+    }
+
+    /// Ends the node because it cannot go on.
+    pub(crate) fn fail(&self, why: &dyn std::fmt::Display) {
+        self.seal(Stopped::Failed(why.to_string().into()));
+    }
+
+    pub(crate) fn reason(&self) -> Option<Stopped> {
+        self.reason.get().cloned()
+    }
+}
+
+fn fail<M: Machine>(request: Request<M>, failure: Failure) {
+    match request {
+        DriverInput::Propose { proposer, .. } => proposer.fail(failure),
+        DriverInput::Read(reader) => refuse(reader, failure),
+        DriverInput::TransferLeadership { operator, .. } => operator.end(Err(failure)),
+        DriverInput::Tick
+        | DriverInput::Receive(_)
+        | DriverInput::Persisted(_)
+        | DriverInput::Applied(_)
+        | DriverInput::LogRead { .. }
+        | DriverInput::SnapshotSaved(_)
+        | DriverInput::SnapshotSent { .. }
+        | DriverInput::Restored(_) => {}
+    }
+}

@@ -1,0 +1,363 @@
+//! What each thread of a node does all its life.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quorate_raft::{ReadLog, SnapshotMeta, Status};
+use tokio::sync::watch;
+
+use super::inbox::{Fate, Inbox, LoopInput};
+use super::ports::{ApplyWork, LogWork, SnapshotWork, ThreadPorts};
+use super::requests::Asker;
+use crate::apply::{Applier, ApplyFailure};
+use crate::config::Observer;
+use crate::driver::{Driver, DriverInput};
+use crate::machine::{Machine, SnapshotError};
+use crate::queue::{Queue, Taken};
+use crate::storage::{LogReader, SnapshotWriter, Snapshots, Storage, StorageError};
+
+/// Owns the driver, and with it the consensus core.
+pub(super) struct MainLoop<M: Machine> {
+    pub(super) driver: Driver<ThreadPorts<M>>,
+    pub(super) inbox: Arc<Inbox<M>>,
+    pub(super) status: watch::Sender<Arc<Status>>,
+    pub(super) ticker: Ticker,
+}
+
+impl<M: Machine> MainLoop<M> {
+    /// Runs until the node's fate is sealed, and fails all who wait then.
+    pub(super) fn run(&mut self) {
+        let mut batch = Vec::new();
+        let mut running = true;
+        while running {
+            self.inbox.take(&mut batch, self.ticker.next);
+            let ticks = self.ticker.due(Instant::now());
+            for _ in 0..ticks {
+                self.driver.handle(DriverInput::Tick);
+            }
+            for input in batch.drain(..) {
+                match input {
+                    LoopInput::Driver(input) => self.driver.handle(input),
+                    LoopInput::Status(asker) => {
+                        // Who asked may be gone.
+                        let _ = asker.send(self.driver.status());
+                    }
+                    LoopInput::Stop => running = false,
+                }
+            }
+            if running {
+                self.driver.flush();
+                self.publish(ticks > 0);
+            }
+        }
+        self.driver.stop();
+    }
+
+    fn publish(&mut self, ticked: bool) {
+        let role_changed = std::mem::take(&mut self.driver.ports_mut().role_changed);
+        if role_changed || ticked {
+            self.status.send_replace(Arc::new(self.driver.status()));
+        }
+    }
+}
+
+/// Says when a tick is due. After a pause of the process only a few of those missed are made up for,
+/// so that a node which was stopped for long does not campaign before it has read its mail.
+pub(super) struct Ticker {
+    tick: Duration,
+    next: Instant,
+}
+
+impl Ticker {
+    pub(super) fn new(tick: Duration, now: Instant) -> Self {
+        Self {
+            tick,
+            next: now + tick,
+        }
+    }
+
+    fn due(&mut self, now: Instant) -> u32 {
+        let mut due = 0;
+        while self.next <= now && due < MAX_CATCH_UP_TICKS {
+            due += 1;
+            self.next += self.tick;
+        }
+        if self.next <= now {
+            self.next = now + self.tick;
+        }
+        due
+    }
+}
+
+/// Owns the log: one append and one sync for all that waits.
+pub(super) struct LogLoop<M: Machine> {
+    pub(super) storage: Storage,
+    pub(super) work: Arc<Queue<LogWork>>,
+    pub(super) inbox: Arc<Inbox<M>>,
+    pub(super) fate: Arc<Fate<M>>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+}
+
+impl<M: Machine> LogLoop<M> {
+    pub(super) fn run(&mut self) {
+        let mut batch = Vec::new();
+        while self.work.take(&mut batch, None) == Taken::Open {
+            if let Err(error) = self.carry_out(&mut batch) {
+                // Nothing of this batch is acknowledged, and nothing after it is written.
+                self.fate.fail(&error);
+                self.work.abandon();
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, batch: &mut Vec<LogWork>) -> Result<(), StorageError> {
+        let mut writes = Vec::with_capacity(batch.len());
+        let mut compact = None;
+        for work in batch.drain(..) {
+            match work {
+                LogWork::Write(write) => writes.push(write),
+                LogWork::Compact(upto) => compact = Some(upto),
+            }
+        }
+        if !writes.is_empty() {
+            self.storage.append(&writes)?;
+            let started = Instant::now();
+            let seq = self.storage.sync()?;
+            if let Some(observer) = &self.observer {
+                observer.synced(started.elapsed());
+            }
+            self.inbox.complete(DriverInput::Persisted(seq));
+        }
+        // Last, since nobody waits for it.
+        compact.map_or(Ok(()), |upto| self.storage.compact(upto))
+    }
+}
+
+/// Owns the state machine.
+pub(super) struct ApplyLoop<M: Machine> {
+    pub(super) applier: Applier<M, Asker<M>>,
+    pub(super) work: Arc<Queue<ApplyWork<M>>>,
+    pub(super) inbox: Arc<Inbox<M>>,
+    pub(super) writer: Arc<Queue<SnapshotWork>>,
+    pub(super) snapshots: Snapshots,
+    pub(super) fate: Arc<Fate<M>>,
+    /// Bytes applied that the loop was not woken for.
+    pub(super) unreported: u64,
+}
+
+impl<M: Machine> ApplyLoop<M> {
+    pub(super) fn run(&mut self) {
+        let mut batch = Vec::new();
+        while self.work.take(&mut batch, None) == Taken::Open {
+            for work in batch.drain(..) {
+                if let Err(error) = self.carry_out(work) {
+                    self.fate.fail(&error);
+                    self.work.abandon();
+                    return;
+                }
+            }
+            if self.applier.snapshot_due() {
+                self.begin_snapshot();
+            }
+        }
+    }
+
+    fn carry_out(&mut self, work: ApplyWork<M>) -> Result<(), ApplyFailure> {
+        match work {
+            ApplyWork::Task(task) => {
+                self.unreported += quorate_raft::entry::weight_of(&task.entries);
+                let progress = self.applier.process(task)?;
+                if let Some(id) = progress.restored {
+                    self.inbox.complete(DriverInput::Restored(id));
+                    self.snapshots.prune()?;
+                }
+                self.report(DriverInput::Applied(progress.applied));
+            }
+            ApplyWork::Local(reading) => self.applier.read_local(reading),
+            ApplyWork::BeginSnapshot(asker) => {
+                let begun = self.begin_snapshot();
+                // Who asked may be gone.
+                let _ = asker.send(begun.map(|meta| meta.id));
+            }
+            ApplyWork::NextChunk => self.next_chunk(),
+            ApplyWork::SnapshotEnded => self.applier.snapshot_ended(),
+        }
+        Ok(())
+    }
+
+    /// The core waits for this only when much is being applied: small progress need not wake the loop.
+    fn report(&mut self, applied: super::requests::Request<M>) {
+        match self.unreported < QUIET_BYTES {
+            true => self.inbox.complete_quietly(applied),
+            false => {
+                self.unreported = 0;
+                self.inbox.complete(applied);
+            }
+        }
+    }
+
+    fn begin_snapshot(&mut self) -> Option<SnapshotMeta> {
+        let meta = self.applier.begin_snapshot()?;
+        self.write(SnapshotWork::Begin(meta.clone()));
+        Some(meta)
+    }
+
+    fn next_chunk(&mut self) {
+        let work = match self.applier.snapshot_chunk(CHUNK_BYTES) {
+            Ok(Some(chunk)) => SnapshotWork::Chunk(chunk),
+            Ok(None) => SnapshotWork::Finish,
+            Err(SnapshotError(why)) => {
+                tracing::warn!(%why, "a snapshot was given up");
+                SnapshotWork::GiveUp
+            }
+        };
+        self.write(work);
+    }
+
+    fn write(&self, work: SnapshotWork) {
+        // The writer is closed only when the node ends.
+        let _ = self.writer.push(work);
+    }
+}
+
+/// Writes snapshots, so that the state machine never waits for their files.
+pub(super) struct SnapshotLoop<M: Machine> {
+    pub(super) snapshots: Snapshots,
+    pub(super) work: Arc<Queue<SnapshotWork>>,
+    pub(super) apply: Arc<Queue<ApplyWork<M>>>,
+    pub(super) inbox: Arc<Inbox<M>>,
+    pub(super) fate: Arc<Fate<M>>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) writing: Option<Writing>,
+}
+
+/// The snapshot being written.
+pub(super) struct Writing {
+    meta: SnapshotMeta,
+    writer: SnapshotWriter,
+    begun: Instant,
+}
+
+impl<M: Machine> SnapshotLoop<M> {
+    pub(super) fn run(&mut self) {
+        let mut batch = Vec::new();
+        while self.work.take(&mut batch, None) == Taken::Open {
+            for work in batch.drain(..) {
+                if let Err(error) = self.carry_out(work) {
+                    self.fate.fail(&error);
+                    self.work.abandon();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, work: SnapshotWork) -> Result<(), StorageError> {
+        match work {
+            SnapshotWork::Begin(meta) => self.begin(meta)?,
+            SnapshotWork::Chunk(chunk) => {
+                if let Some(writing) = &mut self.writing {
+                    writing.writer.write_chunk(&chunk)?;
+                }
+                self.tell(ApplyWork::NextChunk);
+            }
+            SnapshotWork::Finish => {
+                if let Some(writing) = self.writing.take() {
+                    self.finish(writing)?;
+                }
+                self.tell(ApplyWork::SnapshotEnded);
+            }
+            SnapshotWork::GiveUp => {
+                self.writing = None;
+                self.tell(ApplyWork::SnapshotEnded);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, meta: SnapshotMeta) -> Result<(), StorageError> {
+        let writer = match self.snapshots.create(&meta) {
+            Ok(writer) => writer,
+            // It is being received from a peer at this moment: one of the two is enough.
+            Err(StorageError::Busy { .. }) => {
+                self.tell(ApplyWork::SnapshotEnded);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.writing = Some(Writing {
+            meta,
+            writer,
+            begun: Instant::now(),
+        });
+        self.tell(ApplyWork::NextChunk);
+        Ok(())
+    }
+
+    fn finish(&mut self, writing: Writing) -> Result<(), StorageError> {
+        let id = writing.meta.id;
+        writing.writer.finish()?;
+        tracing::info!(%id, "a snapshot was saved");
+        if let Some(observer) = &self.observer {
+            observer.snapshot_saved(writing.begun.elapsed());
+        }
+        self.snapshots.prune()?;
+        self.inbox.complete(DriverInput::SnapshotSaved(writing.meta));
+        Ok(())
+    }
+
+    fn tell(&self, work: ApplyWork<M>) {
+        // The apply thread's queue is closed only when the node ends.
+        let _ = self.apply.push(work);
+    }
+}
+
+/// Reads old entries of the log, so that a follower far behind costs the loop no disk access.
+pub(super) struct ReadLoop<M: Machine> {
+    pub(super) reader: LogReader,
+    pub(super) work: Arc<Queue<ReadLog>>,
+    pub(super) inbox: Arc<Inbox<M>>,
+    pub(super) fate: Arc<Fate<M>>,
+}
+
+impl<M: Machine> ReadLoop<M> {
+    pub(super) fn run(&mut self) {
+        let mut batch = Vec::new();
+        while self.work.take(&mut batch, None) == Taken::Open {
+            for request in batch.drain(..) {
+                match self.reader.read(&request) {
+                    Ok(entries) => self.inbox.complete(DriverInput::LogRead { request, entries }),
+                    Err(error) => {
+                        self.fate.fail(&error);
+                        self.work.abandon();
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+const MAX_CATCH_UP_TICKS: u32 = 2;
+/// How large a chunk of a snapshot is, about, in bytes.
+const CHUNK_BYTES: usize = 256 << 10;
+/// How much may be applied before the loop is woken to hear of it, in bytes.
+const QUIET_BYTES: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_pause_is_made_up_for_by_a_few_ticks_only() {
+        let start = Instant::now();
+        let tick = Duration::from_millis(10);
+        let mut ticker = Ticker::new(tick, start);
+        assert_eq!(ticker.due(start), 0);
+        assert_eq!(ticker.due(start + tick), 1);
+        assert_eq!(ticker.due(start + tick * 1000), MAX_CATCH_UP_TICKS);
+        assert_eq!(ticker.due(start + tick * 1000), 0);
+        assert_eq!(ticker.due(start + tick * 1001), 1);
+    }
+}

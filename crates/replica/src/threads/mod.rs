@@ -1,0 +1,397 @@
+//! The threads of a running node, and the queues between them.
+//!
+//! | thread | owns | takes | gives |
+//! |---|---|---|---|
+//! | loop | the driver with the core | inbox: requests, messages, completions | work to all others |
+//! | log | [`Storage`] | writes | `Persisted` |
+//! | log reader | a reader of the log | requests of the core | `LogRead` |
+//! | apply | [`Applier`] with the machine | tasks, local reads | answers, `Applied`, `Restored` |
+//! | snapshots | the file being written | chunks | `SnapshotSaved` |
+//! | transport | all sockets | messages | messages, `SnapshotSent` |
+//!
+//! - Only the inbox is ever waited for by the loop: it never waits for a disk, a socket or the machine.
+//! - The first that fails seals the node's [`Fate`]; the loop then ends, fails all who wait, and ends the rest.
+//! - A thread that panics ends the node the same way.
+
+mod inbox;
+mod loops;
+mod ports;
+mod requests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use quorate_raft::{Delivery, Envelope, Node, NodeId, ReadLog, Session, Status};
+use quorate_wal::{DirLock, Disk, OsDisk};
+use tokio::sync::watch;
+
+pub(crate) use inbox::{Fate, Inbox};
+pub(crate) use ports::ApplyWork;
+pub(crate) use requests::{Asker, Operator, Proposer};
+
+use crate::apply::Applier;
+use crate::codec::Incarnation;
+use crate::config::{Config, FIRST_GROUP, Observer};
+use crate::driver::{Driver, DriverInput};
+use crate::error::{StartError, Stopped};
+use crate::machine::Machine;
+use crate::queue::Queue;
+use crate::storage::{Identity, Opened, Options, Storage, StorageError};
+use crate::transport::{self, Deliver, Outbox, Transport};
+use loops::{ApplyLoop, LogLoop, MainLoop, ReadLoop, SnapshotLoop, Ticker};
+use ports::{LogWork, SnapshotWork, ThreadPorts};
+
+/// What the handles of a running node share. Dropping it ends the node.
+pub(crate) struct Running<M: Machine> {
+    pub(crate) inbox: Arc<Inbox<M>>,
+    pub(crate) apply: Arc<Queue<ApplyWork<M>>>,
+    pub(crate) status: watch::Receiver<Arc<Status>>,
+    pub(crate) fate: Arc<Fate<M>>,
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) peer_address: SocketAddr,
+    pub(crate) request_timeout: Duration,
+    ended: watch::Receiver<bool>,
+}
+
+impl<M: Machine> Running<M> {
+    pub(crate) fn stop(&self) {
+        self.fate.seal(Stopped::Shutdown);
+    }
+
+    /// Waits until all threads have ended and the directory is free.
+    pub(crate) async fn closed(&self) -> Stopped {
+        let mut ended = self.ended.clone();
+        // The sender goes with the loop's thread: that it is gone means the same.
+        let _ = ended.wait_for(|ended| *ended).await;
+        self.fate.reason().unwrap_or(Stopped::Shutdown)
+    }
+}
+
+impl<M: Machine> Drop for Running<M> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Opens and locks the data directory.
+pub(crate) fn open_directory(config: &Config) -> Result<(Arc<dyn Disk>, DirLock), StartError> {
+    let disk = OsDisk::open(&config.data_dir).map_err(|source| StorageError::Io {
+        path: config.data_dir.display().to_string(),
+        source,
+    })?;
+    let lock = DirLock::acquire(&config.data_dir).map_err(StorageError::from)?;
+    Ok((Arc::new(disk), lock))
+}
+
+/// Starts a node on a disk. The lock is held until the node has ended.
+pub(crate) fn start<M: Machine>(
+    config: Config,
+    machine: M,
+    disk: Arc<dyn Disk>,
+    lock: Option<DirLock>,
+) -> Result<Running<M>, StartError> {
+    let listener = transport::listen(&config)?;
+    let (storage, opened) = open_storage(&config, disk)?;
+    let (identity, stored) = (opened.identity, opened.stored);
+    let applier = Applier::new(machine, storage.snapshots(), &stored.snapshot, config.snapshots);
+    let applier = applier.map_err(|source| StartError::State {
+        directory: config.data_dir.clone(),
+        source,
+    })?;
+    let node = Node::new(core_config(&config)?, stored)?;
+
+    let inbox = Arc::new(Inbox::new(config.max_waiting));
+    let fate = Arc::new(Fate::new(Arc::clone(&inbox)));
+    let mailroom = Mailroom {
+        inbox: Arc::clone(&inbox),
+        fate: Arc::clone(&fate),
+    };
+    let (transport, outbox) = Transport::new(
+        &config,
+        identity,
+        listener,
+        storage.snapshots(),
+        Arc::new(mailroom),
+    )?;
+    let peer_address = transport.address();
+    let mut workers = Workers::new(lock);
+    let apply = Arc::clone(&workers.queues.apply);
+    let driver = Driver::new(node, workers.queues.ports(outbox, config.observer.clone()));
+    let (status_sender, status) = watch::channel(Arc::new(driver.status()));
+    let (ended_sender, ended) = watch::channel(false);
+
+    let running = Running {
+        inbox: Arc::clone(&inbox),
+        apply,
+        status,
+        fate: Arc::clone(&fate),
+        node: config.node,
+        incarnation: identity.incarnation,
+        peer_address,
+        request_timeout: config.request_timeout,
+        ended,
+    };
+    workers.start(&config, storage, applier, transport, &inbox, &fate)?;
+    let main = MainLoop {
+        driver,
+        inbox,
+        status: status_sender,
+        ticker: Ticker::new(config.tick, Instant::now()),
+    };
+    let life = Life {
+        main,
+        workers,
+        fate,
+        ended: ended_sender,
+    };
+    spawn(&config, "loop", move || life.run())?;
+    Ok(running)
+}
+
+/// A node from its first input to its last thread's end.
+struct Life<M: Machine> {
+    main: MainLoop<M>,
+    workers: Workers<M>,
+    fate: Arc<Fate<M>>,
+    ended: watch::Sender<bool>,
+}
+
+impl<M: Machine> Life<M> {
+    fn run(mut self) {
+        // What the loop owns is only dropped after a panic, never used.
+        let body = std::panic::AssertUnwindSafe(|| self.main.run());
+        if std::panic::catch_unwind(body).is_err() {
+            self.fate
+                .fail(&"its loop panicked, which is a bug; the log says where");
+        }
+        self.main.inbox.abandon();
+        self.workers.end();
+        self.ended.send_replace(true);
+    }
+}
+
+/// Seals the node's fate if the thread that holds it panics.
+struct Sentinel<M: Machine> {
+    thread: &'static str,
+    fate: Arc<Fate<M>>,
+}
+
+impl<M: Machine> Drop for Sentinel<M> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let thread = self.thread;
+            self.fate.fail(&format!(
+                "its {thread} thread panicked, which is a bug; the log says where"
+            ));
+        }
+    }
+}
+
+/// The queues that the loop pushes to, and those between the others.
+struct Queues<M: Machine> {
+    log: Arc<Queue<LogWork>>,
+    apply: Arc<Queue<ApplyWork<M>>>,
+    reads: Arc<Queue<ReadLog>>,
+    snapshots: Arc<Queue<SnapshotWork>>,
+}
+
+impl<M: Machine> Queues<M> {
+    fn ports(&self, outbox: Outbox, observer: Option<Arc<dyn Observer>>) -> ThreadPorts<M> {
+        ThreadPorts {
+            outbox,
+            log: Arc::clone(&self.log),
+            apply: Arc::clone(&self.apply),
+            reads: Arc::clone(&self.reads),
+            observer,
+            role_changed: false,
+        }
+    }
+}
+
+/// All threads of a node but its loop, and what must outlive them.
+struct Workers<M: Machine> {
+    queues: Queues<M>,
+    transport: Option<transport::Stopper>,
+    threads: Vec<JoinHandle<()>>,
+    lock: Option<DirLock>,
+}
+
+impl<M: Machine> Workers<M> {
+    fn new(lock: Option<DirLock>) -> Self {
+        Self {
+            queues: Queues {
+                log: Arc::new(Queue::new()),
+                apply: Arc::new(Queue::new()),
+                reads: Arc::new(Queue::new()),
+                snapshots: Arc::new(Queue::new()),
+            },
+            transport: None,
+            threads: Vec::new(),
+            lock,
+        }
+    }
+
+    fn start(
+        &mut self,
+        config: &Config,
+        storage: Storage,
+        applier: Applier<M, Asker<M>>,
+        mut transport: Transport,
+        inbox: &Arc<Inbox<M>>,
+        fate: &Arc<Fate<M>>,
+    ) -> Result<(), StartError> {
+        let snapshots = storage.snapshots();
+        let mut reads = ReadLoop {
+            reader: storage.reader(),
+            work: Arc::clone(&self.queues.reads),
+            inbox: Arc::clone(inbox),
+            fate: Arc::clone(fate),
+        };
+        let mut log = LogLoop {
+            storage,
+            work: Arc::clone(&self.queues.log),
+            inbox: Arc::clone(inbox),
+            fate: Arc::clone(fate),
+            observer: config.observer.clone(),
+        };
+        let mut apply = ApplyLoop {
+            applier,
+            work: Arc::clone(&self.queues.apply),
+            inbox: Arc::clone(inbox),
+            writer: Arc::clone(&self.queues.snapshots),
+            snapshots: snapshots.clone(),
+            fate: Arc::clone(fate),
+            unreported: 0,
+        };
+        let mut writer = SnapshotLoop {
+            snapshots,
+            work: Arc::clone(&self.queues.snapshots),
+            apply: Arc::clone(&self.queues.apply),
+            inbox: Arc::clone(inbox),
+            fate: Arc::clone(fate),
+            observer: config.observer.clone(),
+            writing: None,
+        };
+        self.transport = transport.stopper();
+        self.watched(config, "log", fate, move || log.run())?;
+        self.watched(config, "read", fate, move || reads.run())?;
+        self.watched(config, "apply", fate, move || apply.run())?;
+        self.watched(config, "snapshot", fate, move || writer.run())?;
+        self.watched(config, "peers", fate, move || transport.run())
+    }
+
+    fn watched(
+        &mut self,
+        config: &Config,
+        thread: &'static str,
+        fate: &Arc<Fate<M>>,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<(), StartError> {
+        let fate = Arc::clone(fate);
+        let handle = spawn(config, thread, move || {
+            let _sentinel = Sentinel { thread, fate };
+            body();
+        })?;
+        self.threads.push(handle);
+        Ok(())
+    }
+
+    /// Ends all threads: what was handed to them before is done first.
+    fn end(&mut self) {
+        if let Some(transport) = self.transport.take() {
+            transport.stop();
+        }
+        self.queues.log.close();
+        self.queues.reads.abandon();
+        self.queues.apply.close();
+        self.queues.snapshots.abandon();
+        for thread in self.threads.drain(..) {
+            // A panic has sealed the node's fate already.
+            let _ = thread.join();
+        }
+        // Tasks that came to the apply thread's queue after it had failed.
+        self.queues.apply.abandon();
+        self.lock = None;
+    }
+}
+
+impl<M: Machine> Drop for Workers<M> {
+    /// A start that failed half-way ends what it has started.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Where the transport delivers.
+struct Mailroom<M: Machine> {
+    inbox: Arc<Inbox<M>>,
+    fate: Arc<Fate<M>>,
+}
+
+impl<M: Machine> Deliver for Mailroom<M> {
+    fn receive(&self, envelopes: &mut Vec<Envelope>) {
+        self.inbox.receive(envelopes.drain(..));
+    }
+
+    fn snapshot_sent(&self, to: NodeId, outcome: Delivery) {
+        self.inbox.complete(DriverInput::SnapshotSent { to, outcome });
+    }
+
+    fn fail(&self, error: &StorageError) {
+        self.fate.fail(error);
+    }
+}
+
+fn open_storage(config: &Config, disk: Arc<dyn Disk>) -> Result<(Storage, Opened), StartError> {
+    let options = Options {
+        directory: config.data_dir.display().to_string(),
+        identity: Identity {
+            cluster: config.cluster,
+            node: config.node,
+            incarnation: Incarnation(u128::from(random()?) << 64 | u128::from(random()?)),
+        },
+        group: FIRST_GROUP,
+        configuration: config.configuration()?,
+        wal: config.wal.clone(),
+    };
+    let (storage, opened) = Storage::open(disk, options)?;
+    if let Some(cut) = &opened.cut {
+        tracing::warn!(
+            ?cut,
+            "the unfinished tail that a crash left in the log was cut off"
+        );
+    }
+    Ok((storage, opened))
+}
+
+fn core_config(config: &Config) -> Result<quorate_raft::Config, StartError> {
+    Ok(quorate_raft::Config {
+        id: config.node,
+        group: FIRST_GROUP,
+        session: Session(random()?),
+        seed: random()?,
+        election_ticks: config.election_ticks,
+        heartbeat_ticks: config.heartbeat_ticks,
+        limits: config.limits.clone(),
+    })
+}
+
+fn spawn(
+    config: &Config,
+    thread: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    let name = format!("{}-{thread}", config.node);
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map_err(StartError::System)
+}
+
+fn random() -> Result<u64, StartError> {
+    getrandom::u64().map_err(|error| StartError::System(io::Error::other(error)))
+}

@@ -1,0 +1,107 @@
+//! The driver's ports in a running node: queues with a thread at their other end.
+
+use std::sync::Arc;
+
+use quorate_raft::{EntryId, Envelope, Event, ReadLog, SendSnapshot, SnapshotMeta, Write};
+use tokio::sync::oneshot;
+
+use super::requests::{Operator, Proposer, Reader, refuse};
+use crate::apply::ApplyTask;
+use crate::config::Observer;
+use crate::driver::{Failure, Ports};
+use crate::machine::Machine;
+use crate::queue::Queue;
+use crate::transport::Outbox;
+
+/// Work for the log thread.
+pub(crate) enum LogWork {
+    Write(Write),
+    Compact(EntryId),
+}
+
+/// Work for the apply thread.
+pub(crate) enum ApplyWork<M: Machine> {
+    Task(ApplyTask<Proposer<M>, Reader<M>>),
+    /// Answer by the state as it is.
+    Local(Reader<M>),
+    /// Begin a snapshot, and say where.
+    BeginSnapshot(oneshot::Sender<Option<EntryId>>),
+    /// The snapshot writer is ready for the next chunk.
+    NextChunk,
+    /// The snapshot is durable, or was given up.
+    SnapshotEnded,
+}
+
+/// Work for the snapshot writer.
+pub(crate) enum SnapshotWork {
+    Begin(SnapshotMeta),
+    Chunk(bytes::Bytes),
+    Finish,
+    GiveUp,
+}
+
+/// All queues that the loop pushes to.
+pub(crate) struct ThreadPorts<M: Machine> {
+    pub(super) outbox: Outbox,
+    pub(super) log: Arc<Queue<LogWork>>,
+    pub(super) apply: Arc<Queue<ApplyWork<M>>>,
+    pub(super) reads: Arc<Queue<ReadLog>>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    /// Whether something happened since the status was published that its watchers wait for.
+    pub(super) role_changed: bool,
+}
+
+// A queue is closed only when the node ends: what cannot be pushed then has nobody to serve.
+impl<M: Machine> Ports for ThreadPorts<M> {
+    type Proposer = Proposer<M>;
+    type Reader = Reader<M>;
+    type Operator = Operator;
+
+    fn send(&mut self, envelope: Envelope) {
+        self.outbox.send(envelope);
+    }
+
+    fn write(&mut self, write: Write) {
+        let _ = self.log.push(LogWork::Write(write));
+    }
+
+    fn apply(&mut self, task: ApplyTask<Proposer<M>, Reader<M>>) {
+        let _ = self.apply.push(ApplyWork::Task(task));
+    }
+
+    fn read_log(&mut self, request: ReadLog) {
+        let _ = self.reads.push(request);
+    }
+
+    fn send_snapshot(&mut self, request: SendSnapshot) {
+        self.outbox.send_snapshot(request);
+    }
+
+    fn compact(&mut self, upto: EntryId) {
+        let _ = self.log.push(LogWork::Compact(upto));
+    }
+
+    fn observe(&mut self, event: &Event) {
+        if let Some(observer) = &self.observer {
+            observer.event(event);
+        }
+        match event {
+            Event::Committed { .. } => return,
+            Event::Ignored { .. } | Event::SecondLeader { .. } => tracing::warn!("{event}"),
+            _ => tracing::info!("{event}"),
+        }
+        self.role_changed = true;
+    }
+
+    fn proposal_failed(&mut self, proposer: Proposer<M>, failure: Failure) {
+        proposer.fail(failure);
+    }
+
+    fn read_failed(&mut self, reader: Reader<M>, failure: Failure) {
+        refuse(reader, failure);
+    }
+
+    fn transfer_ended(&mut self, operator: Operator, result: Result<(), Failure>) {
+        operator.end(result);
+    }
+}

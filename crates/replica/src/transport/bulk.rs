@@ -1,0 +1,235 @@
+//! Snapshots on their way: chunk by chunk, each checked, resumed where a connection broke.
+//!
+//! - The file that is being sent is kept until the transfer has ended.
+//! - The receiver's core hears of a snapshot when all of it is durable there.
+//! - One snapshot at a time is received. A half-received one is kept for its sender to go on.
+//! - Files are read and written on threads made for waiting: messages go on meanwhile.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_raft::{Delivery, EntryId, Message, NodeId, SendSnapshot, SnapshotMeta};
+use tokio::task::spawn_blocking;
+
+use super::Office;
+use super::connection::{Connection, ConnectionError};
+use super::dial::Backoff;
+use crate::codec::frame::SnapshotOffer;
+use crate::codec::{Frame, Refusal, StreamKind};
+use crate::storage::{Outgoing, SnapshotWriter, StorageError};
+
+/// A snapshot of which some chunks have arrived.
+pub(super) struct Receiving {
+    from: NodeId,
+    id: EntryId,
+    fingerprint: u64,
+    writer: SnapshotWriter,
+}
+
+/// Brings a snapshot to a peer, and reports how that ended.
+pub(super) async fn send(office: Arc<Office>, request: SendSnapshot) {
+    let to = request.announcement.to;
+    let id = request.meta.id;
+    let outcome = match bring(&office, request).await {
+        Ok(()) => {
+            tracing::info!(%to, %id, "a snapshot was delivered");
+            Delivery::Delivered
+        }
+        Err(why) => {
+            tracing::warn!(%to, %id, %why, "a snapshot was not delivered");
+            Delivery::Failed
+        }
+    };
+    office.deliver.snapshot_sent(to, outcome);
+}
+
+async fn bring(office: &Arc<Office>, request: SendSnapshot) -> Result<(), String> {
+    let to = request.announcement.to;
+    let id = request.meta.id;
+    let snapshots = office.snapshots.clone();
+    let opened = spawn_blocking(move || snapshots.send(id)).await;
+    let outgoing = opened
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())?;
+    let offer = SnapshotOffer {
+        announcement: request.announcement,
+        chunks: outgoing.chunks(),
+        fingerprint: outgoing.fingerprint(),
+    };
+    let outgoing = Arc::new(outgoing);
+    let mut backoff = Backoff::new(office.patience);
+    let mut attempts = 1;
+    loop {
+        match attempt(office, to, &offer, &outgoing).await {
+            Ok(()) => return Ok(()),
+            Err(error) if attempts == MAX_ATTEMPTS => return Err(error.to_string()),
+            Err(error) => tracing::debug!(%to, %id, %error, "a transfer of a snapshot was interrupted"),
+        }
+        attempts += 1;
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+async fn attempt(
+    office: &Office,
+    to: NodeId,
+    offer: &SnapshotOffer,
+    outgoing: &Arc<Outgoing>,
+) -> Result<(), ConnectionError> {
+    let mut connection = Connection::dial(office, to, StreamKind::Bulk).await?;
+    connection.write(&Frame::SnapshotOffer(offer.clone())).await?;
+    let first = match connection.read_soon(ANSWER).await? {
+        Frame::SnapshotResume { next } => next,
+        Frame::SnapshotDone => return Ok(()),
+        Frame::Refusal(refusal) => return Err(refusal.into()),
+        other => return Err(ConnectionError::Unexpected(other.name())),
+    };
+    for number in first..offer.chunks {
+        let file = Arc::clone(outgoing);
+        let data = blocking(move || file.chunk(number)).await??;
+        connection.write(&Frame::SnapshotChunk { number, data }).await?;
+    }
+    match connection.read_soon(ANSWER).await? {
+        Frame::SnapshotDone => Ok(()),
+        Frame::Refusal(refusal) => Err(refusal.into()),
+        other => Err(ConnectionError::Unexpected(other.name())),
+    }
+}
+
+/// Takes the snapshots that a peer offers until the connection ends.
+pub(super) async fn receive(
+    office: &Office,
+    mut connection: Connection,
+    from: NodeId,
+) -> Result<Infallible, ConnectionError> {
+    loop {
+        let frame = connection.read_soon(ANSWER).await?;
+        let Frame::SnapshotOffer(offer) = frame else {
+            return Err(ConnectionError::Unexpected(frame.name()));
+        };
+        office.check_address(&offer.announcement, from)?;
+        let Message::InstallSnapshot(meta) = offer.announcement.message.clone() else {
+            return Err(ConnectionError::Unexpected(
+                "announcement of something else than a snapshot",
+            ));
+        };
+        match take(office, &mut connection, from, &offer, meta).await {
+            Ok(()) => {
+                office.deliver.receive(&mut vec![offer.announcement]);
+                connection.write(&Frame::SnapshotDone).await?;
+            }
+            Err(ConnectionError::Refused(refusal)) => {
+                connection.write(&Frame::Refusal(refusal)).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Makes one offered snapshot durable, from the first chunk that is missing.
+async fn take(
+    office: &Office,
+    connection: &mut Connection,
+    from: NodeId,
+    offer: &SnapshotOffer,
+    meta: SnapshotMeta,
+) -> Result<(), ConnectionError> {
+    let id = meta.id;
+    if has(office, id).await? {
+        return Ok(());
+    }
+    let Ok(mut slot) = office.receiving.try_lock() else {
+        return Err(refusal("another snapshot is being received"));
+    };
+    let half = slot.take();
+    let half = half.filter(|half| (half.from, half.id, half.fingerprint) == (from, id, offer.fingerprint));
+    let mut receiving = match half {
+        Some(receiving) => receiving,
+        None => Receiving {
+            from,
+            id,
+            fingerprint: offer.fingerprint,
+            writer: begin(office, meta).await?,
+        },
+    };
+    let mut next = receiving.writer.chunks();
+    connection.write(&Frame::SnapshotResume { next }).await?;
+    while next < offer.chunks {
+        let chunk = match read_chunk(connection, next).await {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                *slot = Some(receiving);
+                return Err(error);
+            }
+        };
+        receiving = write(office, receiving, chunk).await?;
+        next += 1;
+    }
+    finish(office, receiving).await
+}
+
+async fn read_chunk(connection: &mut Connection, next: u64) -> Result<Bytes, ConnectionError> {
+    match connection.read_soon(ANSWER).await? {
+        Frame::SnapshotChunk { number, data } if number == next => Ok(data),
+        other => Err(ConnectionError::Unexpected(other.name())),
+    }
+}
+
+async fn has(office: &Office, id: EntryId) -> Result<bool, ConnectionError> {
+    let snapshots = office.snapshots.clone();
+    let ids = blocking(move || snapshots.ids()).await?;
+    Ok(office.or_fail(ids)?.contains(&id))
+}
+
+async fn begin(office: &Office, meta: SnapshotMeta) -> Result<SnapshotWriter, ConnectionError> {
+    let snapshots = office.snapshots.clone();
+    match blocking(move || snapshots.create(&meta)).await? {
+        Err(error @ StorageError::Busy { .. }) => Err(refusal(&error.to_string())),
+        created => office.or_fail(created),
+    }
+}
+
+async fn write(
+    office: &Office,
+    mut receiving: Receiving,
+    chunk: Bytes,
+) -> Result<Receiving, ConnectionError> {
+    let written = blocking(move || receiving.writer.write_chunk(&chunk).map(|()| receiving)).await?;
+    office.or_fail(written)
+}
+
+async fn finish(office: &Office, receiving: Receiving) -> Result<(), ConnectionError> {
+    let finished = blocking(move || receiving.writer.finish()).await?;
+    office.or_fail(finished)
+}
+
+impl Office {
+    /// A disk that cannot store a snapshot is one that the node cannot go on with.
+    fn or_fail<T>(&self, result: Result<T, StorageError>) -> Result<T, ConnectionError> {
+        result.map_err(|error| {
+            self.deliver.fail(&error);
+            ConnectionError::Io(std::io::Error::other(error))
+        })
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ConnectionError> {
+    spawn_blocking(work)
+        .await
+        .map_err(|error| ConnectionError::Io(error.into()))
+}
+
+fn refusal(reason: &str) -> ConnectionError {
+    ConnectionError::Refused(Refusal {
+        reason: reason.to_owned(),
+    })
+}
+
+/// How often a transfer is taken up again before it has failed.
+const MAX_ATTEMPTS: u32 = 6;
+/// How long the other end may be busy with its disk.
+const ANSWER: Duration = Duration::from_secs(30);

@@ -1,0 +1,239 @@
+//! How nodes reach each other: framed TCP, all sockets on one thread.
+//!
+//! - Each node dials every peer and keeps one stream of messages to it, on which only the dialer speaks.
+//!   A snapshot travels on a connection of its own, so that it never holds up a heartbeat.
+//! - What is sent may be lost: a queue that is full, or has no connection, drops. Within a connection
+//!   order is kept.
+//! - A connection begins with a handshake. Whoever is of another cluster, means another node, or speaks
+//!   no common version is refused with a sentence that says so.
+//! - Whatever a peer sends, the worst that happens is that its connection is closed.
+//!
+//! Left out: encryption, and members that change while the node runs.
+
+mod accept;
+mod bulk;
+mod connection;
+mod dial;
+mod lane;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use quorate_raft::{Delivery, Envelope, NodeId, SendSnapshot};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::codec::Incarnation;
+use crate::codec::frame::Hello;
+use crate::codec::{StreamKind, frame};
+use crate::config::{Config, Observer};
+use crate::error::StartError;
+use crate::storage::{Identity, Snapshots, StorageError};
+use bulk::Receiving;
+use lane::Lane;
+
+/// Where the transport delivers what it brings. No method may wait.
+pub(crate) trait Deliver: Send + Sync + 'static {
+    /// Messages came from a peer. Takes all of them out.
+    fn receive(&self, envelopes: &mut Vec<Envelope>);
+    /// A transfer of a snapshot has ended.
+    fn snapshot_sent(&self, to: NodeId, outcome: Delivery);
+    /// A received snapshot cannot be stored: the node cannot go on.
+    fn fail(&self, error: &StorageError);
+}
+
+/// Where the loop puts what is to be sent.
+pub(crate) struct Outbox {
+    lanes: BTreeMap<NodeId, Arc<Lane>>,
+    snapshots: mpsc::UnboundedSender<SendSnapshot>,
+}
+
+impl Outbox {
+    /// Sends a message, unless its peer is unknown, not connected, or far behind in taking them.
+    pub(crate) fn send(&self, envelope: Envelope) {
+        if let Some(lane) = self.lanes.get(&envelope.to) {
+            lane.push(envelope);
+        }
+    }
+
+    /// Brings a snapshot to a peer.
+    pub(crate) fn send_snapshot(&self, request: SendSnapshot) {
+        // The transport ends only when the node does.
+        let _ = self.snapshots.send(request);
+    }
+}
+
+/// What all connections of a node share.
+struct Office {
+    identity: Identity,
+    peers: BTreeMap<NodeId, String>,
+    /// A peer that has acknowledged nothing for so long is taken to be gone.
+    patience: Duration,
+    snapshots: Snapshots,
+    deliver: Arc<dyn Deliver>,
+    observer: Option<Arc<dyn Observer>>,
+    /// The snapshot being received, or half received when its connection broke.
+    receiving: tokio::sync::Mutex<Option<Receiving>>,
+    /// The directory that each peer was seen to have.
+    incarnations: Mutex<BTreeMap<NodeId, Incarnation>>,
+}
+
+impl Office {
+    fn hello(&self, to: NodeId, stream: StreamKind) -> Hello {
+        Hello {
+            version: frame::VERSION,
+            oldest_version: frame::OLDEST_VERSION,
+            cluster: self.identity.cluster,
+            from: self.identity.node,
+            to,
+            incarnation: self.identity.incarnation,
+            stream,
+        }
+    }
+
+    /// Whether `node` still has the directory it was first seen with.
+    ///
+    /// One with another has forgotten its votes and its log, and must not take part under its old name.
+    fn knows(&self, node: NodeId, incarnation: Incarnation) -> Result<(), Incarnation> {
+        let mut incarnations = self.incarnations.lock();
+        let known = *incarnations.entry(node).or_insert(incarnation);
+        match known == incarnation {
+            true => Ok(()),
+            false => Err(known),
+        }
+    }
+}
+
+/// The transport before its thread runs.
+pub(crate) struct Transport {
+    runtime: tokio::runtime::Runtime,
+    office: Arc<Office>,
+    listener: tokio::net::TcpListener,
+    address: SocketAddr,
+    lanes: BTreeMap<NodeId, Arc<Lane>>,
+    snapshots: mpsc::UnboundedReceiver<SendSnapshot>,
+    stop: oneshot::Receiver<()>,
+    stopper: Option<Stopper>,
+}
+
+/// Ends a transport. Dropping it does the same.
+pub(crate) struct Stopper {
+    _stop: oneshot::Sender<()>,
+}
+
+impl Stopper {
+    pub(crate) fn stop(self) {}
+}
+
+/// Listens for peers, before anything on the disk is touched: a port in use is found out first.
+pub(crate) fn listen(config: &Config) -> Result<TcpListener, StartError> {
+    let own = config.peers.get(&config.node);
+    let address = config.listen.as_ref().or(own).cloned().unwrap_or_default();
+    let listener = match &config.listener {
+        Some(listener) => listener.try_clone(),
+        None => TcpListener::bind(&address),
+    };
+    let listening = listener.and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listening.map_err(|source| StartError::Listen { address, source })
+}
+
+impl Transport {
+    pub(crate) fn new(
+        config: &Config,
+        identity: Identity,
+        listener: TcpListener,
+        snapshots: Snapshots,
+        deliver: Arc<dyn Deliver>,
+    ) -> Result<(Self, Outbox), StartError> {
+        let system = StartError::System;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(system)?;
+        let address = listener.local_addr().map_err(system)?;
+        let listener = {
+            let _context = runtime.enter();
+            tokio::net::TcpListener::from_std(listener).map_err(system)?
+        };
+        let mut peers = config.peers.clone();
+        peers.remove(&config.node);
+        let lane = |node: &NodeId| (*node, Arc::new(Lane::new(config.max_unsent_bytes)));
+        let lanes: BTreeMap<NodeId, Arc<Lane>> = peers.keys().map(lane).collect();
+        let (snapshot_sender, snapshot_receiver) = mpsc::unbounded_channel();
+        let (stop_sender, stop) = oneshot::channel();
+        let outbox = Outbox {
+            lanes: lanes.clone(),
+            snapshots: snapshot_sender,
+        };
+        let office = Office {
+            identity,
+            peers,
+            patience: (config.tick * config.election_ticks * 2).max(LEAST_PATIENCE),
+            snapshots,
+            deliver,
+            observer: config.observer.clone(),
+            receiving: tokio::sync::Mutex::default(),
+            incarnations: Mutex::default(),
+        };
+        let transport = Self {
+            runtime,
+            office: Arc::new(office),
+            listener,
+            address,
+            lanes,
+            snapshots: snapshot_receiver,
+            stop,
+            stopper: Some(Stopper { _stop: stop_sender }),
+        };
+        Ok((transport, outbox))
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// By which it is ended; there is one.
+    pub(crate) fn stopper(&mut self) -> Option<Stopper> {
+        self.stopper.take()
+    }
+
+    /// Runs until it is stopped.
+    pub(crate) fn run(self) {
+        let Self {
+            runtime,
+            office,
+            listener,
+            lanes,
+            mut snapshots,
+            stop,
+            ..
+        } = self;
+        runtime.block_on(async move {
+            tokio::spawn(accept::accept(Arc::clone(&office), listener));
+            for (node, lane) in lanes {
+                tokio::spawn(dial::keep_sending(Arc::clone(&office), node, lane));
+            }
+            let senders = async {
+                while let Some(request) = snapshots.recv().await {
+                    tokio::spawn(bulk::send(Arc::clone(&office), request));
+                }
+            };
+            tokio::select! {
+                // That the stopper is gone is the signal.
+                _ = stop => {}
+                () = senders => {}
+            }
+        });
+        // Writes of a snapshot's chunk that are under way are waited for.
+        runtime.shutdown_timeout(LAST_WRITES);
+    }
+}
+
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+const LAST_WRITES: Duration = Duration::from_secs(10);
