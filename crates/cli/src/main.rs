@@ -1,3 +1,73 @@
-//! The `quorate` command.
+//! The `quorate` command: a cluster to try (`dev`), a real node (`start`), a load generator
+//! (`bench`) and the simulator (`sim`).
+//!
+//! - What people asked for goes to standard output; logs, progress and errors go to standard error.
+//! - Whatever goes wrong ends as one line that says what to do, with exit code 1 (2 for a wrong
+//!   command line), before anything on disk was touched where that is possible.
+//! - It decides nothing about the cluster: it turns flags into configurations and hands them on.
 
-fn main() {}
+mod args;
+mod bench;
+mod dev;
+mod logging;
+mod sim;
+mod start;
+
+use crate::args::Command;
+use anyhow::Context;
+use std::future::Future;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match args::parse() {
+        Command::Dev(options) => block_on(dev::run(options)),
+        Command::Start(options) => block_on(start::run(options)),
+        Command::Bench(options) => block_on(bench::run(options)),
+        Command::Sim(options) => sim::run(options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quorate: {}", args::one_line(&describe(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes, except those that an error before them says already.
+fn describe(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
+        let cause = cause.to_string();
+        match text.as_str() {
+            "" => cause,
+            said if said.contains(&cause) => text,
+            said => format!("{said}: {cause}"),
+        }
+    })
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime
+        .context("cannot start the asynchronous runtime")?
+        .block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow!("in use")
+            .context("cannot listen: in use; stop it")
+            .context("cannot start a");
+        assert_eq!(describe(&error), "cannot start a: cannot listen: in use; stop it");
+        let error = anyhow!("refused").context("cannot reach a");
+        assert_eq!(describe(&error), "cannot reach a: refused");
+    }
+}

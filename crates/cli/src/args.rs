@@ -1,0 +1,209 @@
+//! The command line as a whole: its commands, its environment and how it reports a mistake.
+//!
+//! - `quorate start` takes every long flag from the environment too, as `QUORATE_X` or `ETCD_X`.
+//!   A flag wins over `QUORATE_X`, which wins over `ETCD_X`. An empty variable counts as unset,
+//!   as it does for etcd.
+//! - A mistake is reported in one line.
+
+use crate::{bench, dev, sim, start};
+use clap::builder::Styles;
+use clap::error::ErrorKind;
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::env;
+use std::ffi::OsString;
+
+/// A replicated store that etcd's own clients use, with its tools.
+#[derive(Parser)]
+#[command(name = "quorate", version, styles = Styles::plain(), after_help = EXAMPLES)]
+#[command(disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate dev                                     a three-node cluster to try, on 127.0.0.1:2379
+  quorate start --name a --data-dir /var/lib/a    one real node
+  quorate bench put --clients 100 --total 100000  measure it
+  quorate sim run --seeds 100 --seed 1            look for bugs in simulated time";
+
+/// What `quorate` can do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole cluster in this process, to try things out
+    Dev(dev::Options),
+    /// Run one node of a real cluster, with etcd's flags and environment variables
+    Start(start::Options),
+    /// Measure a running cluster
+    Bench(bench::Options),
+    /// Run the simulator: the real code on simulated time, network and disks
+    Sim(sim::Options),
+}
+
+/// Reads the command line of this process; ends it if there is nothing to run.
+pub(crate) fn parse() -> Command {
+    let words: Vec<OsString> = env::args_os().collect();
+    let command = command(|name| env::var(name).ok());
+    match command
+        .clone()
+        .try_get_matches_from(&words)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+    {
+        Ok(cli) => cli.command,
+        Err(error) => leave(&error, &path(&command, &words)),
+    }
+}
+
+/// All of `text` in one line: what a message says after its first line is kept, in sequence.
+pub(crate) fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+fn command(lookup: impl Fn(&str) -> Option<String>) -> clap::Command {
+    let command = Cli::command();
+    command.mut_subcommand("start", |start| {
+        start.mut_args(|arg| with_environment(arg, &lookup))
+    })
+}
+
+/// `arg` with the value of its environment variable, if there is one, as its default.
+fn with_environment(arg: Arg, lookup: &impl Fn(&str) -> Option<String>) -> Arg {
+    let Some(long) = arg.get_long() else { return arg };
+    let suffix = long.to_uppercase().replace('-', "_");
+    let found = ["QUORATE", "ETCD"].iter().find_map(|prefix| {
+        let value = lookup(&format!("{prefix}_{suffix}"))?;
+        (!value.is_empty()).then_some(value)
+    });
+    match found {
+        Some(value) => arg.default_value(value),
+        None => arg,
+    }
+}
+
+/// Ends the process with help on standard output, or with a mistake in one line on standard error.
+fn leave(error: &clap::Error, path: &str) -> ! {
+    let asked = [
+        ErrorKind::DisplayHelp,
+        ErrorKind::DisplayVersion,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+    ];
+    if asked.contains(&error.kind()) {
+        error.exit()
+    }
+    eprintln!("quorate: {}", mistake(error, path));
+    std::process::exit(error.exit_code())
+}
+
+/// Clap's message without its usage block, in one line, for the command at `path`.
+fn mistake(error: &clap::Error, path: &str) -> String {
+    let rendered = error.to_string();
+    let message = rendered.split("Usage:").next().unwrap_or(&rendered);
+    let message = message.split("For more information").next().unwrap_or(message);
+    let message = one_line(message.trim_start_matches("error:")).replace(" tip: ", "; ");
+    format!("{message} (see `{path} --help`)")
+}
+
+/// The command that `words` name, as one types it.
+fn path(command: &clap::Command, words: &[OsString]) -> String {
+    let mut path = vec!["quorate"];
+    let mut command = command;
+    for word in words.iter().skip(1) {
+        let Some(next) = command.find_subcommand(word) else {
+            break;
+        };
+        path.push(next.get_name());
+        command = next;
+    }
+    path.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_with(line: &str, environment: &[(&str, &str)]) -> Result<Command, String> {
+        let lookup = |name: &str| {
+            let found = environment.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| value.to_string())
+        };
+        let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        let command = command(lookup);
+        let matches = command.clone().try_get_matches_from(&words);
+        matches
+            .and_then(|matches| Cli::from_arg_matches(&matches))
+            .map(|cli| cli.command)
+            .map_err(|error| mistake(&error, &path(&command, &words)))
+    }
+
+    fn start_name(line: &str, environment: &[(&str, &str)]) -> String {
+        match parse_with(line, environment) {
+            Ok(Command::Start(options)) => options.name,
+            Ok(_) => panic!("another command was parsed"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command(|_| None).debug_assert();
+    }
+
+    #[test]
+    fn a_flag_wins_over_our_variable_which_wins_over_etcds() {
+        let etcd = ("ETCD_NAME", "etcd");
+        let ours = ("QUORATE_NAME", "ours");
+        assert_eq!(start_name("quorate start", &[]), "default");
+        assert_eq!(start_name("quorate start", &[etcd]), "etcd");
+        assert_eq!(start_name("quorate start", &[etcd, ours]), "ours");
+        assert_eq!(start_name("quorate start --name flag", &[etcd, ours]), "flag");
+        assert_eq!(start_name("quorate start", &[("QUORATE_NAME", ""), etcd]), "etcd");
+    }
+
+    #[test]
+    fn mistakes_are_one_line_and_name_the_command() {
+        let lines = [
+            "quorate start --nmae a",
+            "quorate start --election-timeout soon",
+            "quorate dev --nodes none",
+            "quorate bench put --clients",
+            "quorate sim replay",
+            "quorate strat",
+        ];
+        for line in lines {
+            let message = parse_with(line, &[]).err().expect(line);
+            assert_eq!(message.lines().count(), 1, "{message}");
+            assert!(message.contains("(see `quorate"), "{message}");
+        }
+        let message = parse_with("quorate start --nmae a", &[]).err().unwrap();
+        assert!(
+            message.contains("'--nmae'") && message.contains("'--name'"),
+            "{message}"
+        );
+        assert!(message.ends_with("(see `quorate start --help`)"), "{message}");
+        let message = parse_with("quorate sim run --seeds x", &[]).err().unwrap();
+        assert!(message.ends_with("(see `quorate sim run --help`)"), "{message}");
+    }
+
+    #[test]
+    fn a_bad_variable_is_a_mistake_too() {
+        let message = parse_with("quorate start", &[("ETCD_HEARTBEAT_INTERVAL", "soon")])
+            .err()
+            .unwrap();
+        assert!(message.contains("heartbeat-interval"), "{message}");
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        let mut waiting = vec![command(|_| None)];
+        while let Some(command) = waiting.pop() {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(help.contains("Example"), "{} has no example", command.get_name());
+            waiting.extend(command.get_subcommands().cloned());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `quorate bench`: how fast a running cluster answers, over the same gRPC API that clients use.
+//!
+//! - Closed loop by default: each client sends its next request when the last one was answered.
+//!   With `--rate` requests are due at fixed instants and latency counts from the instant a
+//!   request was due, so that a stall is not hidden by the requests it kept from being sent.
+//! - A failed request is counted and reported, never part of the latencies.
+//!
+//! It leaves out warming up and comparing runs: quote ratios of figures from one machine and hour.
+
+mod load;
+mod report;
+
+use crate::bench::load::{Load, Operation};
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use std::num::NonZeroU64;
+
+/// The arguments of `quorate bench`.
+#[derive(Args)]
+#[command(after_help = "Example:\n  quorate bench put --clients 100 --total 100000")]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    workload: Workload,
+}
+
+#[derive(Subcommand)]
+enum Workload {
+    /// Write values
+    #[command(after_help = "Example:\n  quorate bench put --clients 100 --conns 10 --total 100000")]
+    Put {
+        #[command(flatten)]
+        common: Common,
+        /// Bytes in each value
+        #[arg(long, value_name = "BYTES", default_value_t = 256)]
+        val_size: usize,
+    },
+    /// Read single keys, as `bench put` with the same --key-size and --key-space wrote them
+    #[command(after_help = "Example:\n  quorate bench range --clients 100 --total 100000 --serializable")]
+    Range {
+        #[command(flatten)]
+        common: Common,
+        /// Let each node answer from what it has applied, instead of linearizable reads
+        #[arg(long)]
+        serializable: bool,
+    },
+}
+
+#[derive(Args)]
+struct Common {
+    /// Clients that send requests at the same time
+    #[arg(long, value_name = "N", default_value = "1")]
+    clients: NonZeroU64,
+    /// Requests in all
+    #[arg(long, value_name = "N", default_value = "10000")]
+    total: NonZeroU64,
+    /// TCP connections that the clients share, dealt over the endpoints
+    #[arg(long, value_name = "N", default_value = "1")]
+    conns: NonZeroU64,
+    /// Client endpoints, separated by commas
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:2379"
+    )]
+    endpoints: Vec<String>,
+    /// Bytes in each key; at least 8
+    #[arg(long, value_name = "BYTES", default_value_t = 16, value_parser = parse_key_size)]
+    key_size: usize,
+    /// Different keys, used in turn
+    #[arg(long, value_name = "N", default_value = "10000")]
+    key_space: NonZeroU64,
+    /// Requests due in a second, over all clients; as fast as they are answered if left out
+    #[arg(long, value_name = "N")]
+    rate: Option<NonZeroU64>,
+    /// How to print the result
+    #[arg(long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// Runs the load and prints its figures.
+///
+/// # Errors
+///
+/// If an endpoint cannot be parsed or reached, or if no request at all was answered.
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    let (operation, common) = match options.workload {
+        Workload::Put { common, val_size } => (Operation::put(val_size), common),
+        Workload::Range { common, serializable } => (Operation::range(serializable), common),
+    };
+    let load = Load {
+        operation,
+        clients: common.clients,
+        total: common.total,
+        connections: common.conns,
+        endpoints: common.endpoints,
+        key_size: common.key_size,
+        key_space: common.key_space,
+        rate: common.rate,
+    };
+    let outcome = load.run().await.context("the benchmark could not run")?;
+    match common.output {
+        Output::Text => report::print_text(&load, &outcome),
+        Output::Json => report::print_json(&load, &outcome),
+    }
+    anyhow::ensure!(
+        outcome.answered() > 0,
+        "no request was answered: {}",
+        outcome.first_error()
+    );
+    Ok(())
+}
+
+/// A key holds the number of its place in the key space, in 8 bytes at least.
+fn parse_key_size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size) if size >= 8 => Ok(size),
+        Ok(_) => Err("a key has 8 bytes at least".to_string()),
+        Err(error) => Err(format!("{error}")),
+    }
+}

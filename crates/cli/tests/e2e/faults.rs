@@ -1,0 +1,86 @@
+//! Three processes under load while nodes are killed and left behind.
+
+use crate::binary;
+use crate::harness::block_on;
+use crate::harness::client::Consistency;
+use crate::harness::cluster::{Cluster, Place};
+use crate::harness::eventually;
+use crate::harness::faults::kill;
+use crate::harness::verify::{agreement, check_record};
+use crate::harness::workload::Workload;
+use anyhow::ensure;
+use std::time::Duration;
+
+/// Short, so that elections do not make the tests long.
+const TIMING: [&str; 4] = ["--heartbeat-interval", "50", "--election-timeout", "500"];
+
+#[test]
+fn acknowledged_writes_survive_kill_9_of_every_node() {
+    block_on(async {
+        let mut cluster = Cluster::start(binary(), 3, Place::Loopback, &TIMING)?;
+        cluster.leader().await?;
+        let workload = Workload::start(&cluster.clients(), 2).await?;
+        for turn in 0..6 {
+            kill(&mut cluster, turn % 3, Duration::from_millis(200)).await?;
+        }
+        let record = workload.stop().await;
+        cluster.check_running()?;
+        let state = agreement(&cluster.clients()).await?;
+        ensure!(
+            record.acknowledged() > 0 && record.reads > 0,
+            "the workload did nothing"
+        );
+        check_record(&record, &state)
+    });
+}
+
+#[test]
+fn all_killed_at_once_find_their_data() {
+    block_on(async {
+        let mut cluster = Cluster::start(binary(), 3, Place::Loopback, &TIMING)?;
+        cluster.leader().await?;
+        let workload = Workload::start(&cluster.clients(), 2).await?;
+        eventually("some writes", async || enough(&workload, 100)).await?;
+        for node in 0..3 {
+            cluster.kill(node)?;
+        }
+        let record = workload.stop().await;
+        for node in 0..3 {
+            cluster.restart(node)?;
+        }
+        cluster.leader().await?;
+        let state = agreement(&cluster.clients()).await?;
+        check_record(&record, &state)
+    });
+}
+
+#[test]
+fn a_follower_whose_log_is_gone_catches_up_by_snapshot_while_writes_go_on() {
+    block_on(async {
+        let flags = [TIMING.as_slice(), &["--snapshot-count", "50"]].concat();
+        let mut cluster = Cluster::start(binary(), 3, Place::Loopback, &flags)?;
+        let leader = cluster.leader().await?;
+        let follower = (leader + 1) % 3;
+        let workload = Workload::start(&cluster.clients(), 2).await?;
+        cluster.kill(follower)?;
+        let before = workload.acknowledged();
+        eventually("writes without the follower", async || {
+            enough(&workload, before + 2000)
+        })
+        .await?;
+        cluster.restart(follower)?;
+        cluster.caught_up(follower).await?;
+        let client = cluster.client(follower);
+        client.get("probe", Consistency::Linearizable).await?;
+        let record = workload.stop().await;
+        cluster.check_running()?;
+        let state = agreement(&cluster.clients()).await?;
+        check_record(&record, &state)
+    });
+}
+
+fn enough(workload: &Workload, goal: usize) -> anyhow::Result<()> {
+    let acknowledged = workload.acknowledged();
+    ensure!(acknowledged >= goal, "{acknowledged} writes of {goal}");
+    Ok(())
+}
