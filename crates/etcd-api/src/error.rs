@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 /// Declares [`EtcdError`] and its table from one row an error.
 macro_rules! errors {
     ($($name:ident => $code:ident, $message:literal;)*) => {
-        /// An error of the etcd v3 API, named as etcd's `rpctypes` names it, without `ErrGRPC`.
+        /// An error of the etcd v3 API, named as in etcd's `rpctypes`, without `ErrGRPC`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum EtcdError {
             $(#[doc = concat!("`", $message, "`")] $name,)*
@@ -44,7 +44,7 @@ errors! {
     NoSpace => ResourceExhausted, "etcdserver: mvcc: database space exceeded";
     LeaseNotFound => NotFound, "etcdserver: requested lease not found";
     LeaseExist => FailedPrecondition, "etcdserver: lease already exists";
-    LeaseTTLTooLarge => OutOfRange, "etcdserver: too large lease TTL";
+    LeaseTtlTooLarge => OutOfRange, "etcdserver: too large lease TTL";
     WatchCanceled => Cancelled, "etcdserver: watch canceled";
     MemberExist => FailedPrecondition, "etcdserver: member ID already exist";
     PeerURLExist => FailedPrecondition, "etcdserver: Peer URLs already exists";

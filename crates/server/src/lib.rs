@@ -1,7 +1,44 @@
 //! The etcd v3 API over a replicated keyspace.
+//!
+//! [`Server::start`] runs one member of a cluster: it binds its ports, opens its data, joins its peers
+//! and serves etcd's clients by gRPC, and people and probes by HTTP on the same port.
+//!
+//! ```text
+//!   client -> listener -> surface -> services -> node -> quorate::Replica <- peers
+//!                            |                             | apply thread
+//!                          pages                       machine over quorate_kv::Keyspace
+//! ```
+//!
+//! - It translates and decides nothing: what a request does is the keyspace's business, in which order
+//!   is the replica's.
+//! - Errors are etcd's, code and text, wherever etcd has one.
+//! - Nothing is opened, bound or changed before the configuration makes sense.
+//!
+//! Left out: TLS, authentication, the JSON gateway, changes of membership.
 
 mod config;
+mod flag;
+mod http;
+mod leases;
+mod listener;
+mod machine;
+mod metrics;
+mod node;
+mod rpc;
+mod server;
+mod services;
+mod surface;
+mod tasks;
+mod translate;
 mod url;
 
 pub use config::{ClusterState, ConfigError, Identity, InitialCluster, Limits, MemberConfig, ServerConfig};
+pub use server::{Server, StartError};
 pub use url::{Url, UrlError};
+
+/// The version of etcd whose API this is, where clients ask for it. Some parse it: the API server of
+/// Kubernetes trusts the progress of watches from certain versions on.
+pub const ETCD_VERSION: &str = "3.5.21";
+
+/// The version that etcd would say the whole cluster has.
+pub const CLUSTER_VERSION: &str = "3.5.0";

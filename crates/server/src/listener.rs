@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::flag::raised;
 use crate::surface::Surface;
 
 /// Serves the connections that arrive at `listener` until `stop` turns true.
@@ -42,7 +43,7 @@ pub(crate) async fn serve(
                 }
             },
             Some(_) = connections.join_next() => {}
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = raised(&mut stop) => break,
         }
     }
     drop(listener);
@@ -65,7 +66,7 @@ async fn connection(
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
-        _ = stop.wait_for(|stop| *stop) => {
+        () = raised(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

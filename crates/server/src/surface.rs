@@ -47,12 +47,7 @@ pub(crate) struct Surface {
 
 impl Surface {
     /// The services over `node`.
-    pub(crate) fn new(
-        node: &Arc<Node>,
-        methods: Methods,
-        health: HealthService,
-        pages: Pages,
-    ) -> Surface {
+    pub(crate) fn new(node: &Arc<Node>, methods: Methods, health: HealthService, pages: Pages) -> Surface {
         let limit = node.config().limits.max_message_bytes();
         let node = Arc::clone(node);
         Surface {
@@ -126,10 +121,7 @@ pub(crate) struct Answering {
 
 impl Answering {
     fn uncounted(inner: Inner) -> Answering {
-        Answering {
-            inner,
-            method: None,
-        }
+        Answering { inner, method: None }
     }
 }
 

@@ -1,0 +1,158 @@
+//! The HTTP pages beside gRPC: health, version and metrics, as etcd serves them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query as UrlQuery, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderValue, Request, StatusCode, header};
+use hyper::body::Incoming;
+use quorate_kv::{Alarm, AlarmKind};
+use serde::Deserialize;
+use serde_json::json;
+use tonic::body::Body;
+use tonic::codegen::Service;
+
+use crate::machine::Query;
+use crate::metrics::Metrics;
+use crate::node::{Node, answer};
+use crate::surface::Inner;
+use crate::{CLUSTER_VERSION, ETCD_VERSION};
+
+/// The HTTP pages.
+#[derive(Clone)]
+pub(crate) struct Pages(Router);
+
+impl Pages {
+    /// The pages of `node`.
+    pub(crate) fn new(node: &Arc<Node>, metrics: &Arc<Metrics>) -> Pages {
+        let state = PageState {
+            node: Arc::clone(node),
+            metrics: Arc::clone(metrics),
+        };
+        Pages(
+            Router::new()
+                .route("/health", get(health))
+                .route("/livez", get(livez))
+                .route("/readyz", get(readyz))
+                .route("/version", get(version))
+                .route("/metrics", get(metrics_page))
+                .with_state(state),
+        )
+    }
+
+    /// Answers one request.
+    pub(crate) fn answer(&self, request: Request<Incoming>) -> Inner {
+        let answer = self.0.clone().call(request);
+        Box::pin(async move {
+            let Ok(response) = answer.await;
+            Ok(response.map(Body::new))
+        })
+    }
+}
+
+#[derive(Clone)]
+struct PageState {
+    node: Arc<Node>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Deserialize)]
+struct HealthQuery {
+    /// Kinds of alarms that do not make the member unhealthy.
+    #[serde(default)]
+    exclude: String,
+    /// Whether a local read suffices.
+    #[serde(default)]
+    serializable: String,
+}
+
+async fn health(State(state): State<PageState>, UrlQuery(query): UrlQuery<HealthQuery>) -> Response {
+    match unhealthy_because(&state.node, &query).await {
+        None => health_answer(StatusCode::OK, "true", ""),
+        Some(reason) => health_answer(StatusCode::SERVICE_UNAVAILABLE, "false", &reason),
+    }
+}
+
+fn health_answer(status: StatusCode, health: &str, reason: &str) -> Response {
+    let body = json!({"health": health, "reason": reason});
+    (status, axum::Json(body)).into_response()
+}
+
+async fn unhealthy_because(node: &Node, query: &HealthQuery) -> Option<String> {
+    let alarms = match alarms(node).await {
+        Ok(alarms) => alarms,
+        Err(status) => return Some(format!("RANGE ERROR:{}", status.message())),
+    };
+    for alarm in alarms {
+        let name = alarm_name(alarm.kind);
+        if query.exclude != name {
+            return Some(format!("ALARM {name}"));
+        }
+    }
+    if query.serializable == "true" {
+        return None;
+    }
+    if !node.has_leader() {
+        return Some("RAFT NO LEADER".to_owned());
+    }
+    let read = node.confirm_current().await;
+    read.err()
+        .map(|status| format!("RANGE ERROR:{}", status.message()))
+}
+
+async fn alarms(node: &Node) -> Result<Vec<Alarm>, tonic::Status> {
+    Ok(answer!(node.read_local(Query::Alarms).await?, Alarms))
+}
+
+fn alarm_name(kind: AlarmKind) -> &'static str {
+    match kind {
+        AlarmKind::NoSpace => "NOSPACE",
+        AlarmKind::Corrupt => "CORRUPT",
+    }
+}
+
+/// The process works: peers are not asked, so that no probe restarts a healthy member.
+async fn livez(State(state): State<PageState>) -> Response {
+    probe(alarms(&state.node).await.map(drop))
+}
+
+/// The member serves linearizable requests.
+async fn readyz(State(state): State<PageState>) -> Response {
+    probe(state.node.confirm_current().await)
+}
+
+fn probe(outcome: Result<(), tonic::Status>) -> Response {
+    match outcome {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(status) => {
+            let text = format!("{}\n", status.message());
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}
+
+async fn version(State(state): State<PageState>) -> Response {
+    let cluster = if state.node.has_leader() {
+        CLUSTER_VERSION
+    } else {
+        "not_decided"
+    };
+    let body = json!({
+        "etcdserver": ETCD_VERSION,
+        "etcdcluster": cluster,
+        "quorate": env!("CARGO_PKG_VERSION"),
+    });
+    axum::Json(body).into_response()
+}
+
+async fn metrics_page(State(state): State<PageState>) -> Response {
+    let figures = match state.node.read_local(Query::Figures).await {
+        Ok(answer) => answer!(answer, Figures),
+        Err(status) => return probe(Err(status)),
+    };
+    let text = state.metrics.encode(&state.node, &figures);
+    let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+}

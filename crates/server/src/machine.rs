@@ -1,0 +1,303 @@
+//! The keyspace as the replica drives it: entries in, outcomes out.
+//!
+//! - It translates and decides nothing: what an entry does is the keyspace's business.
+//! - Only the apply thread touches the keyspace. Watchers and lease deadlines are shared with the
+//!   tasks that serve clients, each behind a lock that is held for one call.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use quorate::{ApplyError, EncodeError, EntryId, Machine, RestoreError, SnapshotError};
+use quorate_kv::{
+    Alarm, Applied, Change, Command, Error, HashKv, HistoryLimits, Keyspace, LeaseClock, LeaseId, Member,
+    Range, RangeResponse, ReadTxn, Response, Revision, Snapshot, TxnResponse, Waker, WatchConfig, WatchHub,
+};
+use tokio::sync::Notify;
+
+/// What the apply thread shares with the tasks that serve clients.
+pub(crate) struct Shared {
+    /// Who watches what.
+    pub(crate) watches: Mutex<WatchHub>,
+    /// When leases end.
+    pub(crate) leases: Mutex<LeaseClock>,
+    /// The keyspace's revision after the last batch.
+    revision: AtomicI64,
+    /// Woken when there may be watchers that need history, or history to remove.
+    pub(crate) chores: Arc<Notify>,
+    origin: Instant,
+}
+
+impl Shared {
+    /// The parts at the start of a member.
+    pub(crate) fn new(config: WatchConfig) -> Shared {
+        let chores = Arc::new(Notify::new());
+        let waker = Arc::clone(&chores);
+        let catch_up_waker: Waker = Arc::new(move || waker.notify_one());
+        Shared {
+            watches: Mutex::new(WatchHub::new(config, Revision::FIRST, catch_up_waker)),
+            leases: Mutex::new(LeaseClock::new()),
+            revision: AtomicI64::new(Revision::FIRST.0),
+            chores,
+            origin: Instant::now(),
+        }
+    }
+
+    /// The keyspace's revision after the last batch.
+    pub(crate) fn revision(&self) -> Revision {
+        Revision(self.revision.load(Ordering::Acquire))
+    }
+
+    /// The time since the start, which is what the keyspace's parts reckon in.
+    pub(crate) fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+}
+
+/// The keyspace as a state machine.
+pub(crate) struct KvMachine {
+    keyspace: Keyspace,
+    shared: Arc<Shared>,
+    /// Of the batch that is being applied.
+    changes: Vec<Change>,
+    /// Counts the times that the keyspace was replaced as a whole.
+    restores: u64,
+}
+
+/// A view of the keyspace that is being written to a snapshot.
+pub(crate) struct View {
+    snapshot: Snapshot,
+    restores: u64,
+}
+
+impl KvMachine {
+    /// An empty keyspace.
+    pub(crate) fn new(shared: Arc<Shared>) -> KvMachine {
+        KvMachine {
+            keyspace: Keyspace::new(),
+            shared,
+            changes: Vec::new(),
+            restores: 0,
+        }
+    }
+
+    fn lease_view(&self, id: LeaseId) -> Option<LeaseView> {
+        let lease = self.keyspace.lease(id)?;
+        let left = self.shared.leases.lock().remaining(id, self.shared.now())?;
+        Some(LeaseView {
+            granted_secs: lease.ttl_secs,
+            left_secs: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            keys: lease.keys.iter().cloned().collect(),
+        })
+    }
+
+    fn figures(&self) -> Figures {
+        let size = self.keyspace.size();
+        Figures {
+            revision: self.keyspace.revision(),
+            compacted: self.keyspace.compacted(),
+            keys: count(size.keys),
+            total_bytes: count(size.total_bytes),
+            in_use_bytes: count(size.live_bytes),
+        }
+    }
+
+    /// One step of removing compacted history, and one of bringing history to watchers.
+    fn chores(&mut self) -> Chores {
+        let removing = self.keyspace.compact_step(REMOVED_AT_ONCE);
+        if self.catch_up() || removing {
+            Chores::Left
+        } else {
+            Chores::Done
+        }
+    }
+}
+
+impl KvMachine {
+    /// Whether there was history to bring to watchers.
+    fn catch_up(&self) -> bool {
+        let request = self.shared.watches.lock().next_catch_up();
+        let Some(request) = request else {
+            return false;
+        };
+        let limits = HistoryLimits::default();
+        let history = self.keyspace.history(request.keys(), request.from(), &limits);
+        self.shared.watches.lock().catch_up(request, history);
+        true
+    }
+}
+
+impl Machine for KvMachine {
+    /// A command, encoded.
+    type Command = Bytes;
+    type Response = Outcome;
+    type Query = Query;
+    type Answer = Answer;
+    type Snapshot = View;
+
+    fn encode(command: Bytes) -> Result<Bytes, EncodeError> {
+        Ok(command)
+    }
+
+    fn apply(&mut self, id: EntryId, command: Bytes) -> Result<Outcome, ApplyError> {
+        let command = Command::decode(command).map_err(|error| ApplyError(format!("entry {id}: {error}")))?;
+        let Applied {
+            revision,
+            result,
+            changes,
+            leases,
+        } = self.keyspace.apply(command);
+        self.changes.extend(changes);
+        if !leases.is_empty() {
+            let now = self.shared.now();
+            let mut clock = self.shared.leases.lock();
+            leases.iter().for_each(|event| clock.observe(event, now));
+        }
+        Ok(Outcome { revision, result })
+    }
+
+    fn batch_applied(&mut self) {
+        let revision = self.keyspace.revision();
+        self.shared.revision.store(revision.0, Ordering::Release);
+        if !self.changes.is_empty() {
+            self.shared.watches.lock().publish(&self.changes, revision);
+            self.changes.clear();
+        }
+        if self.keyspace.needs_compact_step() {
+            self.shared.chores.notify_one();
+        }
+    }
+
+    fn query(&mut self, query: Query) -> Answer {
+        let revision = self.keyspace.revision();
+        match query {
+            Query::Nothing => Answer::Nothing,
+            Query::Range(range) => Answer::Range(self.keyspace.range(&range)),
+            Query::Txn(txn) => Answer::Txn(self.keyspace.read_txn(&txn)),
+            Query::HashKv(at) => Answer::HashKv(self.keyspace.hash_kv(at).map(|hash| (revision, hash))),
+            Query::Leases => Answer::Leases((revision, self.shared.leases.lock().by_expiry())),
+            Query::Lease(id) => Answer::Lease((revision, self.lease_view(id))),
+            Query::Members => Answer::Members(self.keyspace.members().cloned().collect()),
+            Query::Alarms => Answer::Alarms(self.keyspace.alarms().collect()),
+            Query::Figures => Answer::Figures(self.figures()),
+            Query::Chores => Answer::Chores(self.chores()),
+        }
+    }
+
+    fn begin_snapshot(&mut self) -> View {
+        View {
+            snapshot: self.keyspace.begin_snapshot(),
+            restores: self.restores,
+        }
+    }
+
+    fn snapshot_chunk(&mut self, view: &mut View, max_bytes: usize) -> Result<Option<Bytes>, SnapshotError> {
+        if view.restores != self.restores {
+            let problem = "the keyspace it is of has been replaced";
+            return Err(SnapshotError(problem.to_owned()));
+        }
+        Ok(self.keyspace.snapshot_chunk(&mut view.snapshot, max_bytes))
+    }
+
+    fn end_snapshot(&mut self, view: View) {
+        self.keyspace.end_snapshot(view.snapshot);
+        // History is not removed while a view is open.
+        self.shared.chores.notify_one();
+    }
+
+    fn restore(&mut self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), RestoreError> {
+        let restored = Keyspace::restore(chunks);
+        self.keyspace = restored.map_err(|error| RestoreError::Invalid(error.to_string()))?;
+        self.restores += 1;
+        self.changes.clear();
+        let revision = self.keyspace.revision();
+        self.shared.revision.store(revision.0, Ordering::Release);
+        let now = self.shared.now();
+        self.shared.leases.lock().restart(self.keyspace.leases(), now);
+        self.shared.watches.lock().restored(revision);
+        self.shared.chores.notify_one();
+        Ok(())
+    }
+}
+
+/// What became of a command.
+pub(crate) struct Outcome {
+    /// The keyspace's revision after it.
+    pub(crate) revision: Revision,
+    /// Its answer.
+    pub(crate) result: Result<Response, Error>,
+}
+
+/// What is asked of the keyspace.
+pub(crate) enum Query {
+    /// Nothing: that it is answered is the answer.
+    Nothing,
+    /// Keys.
+    Range(Range),
+    /// A transaction that only reads.
+    Txn(ReadTxn),
+    /// A hash of the keyspace at a revision; none: the current one.
+    HashKv(Option<Revision>),
+    /// All leases, the next to expire first.
+    Leases,
+    /// One lease.
+    Lease(LeaseId),
+    /// The members that have published themselves.
+    Members,
+    /// The alarms that are on.
+    Alarms,
+    /// Sizes and counts.
+    Figures,
+    /// A step of what can be done between commands.
+    Chores,
+}
+
+/// The answer to the query of the same name; some with the revision they are of.
+pub(crate) enum Answer {
+    Nothing,
+    Range(Result<RangeResponse, Error>),
+    Txn(Result<TxnResponse, Error>),
+    HashKv(Result<(Revision, HashKv), Error>),
+    Leases((Revision, Vec<LeaseId>)),
+    Lease((Revision, Option<LeaseView>)),
+    Members(Vec<Member>),
+    Alarms(Vec<Alarm>),
+    Figures(Figures),
+    Chores(Chores),
+}
+
+/// A lease as clients see it.
+pub(crate) struct LeaseView {
+    /// What it was granted for, in seconds.
+    pub(crate) granted_secs: i64,
+    /// What is left of it, in whole seconds.
+    pub(crate) left_secs: i64,
+    /// The keys that end with it.
+    pub(crate) keys: Vec<Bytes>,
+}
+
+/// Sizes and counts of the keyspace.
+pub(crate) struct Figures {
+    pub(crate) revision: Revision,
+    pub(crate) compacted: Revision,
+    pub(crate) keys: i64,
+    pub(crate) total_bytes: i64,
+    pub(crate) in_use_bytes: i64,
+}
+
+/// Whether there is more to do between commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chores {
+    Left,
+    Done,
+}
+
+fn count(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Versions of compacted history that are removed between two batches of commands.
+const REMOVED_AT_ONCE: usize = 2000;

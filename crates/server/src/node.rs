@@ -1,0 +1,226 @@
+//! What every service works with: proposals and reads through the replica, and the header of answers.
+//!
+//! - A proposal that was rejected is tried again until its deadline, by the replica; one whose outcome
+//!   is unknown never is.
+//! - A header has the revision at which its request was served.
+
+use std::sync::Arc;
+
+use quorate::{Event, Observer, Replica, RoleKind, Status as RaftStatus};
+use quorate_etcd_api::EtcdError;
+use quorate_etcd_api::etcdserverpb::ResponseHeader;
+use quorate_kv::{Command, Response, Revision};
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::config::{Identity, ServerConfig};
+use crate::machine::{Answer, KvMachine, Outcome, Query, Shared};
+use crate::metrics::Metrics;
+use crate::translate;
+
+/// A member: its replica and what is known beside it.
+pub(crate) struct Node {
+    config: ServerConfig,
+    identity: Identity,
+    limits: quorate_kv::Limits,
+    replica: Replica<KvMachine>,
+    raft: watch::Receiver<Arc<RaftStatus>>,
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    /// Whether there has been no leader for so long that streams which require one end.
+    leaderless: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
+}
+
+/// What a [`Node`] is made of.
+pub(crate) struct Parts {
+    pub(crate) config: ServerConfig,
+    pub(crate) identity: Identity,
+    pub(crate) replica: Replica<KvMachine>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) leaderless: watch::Receiver<bool>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+impl Node {
+    /// The member made of these parts.
+    pub(crate) fn new(parts: Parts) -> Node {
+        Node {
+            limits: quorate_kv::Limits {
+                max_txn_ops: parts.config.limits.max_txn_ops,
+            },
+            raft: parts.replica.watch_status(),
+            config: parts.config,
+            identity: parts.identity,
+            replica: parts.replica,
+            shared: parts.shared,
+            metrics: parts.metrics,
+            leaderless: parts.leaderless,
+            stop: parts.stop,
+        }
+    }
+
+    /// Has a command applied on a majority; gives back the header and what applying it gave back.
+    pub(crate) async fn propose(&self, command: Command) -> Result<(ResponseHeader, Response), Status> {
+        command
+            .check(&self.limits)
+            .map_err(|error| translate::refused(&error))?;
+        let bytes = command.encode();
+        if bytes.len() > self.config.limits.max_request_bytes {
+            return Err(EtcdError::RequestTooLarge.into());
+        }
+        let pending = Pending::begin(&self.metrics);
+        let outcome = self.replica.propose(bytes).await;
+        drop(pending);
+        let Outcome { revision, result } = outcome.map_err(|error| {
+            self.metrics.proposals_failed.inc();
+            translate::propose_failed(&error)
+        })?;
+        let response = result.map_err(|error| translate::refused(&error))?;
+        Ok((self.header(revision), response))
+    }
+
+    /// Asks the state as it is now or later: it has everything acknowledged before this call.
+    pub(crate) async fn read(&self, query: Query) -> Result<Answer, Status> {
+        self.replica.read(query).await.map_err(|error| {
+            self.metrics.read_indexes_failed.inc();
+            translate::read_failed(&error)
+        })
+    }
+
+    /// Asks this member's own state, however old.
+    pub(crate) async fn read_local(&self, query: Query) -> Result<Answer, Status> {
+        let answer = self.replica.read_local(query).await;
+        answer.map_err(|_stopped| EtcdError::Stopped.into())
+    }
+
+    /// The header of an answer at this revision.
+    pub(crate) fn header(&self, revision: Revision) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.identity.cluster_id,
+            member_id: self.identity.member_id,
+            revision: revision.0,
+            raft_term: self.raft.borrow().term.0,
+        }
+    }
+
+    /// The header of an answer that is about nothing in the keyspace, at the revision applied here.
+    pub(crate) fn header_now(&self) -> ResponseHeader {
+        self.header(self.shared.revision())
+    }
+
+    /// The header of an answer about members, which has no revision.
+    pub(crate) fn header_of_members(&self) -> ResponseHeader {
+        self.header(Revision(0))
+    }
+
+    /// Waits until a majority has confirmed that this member can serve what is current.
+    pub(crate) async fn confirm_current(&self) -> Result<(), Status> {
+        self.read(Query::Nothing).await.map(drop)
+    }
+
+    /// The consensus core's state as of the last tick, or the last change of leader.
+    pub(crate) fn raft(&self) -> Arc<RaftStatus> {
+        Arc::clone(&self.raft.borrow())
+    }
+
+    /// As [`Self::raft`], and tells of changes.
+    pub(crate) fn watch_raft(&self) -> watch::Receiver<Arc<RaftStatus>> {
+        self.raft.clone()
+    }
+
+    /// Whether a leader is known.
+    pub(crate) fn has_leader(&self) -> bool {
+        self.raft.borrow().leader.is_some()
+    }
+
+    /// Whether this member leads.
+    pub(crate) fn is_leader(&self) -> bool {
+        self.raft.borrow().role == RoleKind::Leader
+    }
+
+    /// How the member was told to be.
+    pub(crate) fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+
+    /// Who the member and its peers are.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Bounds on transactions.
+    pub(crate) fn limits(&self) -> &quorate_kv::Limits {
+        &self.limits
+    }
+
+    /// The replica.
+    pub(crate) fn replica(&self) -> &Replica<KvMachine> {
+        &self.replica
+    }
+
+    /// What is shared with the apply thread.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Turns true when there has been no leader for long, and false when there is one.
+    pub(crate) fn leaderless(&self) -> watch::Receiver<bool> {
+        self.leaderless.clone()
+    }
+
+    /// Turns true when the server is to stop.
+    pub(crate) fn stop(&self) -> watch::Receiver<bool> {
+        self.stop.clone()
+    }
+}
+
+/// A proposal on its way, for the count of them.
+struct Pending<'a>(&'a Metrics);
+
+impl Pending<'_> {
+    fn begin(metrics: &Metrics) -> Pending<'_> {
+        metrics.proposals_pending.inc();
+        Pending(metrics)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.proposals_pending.dec();
+    }
+}
+
+/// Measures what the replica's threads do.
+pub(crate) struct ReplicaObserver(pub(crate) Arc<Metrics>);
+
+impl Observer for ReplicaObserver {
+    fn event(&self, event: &Event) {
+        if matches!(event, Event::SecondLeader { .. }) {
+            tracing::error!("this member {event}");
+        } else if !matches!(event, Event::Committed { .. }) {
+            tracing::info!("this member {event}");
+        }
+    }
+
+    fn synced(&self, duration: std::time::Duration) {
+        self.0.wal_fsync.observe(duration.as_secs_f64());
+    }
+}
+
+/// Takes the answer that belongs to the query.
+macro_rules! answer {
+    ($answer:expr, $variant:ident) => {
+        match $answer {
+            crate::machine::Answer::$variant(answer) => answer,
+            _ => unreachable!("the machine answers each query by the variant of its name"),
+        }
+    };
+}
+pub(crate) use answer;

@@ -1,0 +1,270 @@
+//! One member of a cluster: start, stop, and where it is.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use quorate::{NodeId, Replica, SnapshotPolicy, Stopped};
+use quorate_kv::WatchConfig;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use crate::config::{ConfigError, Identity, ServerConfig};
+use crate::flag::raised;
+use crate::http::Pages;
+use crate::machine::{KvMachine, Shared};
+use crate::metrics::Metrics;
+use crate::node::{Node, Parts, ReplicaObserver};
+use crate::rpc::Methods;
+use crate::surface::Surface;
+use crate::url::Url;
+use crate::{leases, listener, tasks};
+
+/// A running member. Dropping it leaves it to its fate; [`Server::shutdown`] ends it in order.
+pub struct Server {
+    node: Arc<Node>,
+    client_addrs: Vec<SocketAddr>,
+    health: HealthReporter,
+    ready: watch::Receiver<bool>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+/// Why a member did not start, in one line that says what to do. Nothing has been changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A port cannot be listened on.
+    #[error("cannot listen on {url}: {source}; stop what uses it, or choose another with {flag}")]
+    Listen {
+        /// Where it should have listened.
+        url: Url,
+        /// The flag that says so.
+        flag: &'static str,
+        /// Why it could not.
+        source: io::Error,
+    },
+    /// The data cannot be opened, belongs to another member or cluster, or is in use.
+    #[error(transparent)]
+    Replica(#[from] quorate::StartError),
+}
+
+impl Server {
+    /// Starts a member: binds its ports, opens its data, joins its peers, and serves.
+    ///
+    /// It serves from here on, but may have to wait for its peers; see [`Server::ready`].
+    pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
+        let identity = config.check()?;
+        let (clients, client_addrs) = bind_clients(&config)?;
+        let peers = bind_peers(&config)?;
+        let mut registry = Registry::default();
+        let methods = Methods::new(&mut registry);
+        let metrics = Arc::new(Metrics::new(registry));
+        let shared = Arc::new(shared(&config));
+        let replica = start_replica(&config, &identity, peers, &shared, &metrics).await?;
+        let (stop, stopping) = watch::channel(false);
+        let (leaderless, is_leaderless) = watch::channel(false);
+        let (ready, is_ready) = watch::channel(false);
+        let node = Arc::new(Node::new(Parts {
+            config,
+            identity,
+            replica,
+            shared,
+            metrics: Arc::clone(&metrics),
+            leaderless: is_leaderless,
+            stop: stopping,
+        }));
+        let health = HealthReporter::new();
+        let surface = Surface::new(
+            &node,
+            methods,
+            HealthService::from_health_reporter(health.clone()),
+            Pages::new(&node, &metrics),
+        );
+        let mut server = Server {
+            node,
+            client_addrs,
+            health,
+            ready: is_ready,
+            stop,
+            tasks: JoinSet::new(),
+        };
+        server.serve(clients, Arc::new(surface));
+        server.begin_chores(ready, leaderless);
+        Ok(server)
+    }
+
+    /// Waits until the member has reached a majority and is known to it by name.
+    pub async fn ready(&self) {
+        raised(&mut self.ready.clone()).await;
+    }
+
+    /// Where the member listens for clients, the first of its addresses.
+    pub fn client_addr(&self) -> SocketAddr {
+        self.client_addrs[0]
+    }
+
+    /// Who the member and its peers are.
+    pub fn identity(&self) -> &Identity {
+        self.node.identity()
+    }
+
+    /// Whether the member knows a leader.
+    pub fn has_leader(&self) -> bool {
+        self.node.has_leader()
+    }
+
+    /// Whether the member leads.
+    pub fn is_leader(&self) -> bool {
+        self.node.is_leader()
+    }
+
+    /// Waits until the member has stopped by itself, because it could not go on without risking what it
+    /// has acknowledged, and says why.
+    pub async fn failed(&self) -> Stopped {
+        self.node.replica().closed().await
+    }
+
+    /// Stops: running requests are finished or refused, what is logged is written, all ports and files
+    /// are free.
+    pub async fn shutdown(mut self) {
+        let not_serving = ServingStatus::NotServing;
+        self.health.set_service_status("", not_serving).await;
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        self.node.replica().shutdown().await;
+    }
+
+    fn serve(&mut self, listeners: Vec<TcpListener>, surface: Arc<Surface>) {
+        let max_streams = self.node.config().limits.max_concurrent_streams;
+        for listener in listeners {
+            let (surface, stop) = (Arc::clone(&surface), self.node.stop());
+            self.tasks
+                .spawn(listener::serve(listener, surface, max_streams, stop));
+        }
+    }
+
+    fn begin_chores(&mut self, ready: watch::Sender<bool>, leaderless: watch::Sender<bool>) {
+        let node = || Arc::clone(&self.node);
+        let own = tasks::own_member(&self.node, self.advertised());
+        self.tasks.spawn(tasks::publish(node(), own, ready));
+        self.tasks.spawn(tasks::follow_leader(node(), leaderless));
+        self.tasks.spawn(tasks::tidy(node()));
+        self.tasks.spawn(tasks::tick_watches(node()));
+        self.tasks.spawn(leases::expire(node()));
+    }
+
+    /// Where clients reach this member: as configured, else where it listens.
+    fn advertised(&self) -> Vec<String> {
+        let configured = &self.node.config().advertise_client_urls;
+        if configured.is_empty() {
+            let listening = self.client_addrs.iter().copied();
+            listening.map(|addr| Url::from_addr(addr).to_string()).collect()
+        } else {
+            configured.iter().map(Url::to_string).collect()
+        }
+    }
+}
+
+fn shared(config: &ServerConfig) -> Shared {
+    Shared::new(WatchConfig {
+        stream_bytes: config.limits.watch_buffer_bytes,
+        response_bytes: config.limits.watch_fragment_bytes(),
+        progress_interval: config.watch_progress_interval,
+    })
+}
+
+fn bind_clients(config: &ServerConfig) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
+    let mut listeners = Vec::new();
+    let mut addrs = Vec::new();
+    for url in &config.listen_client_urls {
+        let listener = bind(url, "--listen-client-urls")?;
+        let addr = listener.local_addr();
+        addrs.push(addr.map_err(|source| not_bound(url, "--listen-client-urls", source))?);
+        listeners.push(listener);
+    }
+    Ok((listeners, addrs))
+}
+
+fn bind_peers(config: &ServerConfig) -> Result<std::net::TcpListener, StartError> {
+    // The configuration has exactly one: its check has seen to that.
+    let url = &config.listen_peer_urls[0];
+    let listener = bind(url, "--listen-peer-urls")?.into_std();
+    listener.map_err(|source| not_bound(url, "--listen-peer-urls", source))
+}
+
+fn bind(url: &Url, flag: &'static str) -> Result<TcpListener, StartError> {
+    let listen = || {
+        let addr = url.resolve()?;
+        let socket = if addr.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        // Ports of connections that are closing may be taken over.
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| not_bound(url, flag, source))
+}
+
+fn not_bound(url: &Url, flag: &'static str, source: io::Error) -> StartError {
+    let url = url.clone();
+    StartError::Listen { url, flag, source }
+}
+
+async fn start_replica(
+    config: &ServerConfig,
+    identity: &Identity,
+    peers: std::net::TcpListener,
+    shared: &Arc<Shared>,
+    metrics: &Arc<Metrics>,
+) -> Result<Replica<KvMachine>, StartError> {
+    let replica_config = replica_config(config, identity, peers, metrics);
+    let machine = KvMachine::new(Arc::clone(shared));
+    let start = move || Replica::start(replica_config, machine);
+    let started = tokio::task::spawn_blocking(start).await;
+    Ok(started.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)
+}
+
+fn replica_config(
+    config: &ServerConfig,
+    identity: &Identity,
+    listener: std::net::TcpListener,
+    metrics: &Arc<Metrics>,
+) -> quorate::Config {
+    let addresses = identity.members.iter();
+    let addresses = addresses.map(|(id, member)| (*id, member.peer_urls[0].authority()));
+    let mut replica = quorate::Config::new(identity.member_id)
+        .cluster(identity.cluster_id)
+        .peers(addresses)
+        .data_dir(&config.data_dir);
+    debug_assert!(replica.peers.contains_key(&NodeId(identity.member_id)));
+    replica.listener = Some(Arc::new(listener));
+    replica.tick = (config.heartbeat_interval / HEARTBEAT_TICKS).max(Duration::from_millis(1));
+    replica.heartbeat_ticks = HEARTBEAT_TICKS;
+    let election_ticks = config.election_timeout.as_millis() / replica.tick.as_millis();
+    replica.election_ticks = u32::try_from(election_ticks).unwrap_or(u32::MAX);
+    replica.snapshots = SnapshotPolicy {
+        every_entries: config.snapshot_count,
+        ..SnapshotPolicy::default()
+    };
+    replica.limits.retained_entries = replica.limits.retained_entries.min(config.snapshot_count);
+    replica.request_timeout = config.request_timeout();
+    replica.observer = Some(Arc::new(ReplicaObserver(Arc::clone(metrics))));
+    replica
+}
+
+/// Timeouts are drawn in ticks: two to a heartbeat spread elections well.
+const HEARTBEAT_TICKS: u32 = 2;
+const BACKLOG: u32 = 4096;

@@ -1,0 +1,145 @@
+//! `etcdserverpb.KV`: ranges, puts, deletions, transactions, compaction.
+
+use std::sync::Arc;
+
+use quorate_etcd_api::etcdserverpb::kv_server::Kv as KvRpc;
+use quorate_etcd_api::etcdserverpb::{self as pb, RangeStreamResponse};
+use quorate_kv::{Command, ReadTxn, Response as Applied, Revision};
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status};
+
+use crate::machine::Query;
+use crate::node::{Node, answer};
+use crate::services::unexpected;
+use crate::translate;
+
+/// The service.
+pub(crate) struct Kv {
+    node: Arc<Node>,
+}
+
+impl Kv {
+    /// The service of `node`.
+    pub(crate) fn new(node: &Arc<Node>) -> Kv {
+        let node = Arc::clone(node);
+        Kv { node }
+    }
+
+    async fn read_txn(
+        &self,
+        txn: ReadTxn,
+        is_serializable: IsSerializable,
+    ) -> Result<pb::TxnResponse, Status> {
+        txn.check(self.node.limits())
+            .map_err(|error| translate::refused(&error))?;
+        let query = Query::Txn(txn);
+        let answer = match is_serializable {
+            IsSerializable::Yes => self.node.read_local(query).await?,
+            IsSerializable::No => self.node.read(query).await?,
+        };
+        let response = answer!(answer, Txn).map_err(|error| translate::refused(&error))?;
+        Ok(translate::txn_response(
+            self.node.header(response.revision),
+            response,
+        ))
+    }
+}
+
+#[tonic::async_trait]
+impl KvRpc for Kv {
+    type RangeStreamStream = BoxStream<RangeStreamResponse>;
+
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        let request = request.into_inner();
+        self.node.metrics().ranges.inc();
+        let is_serializable = request.serializable;
+        let query = Query::Range(translate::range(request)?);
+        let answer = if is_serializable {
+            self.node.read_local(query).await?
+        } else {
+            self.node.read(query).await?
+        };
+        let response = answer!(answer, Range).map_err(|error| translate::refused(&error))?;
+        let header = self.node.header(response.revision);
+        Ok(Response::new(translate::range_response(header, response)))
+    }
+
+    async fn range_stream(
+        &self,
+        _: Request<pb::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        Err(Status::unimplemented(
+            "quorate: RangeStream is not served, use Range",
+        ))
+    }
+
+    async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        self.node.metrics().puts.inc();
+        let command = Command::Put(translate::put(request.into_inner())?);
+        let (header, Applied::Put(response)) = self.node.propose(command).await? else {
+            return Err(unexpected());
+        };
+        Ok(Response::new(translate::put_response(header, response)))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        self.node.metrics().deletes.inc();
+        let command = Command::DeleteRange(translate::delete_range(request.into_inner())?);
+        let (header, Applied::DeleteRange(response)) = self.node.propose(command).await? else {
+            return Err(unexpected());
+        };
+        Ok(Response::new(translate::delete_range_response(header, response)))
+    }
+
+    async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
+        self.node.metrics().txns.inc();
+        let request = request.into_inner();
+        let is_serializable = is_serializable(&request);
+        let txn = match translate::txn(request)?.into_read_only() {
+            Ok(txn) => return self.read_txn(txn, is_serializable).await.map(Response::new),
+            Err(txn) => txn,
+        };
+        let (header, Applied::Txn(response)) = self.node.propose(Command::Txn(txn)).await? else {
+            return Err(unexpected());
+        };
+        Ok(Response::new(translate::txn_response(header, response)))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let request = request.into_inner();
+        let revision = Revision(request.revision);
+        let (header, _) = self.node.propose(Command::Compact { revision }).await?;
+        if request.physical {
+            crate::tasks::finish_chores(&self.node).await?;
+        }
+        let header = Some(header);
+        Ok(Response::new(pb::CompactionResponse { header }))
+    }
+}
+
+/// Whether a transaction may be read from this member as it is.
+#[derive(Clone, Copy)]
+enum IsSerializable {
+    Yes,
+    No,
+}
+
+/// It is when each of its ranges is.
+fn is_serializable(request: &pb::TxnRequest) -> IsSerializable {
+    let mut ops = request.success.iter().chain(&request.failure);
+    let all = ops.all(|op| match &op.request {
+        Some(pb::request_op::Request::RequestRange(range)) => range.serializable,
+        _ => false,
+    });
+    if all {
+        IsSerializable::Yes
+    } else {
+        IsSerializable::No
+    }
+}

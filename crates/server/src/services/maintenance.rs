@@ -1,0 +1,166 @@
+//! `etcdserverpb.Maintenance`: status, alarms, hashes, leadership.
+
+use std::sync::Arc;
+
+use quorate::NodeId;
+use quorate_etcd_api::EtcdError;
+use quorate_etcd_api::etcdserverpb::alarm_request::AlarmAction as Action;
+use quorate_etcd_api::etcdserverpb::maintenance_server::Maintenance as MaintenanceRpc;
+use quorate_etcd_api::etcdserverpb::*;
+use quorate_kv::{Alarm, AlarmAction, AlarmKind, Command, MemberId, Response as Applied, Revision};
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status};
+
+use crate::ETCD_VERSION;
+use crate::machine::Query;
+use crate::node::{Node, answer};
+use crate::services::unexpected;
+use crate::translate;
+
+/// The service.
+pub(crate) struct Maintenance {
+    node: Arc<Node>,
+}
+
+impl Maintenance {
+    /// The service of `node`.
+    pub(crate) fn new(node: &Arc<Node>) -> Maintenance {
+        let node = Arc::clone(node);
+        Maintenance { node }
+    }
+
+    async fn alarms(&self) -> Result<Vec<Alarm>, Status> {
+        Ok(answer!(self.node.read_local(Query::Alarms).await?, Alarms))
+    }
+
+    async fn change_alarm(
+        &self,
+        action: AlarmAction,
+        request: &AlarmRequest,
+    ) -> Result<AlarmResponse, Status> {
+        let kind = match request.alarm() {
+            AlarmType::Nospace => AlarmKind::NoSpace,
+            AlarmType::Corrupt => AlarmKind::Corrupt,
+            AlarmType::None => return Err(Status::invalid_argument("quorate: name the alarm to change")),
+        };
+        let member = MemberId(request.member_id);
+        let alarm = Alarm { member, kind };
+        let (header, Applied::Alarm(changed)) = self.node.propose(Command::Alarm { action, alarm }).await?
+        else {
+            return Err(unexpected());
+        };
+        Ok(AlarmResponse {
+            header: Some(header),
+            alarms: translate::alarms(changed),
+        })
+    }
+
+    async fn list_alarms(&self, request: &AlarmRequest) -> Result<AlarmResponse, Status> {
+        let mut alarms = translate::alarms(self.alarms().await?);
+        if request.alarm() != AlarmType::None {
+            alarms.retain(|alarm| alarm.alarm == request.alarm);
+        }
+        Ok(AlarmResponse {
+            header: Some(self.node.header_now()),
+            alarms,
+        })
+    }
+
+    async fn hash_at(&self, at: Option<Revision>) -> Result<HashKvResponse, Status> {
+        let answer = self.node.read_local(Query::HashKv(at)).await?;
+        let (revision, hash) = answer!(answer, HashKv).map_err(|error| translate::refused(&error))?;
+        Ok(HashKvResponse {
+            header: Some(self.node.header(revision)),
+            hash: hash.hash,
+            compact_revision: hash.compacted.0,
+            hash_revision: hash.revision.0,
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl MaintenanceRpc for Maintenance {
+    type SnapshotStream = BoxStream<SnapshotResponse>;
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let figures = answer!(self.node.read_local(Query::Figures).await?, Figures);
+        let raft = self.node.replica().status().await;
+        let raft = raft.map_err(|_stopped| Status::from(EtcdError::Stopped))?;
+        let mut errors = Vec::new();
+        if raft.leader.is_none() {
+            errors.push(EtcdError::NoLeader.message().to_owned());
+        }
+        for alarm in translate::alarms(self.alarms().await?) {
+            let (member, name) = (alarm.member_id, alarm.alarm().as_str_name());
+            errors.push(format!("memberID:{member} alarm:{name} "));
+        }
+        Ok(Response::new(StatusResponse {
+            header: Some(self.node.header(figures.revision)),
+            version: ETCD_VERSION.to_owned(),
+            db_size: figures.total_bytes,
+            db_size_in_use: figures.in_use_bytes,
+            leader: raft.leader.map_or(0, |NodeId(id)| id),
+            raft_index: raft.commit_index.0,
+            raft_term: raft.term.0,
+            raft_applied_index: raft.applied_index.0,
+            errors,
+            is_learner: false,
+            storage_version: String::new(),
+            db_size_quota: 0,
+            downgrade_info: None,
+        }))
+    }
+
+    async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
+        let request = request.into_inner();
+        let response = match request.action() {
+            Action::Get => self.list_alarms(&request).await,
+            Action::Activate => self.change_alarm(AlarmAction::Activate, &request).await,
+            Action::Deactivate => self.change_alarm(AlarmAction::Deactivate, &request).await,
+        };
+        response.map(Response::new)
+    }
+
+    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        let HashKvResponse { header, hash, .. } = self.hash_at(None).await?;
+        Ok(Response::new(HashResponse { header, hash }))
+    }
+
+    async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        let revision = request.into_inner().revision;
+        let at = (revision > 0).then_some(Revision(revision));
+        self.hash_at(at).await.map(Response::new)
+    }
+
+    /// Space is reclaimed while serving: there is never anything to do.
+    async fn defragment(
+        &self,
+        _: Request<DefragmentRequest>,
+    ) -> Result<Response<DefragmentResponse>, Status> {
+        Ok(Response::new(DefragmentResponse { header: None }))
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderResponse>, Status> {
+        if !self.node.is_leader() {
+            return Err(EtcdError::NotLeader.into());
+        }
+        let target = request.into_inner().target_id;
+        if !self.node.identity().members.contains_key(&target) {
+            return Err(EtcdError::BadLeaderTransferee.into());
+        }
+        let moved = self.node.replica().transfer_leadership(NodeId(target)).await;
+        moved.map_err(|error| translate::transfer_failed(&error))?;
+        Ok(Response::new(MoveLeaderResponse { header: None }))
+    }
+
+    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(Status::unimplemented("quorate: Snapshot is not served"))
+    }
+
+    async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
+        Err(Status::unimplemented("quorate: Downgrade is not served"))
+    }
+}

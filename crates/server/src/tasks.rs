@@ -1,0 +1,130 @@
+//! What a member does beside serving: it publishes itself, follows who leads, and tidies up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_kv::{Command, Member, MemberId};
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::flag::raised;
+use crate::machine::{Chores, Query};
+use crate::node::{Node, answer};
+
+/// Publishes the member's name and URLs through the log, unless the keyspace has them already.
+/// Says so in `ready` once that is done.
+pub(crate) async fn publish(node: Arc<Node>, own: Member, ready: watch::Sender<bool>) {
+    let mut stop = node.stop();
+    loop {
+        let published = tokio::select! {
+            published = publish_once(&node, &own) => published,
+            () = raised(&mut stop) => return,
+        };
+        match published {
+            Ok(()) => break,
+            Err(status) => tracing::warn!(%status, "this member is not published yet"),
+        }
+        tokio::time::sleep(PUBLISH_PAUSE).await;
+    }
+    tracing::info!(name = own.name, "ready to serve client requests");
+    ready.send_replace(true);
+}
+
+async fn publish_once(node: &Node, own: &Member) -> Result<(), Status> {
+    let members = answer!(node.read(Query::Members).await?, Members);
+    if !members.contains(own) {
+        node.propose(Command::PublishMember(own.clone())).await?;
+    }
+    Ok(())
+}
+
+/// The member as it publishes itself.
+pub(crate) fn own_member(node: &Node, client_urls: Vec<String>) -> Member {
+    let identity = node.identity();
+    let config = &identity.members[&identity.member_id];
+    Member {
+        id: MemberId(identity.member_id),
+        name: config.name.clone(),
+        peer_urls: config.peer_urls.iter().map(ToString::to_string).collect(),
+        client_urls,
+    }
+}
+
+/// Follows who leads: leases stand still while nobody does, and those who require a leader learn of it
+/// when there is none for three election timeouts.
+pub(crate) async fn follow_leader(node: Arc<Node>, leaderless: watch::Sender<bool>) {
+    let (mut raft, mut stop) = (node.watch_raft(), node.stop());
+    let patience = 3 * node.config().election_timeout;
+    let mut known = None;
+    loop {
+        let leader = raft.borrow_and_update().leader;
+        if leader != known && leader.is_some() {
+            node.metrics().leader_changes.inc();
+            known = leader;
+        }
+        hold_leases(&node, leader.is_some());
+        if leader.is_some() {
+            leaderless.send_replace(false);
+        }
+        let changed = raft.wait_for(|status| status.leader != leader);
+        let overdue = async {
+            match leader {
+                Some(_) => std::future::pending().await,
+                None => tokio::time::sleep(patience).await,
+            }
+        };
+        tokio::select! {
+            changed = changed => if changed.is_err() { return },
+            () = overdue => { leaderless.send_replace(true); }
+            () = raised(&mut stop) => return,
+        }
+    }
+}
+
+/// Lease time stands still while no leader is known: nobody could renew.
+fn hold_leases(node: &Node, has_leader: bool) {
+    let shared = node.shared();
+    let mut leases = shared.leases.lock();
+    if has_leader {
+        leases.resume(shared.now());
+    } else {
+        leases.suspend(shared.now());
+    }
+}
+
+/// Does what is left to do between commands, whenever something is.
+pub(crate) async fn tidy(node: Arc<Node>) {
+    let mut stop = node.stop();
+    loop {
+        tokio::select! {
+            () = node.shared().chores.notified() => {}
+            () = raised(&mut stop) => return,
+        }
+        if finish_chores(&node).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Does all that is left to do between commands, in steps that let commands pass.
+pub(crate) async fn finish_chores(node: &Node) -> Result<(), Status> {
+    while answer!(node.read_local(Query::Chores).await?, Chores) == Chores::Left {}
+    Ok(())
+}
+
+/// Tells the watchers that want it how far they are, though nothing happens.
+pub(crate) async fn tick_watches(node: Arc<Node>) {
+    let mut stop = node.stop();
+    loop {
+        let shared = node.shared();
+        let now = shared.now();
+        let next = shared.watches.lock().tick(now);
+        tokio::select! {
+            () = tokio::time::sleep(next.saturating_sub(now).max(MIN_TICK)) => {}
+            () = raised(&mut stop) => return,
+        }
+    }
+}
+
+const PUBLISH_PAUSE: Duration = Duration::from_millis(500);
+const MIN_TICK: Duration = Duration::from_millis(10);

@@ -1,0 +1,73 @@
+//! Why a request failed, as etcd says it.
+
+use quorate::{ProposeError, ReadError, Rejection, TransferError};
+use quorate_etcd_api::EtcdError;
+use quorate_kv::Error;
+use tonic::Status;
+
+/// The keyspace refused a request.
+pub(crate) fn refused(error: &Error) -> Status {
+    match error {
+        Error::EmptyKey => EtcdError::EmptyKey.into(),
+        Error::KeyNotFound => EtcdError::KeyNotFound.into(),
+        Error::ValueProvided => EtcdError::ValueProvided.into(),
+        Error::LeaseProvided => EtcdError::LeaseProvided.into(),
+        Error::TooManyOps => EtcdError::TooManyOps.into(),
+        Error::DuplicateKey => EtcdError::DuplicateKey.into(),
+        Error::InvalidSortOption => EtcdError::InvalidSortOption.into(),
+        Error::Compacted { .. } => EtcdError::Compacted.into(),
+        Error::FutureRevision { .. } => EtcdError::FutureRev.into(),
+        Error::NoSpace => EtcdError::NoSpace.into(),
+        Error::Corrupt => EtcdError::Corrupt.into(),
+        // Only the expiry of leases meets the second, and looks no further than that it failed.
+        Error::LeaseNotFound(_) | Error::LeaseRenewed(_) => EtcdError::LeaseNotFound.into(),
+        Error::LeaseExists(_) => EtcdError::LeaseExist.into(),
+        Error::LeaseTtlTooLarge => EtcdError::LeaseTtlTooLarge.into(),
+        other => Status::unknown(format!("etcdserver: {other}")),
+    }
+}
+
+/// A proposal has no response.
+pub(crate) fn propose_failed(error: &ProposeError) -> Status {
+    match error {
+        ProposeError::Rejected(rejection) => rejected(*rejection),
+        ProposeError::Unknown => EtcdError::TimeoutDueToLeaderFail.into(),
+        ProposeError::Stopped(_) => EtcdError::Stopped.into(),
+        other @ (ProposeError::Encode(_) | _) => Status::unknown(format!("etcdserver: {other}")),
+    }
+}
+
+/// A read could not be confirmed to be current.
+pub(crate) fn read_failed(error: &ReadError) -> Status {
+    match error {
+        ReadError::Rejected(rejection) => rejected(*rejection),
+        ReadError::Stopped(_) => EtcdError::Stopped.into(),
+        ReadError::TimedOut => EtcdError::Timeout.into(),
+        other => Status::unknown(format!("etcdserver: {other}")),
+    }
+}
+
+/// Leadership was not handed over.
+pub(crate) fn transfer_failed(error: &TransferError) -> Status {
+    match error {
+        TransferError::Rejected(Rejection::BadTransferee) => EtcdError::BadLeaderTransferee.into(),
+        TransferError::Rejected(_) => EtcdError::NotLeader.into(),
+        TransferError::Stopped(_) => EtcdError::Stopped.into(),
+        // etcd has no row in its table for this one, only the text.
+        TransferError::Unknown | _ => {
+            Status::unknown("etcdserver: request timed out, leader transfer took too long")
+        }
+    }
+}
+
+/// A request that was tried again until its deadline, and why it was refused the last time.
+fn rejected(rejection: Rejection) -> Status {
+    match rejection {
+        Rejection::Overloaded => EtcdError::RequestTooManyRequests.into(),
+        Rejection::TooLarge => EtcdError::RequestTooLarge.into(),
+        Rejection::NoLeader
+        | Rejection::NotLeader { .. }
+        | Rejection::Transferring
+        | Rejection::BadTransferee => EtcdError::Timeout.into(),
+    }
+}

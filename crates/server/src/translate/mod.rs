@@ -1,0 +1,15 @@
+//! Between the wire's types and the keyspace's, in both directions. Nothing is decided here.
+//!
+//! - A request that contradicts itself has no counterpart in the keyspace: it ends here, with etcd's
+//!   error.
+//! - Keys and values are shared, never copied.
+
+mod error;
+mod request;
+mod response;
+
+pub(crate) use error::{propose_failed, read_failed, refused, transfer_failed};
+pub(crate) use request::{delete_range, put, range, txn, watch};
+pub(crate) use response::{
+    alarms, delete_range_response, put_response, range_response, txn_response, watch_response,
+};

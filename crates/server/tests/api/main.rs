@@ -1,0 +1,14 @@
+//! The client port, driven as a client drives it: real servers on free ports, real disks.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod harness;
+
+mod cluster;
+mod http;
+mod kv;
+mod lease;
+mod limits;
+mod maintenance;
+mod txn;
+mod watch;

@@ -1,0 +1,155 @@
+//! Status, alarms, hashes.
+
+use quorate_etcd_api::EtcdError;
+use quorate_etcd_api::etcdserverpb::alarm_request::AlarmAction;
+use quorate_etcd_api::etcdserverpb::*;
+use tonic::Code;
+
+use crate::harness::{Cluster, check_error, put};
+
+fn alarm(action: AlarmAction, alarm: AlarmType) -> AlarmRequest {
+    AlarmRequest {
+        action: action.into(),
+        member_id: 0,
+        alarm: alarm.into(),
+    }
+}
+
+#[tokio::test]
+async fn the_status_has_what_etcdctl_shows() {
+    let cluster = Cluster::start(3).await;
+    cluster.client(0).put("a", "1").await;
+    let leader = cluster.leader().await;
+    let mut leaders = Vec::new();
+    for member in 0..3 {
+        let response = cluster
+            .client(member)
+            .maintenance
+            .status(StatusRequest {})
+            .await
+            .unwrap();
+        let status = response.into_inner();
+        assert_eq!(status.version, "3.5.21");
+        assert!(status.db_size > 0 && status.db_size_in_use > 0);
+        assert!(status.raft_index > 0 && status.raft_term > 0);
+        assert!(status.errors.is_empty() && !status.is_learner);
+        if member == leader {
+            assert_eq!(status.leader, status.header.unwrap().member_id);
+        }
+        leaders.push(status.leader);
+    }
+    assert!(leaders.iter().all(|leader| *leader == leaders[0]));
+}
+
+#[tokio::test]
+async fn all_members_have_the_same_hash() {
+    let cluster = Cluster::start(3).await;
+    let mut revision = 0;
+    for n in 0..20 {
+        revision = cluster.client(n % 3).put(&format!("k{n}"), "v").await;
+    }
+    cluster.client(0).delete("k1", "").await;
+    let mut hashes = Vec::new();
+    for member in 0..3 {
+        let mut client = cluster.client(member);
+        client.get("k0").await;
+        let request = HashKvRequest { revision };
+        let response = client.maintenance.hash_kv(request).await.unwrap().into_inner();
+        assert_eq!(response.hash_revision, revision);
+        hashes.push(response.hash);
+    }
+    assert!(
+        hashes.iter().all(|hash| *hash == hashes[0] && *hash != 0),
+        "{hashes:?}"
+    );
+    let future = HashKvRequest { revision: 1000 };
+    check_error(
+        cluster.client(0).maintenance.hash_kv(future).await,
+        EtcdError::FutureRev,
+    );
+    cluster.client(0).maintenance.hash(HashRequest {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_alarm_of_space_stops_writes_until_it_is_disarmed() {
+    let cluster = Cluster::start(1).await;
+    let mut client = cluster.client(0);
+    client.put("a", "1").await;
+    let none = client
+        .maintenance
+        .alarm(alarm(AlarmAction::Get, AlarmType::None))
+        .await
+        .unwrap();
+    assert!(none.into_inner().alarms.is_empty());
+
+    let activate = alarm(AlarmAction::Activate, AlarmType::Nospace);
+    client.maintenance.alarm(activate).await.unwrap();
+    check_error(client.kv.put(put("b", "1")).await, EtcdError::NoSpace);
+    check_error(
+        client
+            .lease
+            .lease_grant(LeaseGrantRequest { ttl: 10, id: 0 })
+            .await,
+        EtcdError::NoSpace,
+    );
+    assert!(client.get("a").await.is_some());
+    assert_eq!(client.delete("a", "").await.deleted, 1);
+    let listed = client
+        .maintenance
+        .alarm(alarm(AlarmAction::Get, AlarmType::None))
+        .await
+        .unwrap();
+    assert_eq!(listed.into_inner().alarms[0].alarm(), AlarmType::Nospace);
+
+    let disarm = AlarmRequest {
+        member_id: 0,
+        ..alarm(AlarmAction::Deactivate, AlarmType::Nospace)
+    };
+    client.maintenance.alarm(disarm).await.unwrap();
+    client.put("b", "1").await;
+}
+
+#[tokio::test]
+async fn defragmentation_has_nothing_to_do_and_no_header() {
+    let cluster = Cluster::start(1).await;
+    let response = cluster
+        .client(0)
+        .maintenance
+        .defragment(DefragmentRequest {})
+        .await
+        .unwrap();
+    assert!(response.into_inner().header.is_none());
+}
+
+#[tokio::test]
+async fn leadership_moves_from_the_leader_only_and_to_members_only() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let request = MoveLeaderRequest { target_id: 404 };
+    let bad_target = cluster.client(leader).maintenance.move_leader(request).await;
+    check_error(bad_target, EtcdError::BadLeaderTransferee);
+    let not_leader = cluster
+        .client((leader + 1) % 3)
+        .maintenance
+        .move_leader(request)
+        .await;
+    check_error(not_leader, EtcdError::NotLeader);
+}
+
+#[tokio::test]
+async fn what_is_not_served_says_so() {
+    let cluster = Cluster::start(1).await;
+    let mut client = cluster.client(0);
+    let snapshot = client.maintenance.snapshot(SnapshotRequest {}).await;
+    assert_eq!(snapshot.map(|_| ()).unwrap_err().code(), Code::Unimplemented);
+    let mut auth = auth_client::AuthClient::new(client.channel.clone());
+    let status = auth.auth_status(AuthStatusRequest {}).await.unwrap().into_inner();
+    assert!(!status.enabled);
+    let login = AuthenticateRequest {
+        name: "root".to_owned(),
+        password: "x".to_owned(),
+    };
+    check_error(auth.authenticate(login).await, EtcdError::AuthNotEnabled);
+    let enable = auth.auth_enable(AuthEnableRequest {}).await;
+    assert_eq!(enable.unwrap_err().code(), Code::Unimplemented);
+}
