@@ -7,7 +7,12 @@
 //! The log and the state machine finish at once; messages are handed over as values; logs are compacted
 //! as they go. What is measured is the core alone.
 
-#![expect(clippy::print_stdout, reason = "it reports to whoever runs it")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "it measures, and reports to whoever runs it"
+)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
