@@ -1,0 +1,327 @@
+//! Random schedules of a small cluster: messages lost, doubled, reordered and delayed, nodes crashed,
+//! links cut, disks slow, with bounds so small that all of them are met.
+//!
+//! Every step is checked as in the traces. Then all faults end, and the cluster must agree, answer all
+//! that was asked of it, and commit again. One number decides everything: `CHAOS_SEED=n` repeats a
+//! run and prints it, `CHAOS_SEEDS=n` runs more of them.
+
+mod cluster;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use cluster::{Cluster, Options};
+use quorate_raft::status::RoleKind;
+use quorate_raft::{Delivery, Index, Input, Limits, NodeId, Outcome};
+
+/// Numbers from a seed (xorshift64*).
+struct Dice(u64);
+
+/// How wild a run is: chances in a thousand.
+struct Mood {
+    lose: u64,
+    double: u64,
+    reorder: u64,
+    crash: u64,
+    cut: u64,
+}
+
+struct Run {
+    cluster: Cluster,
+    dice: Dice,
+    mood: Mood,
+    asked: u64,
+}
+
+#[test]
+fn nothing_is_broken_and_all_comes_right_in_the_end() {
+    if let Some(seed) = number("CHAOS_SEED") {
+        return repeat(seed);
+    }
+    for seed in 0..number("CHAOS_SEEDS").unwrap_or(2_000) {
+        let run = AssertUnwindSafe(|| Run::new(seed, true).go());
+        assert!(
+            catch_unwind(run).is_ok(),
+            "seed {seed} fails: repeat it with CHAOS_SEED={seed}"
+        );
+    }
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    let lines = |seed| {
+        let mut run = Run::new(seed, false);
+        run.go();
+        run.cluster.take_lines()
+    };
+    assert_eq!(lines(7), lines(7));
+    assert_ne!(lines(7), lines(8));
+}
+
+/// Runs one seed and prints what happened, whether it fails or not.
+fn repeat(seed: u64) {
+    let mut run = Run::new(seed, false);
+    let result = catch_unwind(AssertUnwindSafe(|| run.go()));
+    for line in run.cluster.take_lines() {
+        println!("{line}");
+    }
+    for id in run.cluster.running() {
+        println!("{:?}", run.cluster.status(id));
+    }
+    assert!(result.is_ok(), "seed {seed} fails");
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
+    }
+
+    fn chance(&mut self, in_a_thousand: u64) -> bool {
+        self.below(1_000) < in_a_thousand
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
+        let bound = from.len() as u64;
+        (bound > 0).then(|| from[usize::try_from(self.below(bound)).unwrap()])
+    }
+}
+
+impl Run {
+    fn new(seed: u64, silent: bool) -> Self {
+        let mut dice = Dice((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        dice.below(2);
+        let mut cluster = Cluster::new(options(seed, &mut dice));
+        if silent {
+            cluster.be_silent();
+        }
+        let mood = Mood {
+            lose: dice.pick(&[0, 20, 200]).unwrap(),
+            double: dice.pick(&[0, 20, 200]).unwrap(),
+            reorder: dice.pick(&[0, 100, 900]).unwrap(),
+            crash: dice.pick(&[0, 10, 30]).unwrap(),
+            cut: dice.pick(&[0, 10, 30]).unwrap(),
+        };
+        Self {
+            cluster,
+            dice,
+            mood,
+            asked: 0,
+        }
+    }
+
+    fn go(&mut self) {
+        for _ in 0..STEPS {
+            self.act();
+        }
+        self.come_right();
+        self.cluster.history.check_tickets();
+    }
+
+    fn act(&mut self) {
+        if self.dice.chance(self.mood.crash) {
+            self.crash_or_restart();
+        }
+        if self.dice.chance(self.mood.cut) {
+            self.cut_or_heal();
+        }
+        match self.dice.below(100) {
+            0..45 => self.message(),
+            45..60 => self.tick(),
+            60..85 => self.work(),
+            _ => self.ask(),
+        }
+    }
+
+    fn message(&mut self) {
+        let waiting = self.cluster.network.len() as u64;
+        if waiting == 0 {
+            return;
+        }
+        let at = if self.dice.chance(self.mood.reorder) {
+            self.dice.below(waiting)
+        } else {
+            0
+        };
+        let at = usize::try_from(at).unwrap();
+        if self.dice.chance(self.mood.double) {
+            self.cluster.network.double_at(at);
+        }
+        let envelope = self.cluster.network.take_at(at);
+        if !self.dice.chance(self.mood.lose) {
+            self.cluster.receive(envelope);
+        }
+    }
+
+    fn tick(&mut self) {
+        let Some(id) = self.dice.pick(&self.cluster.running()) else {
+            return;
+        };
+        for _ in 0..=self.dice.below(3) {
+            self.cluster.step(id, Input::Tick);
+        }
+    }
+
+    fn work(&mut self) {
+        let Some(id) = self.dice.pick(&self.cluster.running()) else {
+            return;
+        };
+        let _ = match self.dice.below(8) {
+            0..3 => self
+                .cluster
+                .persist(id, usize::try_from(1 + self.dice.below(3)).unwrap()),
+            3..5 => {
+                let to = self.cluster.status(id).applied_index.0 + 1 + self.dice.below(4);
+                self.cluster.apply(id, Index(to))
+            }
+            5 => self.cluster.restore(id),
+            6 => self.cluster.answer_log_read(id, self.dice.0.is_multiple_of(10)),
+            _ => {
+                let outcome = if self.dice.chance(200) {
+                    Delivery::Failed
+                } else {
+                    Delivery::Delivered
+                };
+                self.cluster.ship(id, outcome)
+            }
+        };
+    }
+
+    fn ask(&mut self) {
+        let Some(id) = self.dice.pick(&self.cluster.running()) else {
+            return;
+        };
+        match self.dice.below(10) {
+            0..6 => {
+                let count = 1 + self.dice.below(3);
+                let commands: Vec<String> = (0..count).map(|_| self.command()).collect();
+                self.cluster.propose(id, &commands);
+            }
+            6..8 => self
+                .cluster
+                .read(id, usize::try_from(1 + self.dice.below(2)).unwrap()),
+            8 => {
+                self.cluster.snapshot(id, None);
+            }
+            _ => {
+                let to = self.dice.pick(&self.cluster.ids()).unwrap();
+                self.cluster.transfer(id, to);
+            }
+        }
+    }
+
+    fn command(&mut self) -> String {
+        self.asked += 1;
+        let padding = "x".repeat(usize::try_from(self.dice.below(30)).unwrap());
+        format!("{}{padding}", self.asked)
+    }
+
+    fn crash_or_restart(&mut self) {
+        let Some(id) = self.dice.pick(&self.cluster.ids()) else {
+            return;
+        };
+        if self.cluster.is_running(id) {
+            let writes = self.cluster.writes(id) as u64;
+            let done = self.dice.below(writes + 1);
+            self.cluster.crash(id, usize::try_from(done).unwrap());
+        } else {
+            self.cluster.start(id);
+        }
+    }
+
+    fn cut_or_heal(&mut self) {
+        let ids = self.cluster.ids();
+        let (a, b) = (self.dice.pick(&ids).unwrap(), self.dice.pick(&ids).unwrap());
+        match self.dice.below(4) {
+            0 => self.cluster.network.cut(a, b),
+            1 => ids.into_iter().for_each(|other| {
+                self.cluster.network.cut(a, other);
+                self.cluster.network.cut(other, a);
+            }),
+            _ => self.cluster.network.heal(),
+        }
+    }
+
+    /// Ends all faults. Then the cluster must agree, answer everything, and commit.
+    fn come_right(&mut self) {
+        self.cluster.network.heal();
+        for id in self.cluster.ids() {
+            if !self.cluster.is_running(id) {
+                self.cluster.start(id);
+            }
+        }
+        self.wait_until("all agree and all is answered", |run| {
+            run.agrees() && run.cluster.history.unanswered().is_empty()
+        });
+        let leader = self.leader().expect("they agree");
+        let ticket = self.cluster.propose(leader, &["last".to_string()])[0];
+        self.wait_until("a command is committed everywhere", |run| {
+            run.agrees() && matches!(run.cluster.history.outcome(ticket), Some(Outcome::Committed(_)))
+        });
+    }
+
+    fn wait_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        self.cluster.stabilize();
+        for _ in 0..PATIENCE * self.cluster.election_ticks() {
+            if done(self) {
+                return;
+            }
+            for id in self.cluster.ids() {
+                self.cluster.step(id, Input::Tick);
+                self.cluster.stabilize();
+            }
+        }
+        panic!(
+            "it never comes true that {what}; open: {:?}",
+            self.cluster.history.unanswered()
+        );
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        let leads = |id: &NodeId| self.cluster.status(*id).role == RoleKind::Leader;
+        self.cluster.ids().into_iter().find(leads)
+    }
+
+    /// Whether one node leads, all follow it, and all have applied the same log to its end.
+    fn agrees(&self) -> bool {
+        let Some(leader) = self.leader() else { return false };
+        let end = self.cluster.status(leader).last;
+        self.cluster.ids().into_iter().all(|id| {
+            let status = self.cluster.status(id);
+            status.leader == Some(leader) && status.last == end && status.applied_index == end.index
+        })
+    }
+}
+
+fn options(seed: u64, dice: &mut Dice) -> Options {
+    let some = Limits::default();
+    let limits = Limits {
+        max_command_bytes: dice.pick(&[28, some.max_command_bytes]).unwrap(),
+        max_message_bytes: dice.pick(&[1, 60, some.max_message_bytes]).unwrap(),
+        max_inflight_bytes: dice.pick(&[1, 100, some.max_inflight_bytes]).unwrap(),
+        max_uncommitted_bytes: dice.pick(&[50, 300, some.max_uncommitted_bytes]).unwrap(),
+        max_applying_bytes: dice.pick(&[1, 60, some.max_applying_bytes]).unwrap(),
+        window_bytes: dice.pick(&[0, 60, some.window_bytes]).unwrap(),
+        max_pending_reads: dice.pick(&[1, 3, some.max_pending_reads]).unwrap(),
+        retained_entries: dice.pick(&[0, 2, some.retained_entries]).unwrap(),
+    };
+    Options {
+        voters: dice.pick(&[1, 2, 3, 3, 3, 4, 5, 5]).unwrap(),
+        learners: dice.pick(&[0, 0, 1]).unwrap(),
+        election_ticks: 5,
+        heartbeat_ticks: 1,
+        seed,
+        automatic: dice.chance(200),
+        limits,
+    }
+}
+
+/// How many things happen in a run before all faults end.
+const STEPS: u32 = 300;
+/// How many election timeouts a healed cluster may take.
+const PATIENCE: u32 = 40;

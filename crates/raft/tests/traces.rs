@@ -1,0 +1,91 @@
+//! Runs the golden traces of `tests/traces`, each a scenario that shows one claim.
+//!
+//! A file's first line is its claim. Blocks of commands are followed by what the nodes did. To write
+//! the outputs anew: `UPDATE_GOLDENFILES=1 cargo test -p quorate-raft --test traces`; then read them.
+//! `TRACE=text` runs only the files whose name contains the text.
+//!
+//! Commands: `cluster nodes= learners= election= heartbeat= seed= [auto] [limit=…]`, `store n1 TERM… [term= vote=
+//! base=]`, `tick [n1…] [count]`, `campaign n1`, `elect n1`, `deliver|drop|duplicate|reverse|hold [n1->n2…] [only=]
+//! [count=]`, `release`, `inject n1->n2 term= MESSAGE…`, `propose n1 TEXT… [size=]`, `read n1 [count]`, `transfer n1
+//! n2`, `persist n1 [count]`, `apply n1 [up to]`, `restore n1`, `readlog n1 [gone]`, `snapshot n1 [index]`, `ship n1
+//! [fail]`, `crash n1 [writes=]`, `restart n1`, `partition n1…` (from all others), `cut n1->n2…`, `heal`, `stabilize`,
+//! `status|log|progress [n1…]`, `pending`.
+
+mod cluster;
+mod script;
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use script::Script;
+
+#[test]
+fn every_trace_shows_its_claim() {
+    let wanted = std::env::var("TRACE").unwrap_or_default();
+    let failures: Vec<String> = files()
+        .into_iter()
+        .filter(|path| path.to_string_lossy().contains(&wanted))
+        .filter_map(|path| check(&path).err().map(|why| format!("{}: {why}", path.display())))
+        .collect();
+    assert!(
+        failures.is_empty(),
+        "{} traces differ:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+fn files() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
+    let mut files: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
+fn check(path: &Path) -> Result<(), String> {
+    let input = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    if !input.starts_with("# ") {
+        return Err("the first line is no claim".to_string());
+    }
+    let run = AssertUnwindSafe(|| goldenscript::generate(&mut Script::default(), &readable(&input)));
+    let output = match catch_unwind(run) {
+        Ok(Ok(output)) => output.replace("-/", "->"),
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err("it panicked".to_string()),
+    };
+    if output.lines().count() > 100 {
+        return Err(format!(
+            "it has {} lines: 100 are enough for a claim",
+            output.lines().count()
+        ));
+    }
+    if std::env::var("UPDATE_GOLDENFILES").is_ok_and(|value| value == "1") {
+        return fs::write(path, output).map_err(|error| error.to_string());
+    }
+    first_difference(&input, &output).map_or(Ok(()), Err)
+}
+
+/// Links are written `n1->n2`, which the parser does not take unquoted.
+fn readable(input: &str) -> String {
+    input.replace("->", "-/")
+}
+
+fn first_difference(expected: &str, found: &str) -> Option<String> {
+    if expected == found {
+        return None;
+    }
+    let differs = |(_, (a, b)): &(usize, (&str, &str))| a != b;
+    let lines = expected
+        .lines()
+        .chain(["(end)"])
+        .zip(found.lines().chain(["(end)"]));
+    let (number, (a, b)) = lines
+        .enumerate()
+        .find(differs)
+        .unwrap_or((0, ("other line ends", "")));
+    Some(format!("line {}:\n  expected {a}\n  found    {b}", number + 1))
+}
