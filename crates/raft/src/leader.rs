@@ -197,13 +197,18 @@ impl Leader {
         }
         let seems_lost = progress.on_heartbeat_response(msg.round);
         if progress.is_replicating() {
-            if seems_lost {
-                let sent_up_to = progress.next_index().prev();
-                compare(core, from, sent_up_to);
-            } else if msg.verified < progress.match_index() {
-                // It was restarted: it does not know how far its log was compared with ours.
-                let match_index = progress.match_index();
-                compare(core, from, match_index);
+            // Either an append was lost, or it was restarted: it does not know how far its log was
+            // compared with ours.
+            let match_index = progress.match_index();
+            let doubtful = match seems_lost {
+                true => Some(progress.next_index().prev()),
+                false => Some(match_index).filter(|index| msg.verified < *index),
+            };
+            if let Some(index) = doubtful
+                && !compare(core, from, index)
+            {
+                // What it lacks was compacted: probing finds that it needs a snapshot.
+                progress.probe(match_index.next());
             }
         }
         self.confirm_reads(core);
@@ -570,14 +575,15 @@ fn send_entries(core: &mut Core, peer: NodeId, progress: &mut Progress, entries:
     core.send(peer, Message::AppendEntries(AppendEntries { slice, commit }));
 }
 
-/// Asks a follower to compare its log with ours up to `index`.
-fn compare(core: &mut Core, peer: NodeId, index: Index) {
+/// Asks a follower to compare its log with ours up to `index`. Says whether the log still knows that entry.
+fn compare(core: &mut Core, peer: NodeId, index: Index) -> bool {
     let Some(term) = core.log.term_at(index) else {
-        return;
+        return false;
     };
     let slice = LogSlice::new(EntryId::new(index, term), Vec::new()).expect("nothing follows anything");
     let commit = core.log.commit_index();
     core.send(peer, Message::AppendEntries(AppendEntries { slice, commit }));
+    true
 }
 
 fn tell_commit(core: &mut Core, peer: NodeId, progress: &mut Progress) {
