@@ -105,7 +105,10 @@ pub(crate) async fn expire(node: Arc<Node>) {
             () = raised(&mut stop) => return,
         }
         if node.is_leader() {
-            revoke_expired(&node).await;
+            tokio::select! {
+                () = revoke_expired(&node) => {}
+                () = raised(&mut stop) => return,
+            }
         }
     }
 }

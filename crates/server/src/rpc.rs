@@ -264,3 +264,58 @@ const METHODS: &[ServiceEntry] = &[
         &[("Check", Kind::Unary), ("Watch", Kind::ServerStream)],
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+
+    fn kind(method: &prost_types::MethodDescriptorProto) -> Kind {
+        match (method.client_streaming(), method.server_streaming()) {
+            (false, false) => Kind::Unary,
+            (false, true) => Kind::ServerStream,
+            (true, _) => Kind::BidiStream,
+        }
+    }
+
+    #[test]
+    fn every_method_of_the_api_is_listed_with_its_kind() {
+        let methods = Methods::new(&mut Registry::default());
+        let set = prost_types::FileDescriptorSet::decode(quorate_etcd_api::DESCRIPTOR_SET).unwrap();
+        let mut count = 0;
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    let found = methods.find(&path).unwrap_or_else(|| panic!("{path} is missing"));
+                    assert_eq!(found.kind, kind(method), "{path}");
+                    count += 1;
+                }
+            }
+        }
+        assert_eq!(
+            methods.by_path.len(),
+            count + 2,
+            "the two of the health service are added"
+        );
+    }
+
+    #[test]
+    fn calls_are_counted_by_method_and_code() {
+        let mut registry = Registry::default();
+        let methods = Methods::new(&mut registry);
+        let put = methods.find("/etcdserverpb.KV/Put").unwrap();
+        put.count_started();
+        put.count_handled(Code::NotFound);
+        put.count_handled(Code::NotFound);
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
+        let labels = r#"grpc_type="unary",grpc_service="etcdserverpb.KV",grpc_method="Put""#;
+        assert!(
+            page.contains(&format!("grpc_server_started_total{{{labels}}} 1")),
+            "{page}"
+        );
+        let line = format!(r#"grpc_server_handled_total{{{labels},grpc_code="NotFound"}} 2"#);
+        assert!(page.contains(&line), "{page}");
+    }
+}

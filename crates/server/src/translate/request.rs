@@ -144,3 +144,56 @@ fn operand(target: i32, union: Option<TargetUnion>) -> Result<Operand, Status> {
         (CompareTarget::Lease, _) => Operand::Lease(None),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unset_union_compares_to_zero_or_nothing() {
+        let operands = [
+            (CompareTarget::Version, Operand::Version(0)),
+            (CompareTarget::Create, Operand::Create(Revision(0))),
+            (CompareTarget::Mod, Operand::Mod(Revision(0))),
+            (CompareTarget::Value, Operand::Value(bytes::Bytes::new())),
+            (CompareTarget::Lease, Operand::Lease(None)),
+        ];
+        for (target, operand) in operands {
+            let request = pb::Compare {
+                key: "k".into(),
+                target: target.into(),
+                ..Default::default()
+            };
+            assert_eq!(compare(request).unwrap().operand, operand);
+        }
+    }
+
+    #[test]
+    fn an_unknown_compare_is_refused_rather_than_guessed() {
+        let request = |result, target| pb::Compare {
+            key: "k".into(),
+            result,
+            target,
+            ..Default::default()
+        };
+        for request in [request(9, 0), request(0, 9)] {
+            assert_eq!(compare(request).unwrap_err().code(), tonic::Code::InvalidArgument);
+        }
+    }
+
+    #[test]
+    fn numbers_that_mean_nothing_are_left_out() {
+        let request = |number| pb::RangeRequest {
+            key: "k".into(),
+            limit: number,
+            revision: number,
+            ..Default::default()
+        };
+        for number in [0, -1] {
+            let range = range(request(number)).unwrap();
+            assert_eq!((range.limit, range.at), (None, None));
+        }
+        let range = range(request(3)).unwrap();
+        assert_eq!((range.limit, range.at), (NonZeroUsize::new(3), Some(Revision(3))));
+    }
+}
