@@ -1,6 +1,7 @@
 //! The keys, in order, each with its versions.
 //!
-//! - A key's versions are in order of revision, and no two have the same revision.
+//! - A key's versions are in order of position. Two of one revision are possible: a transaction may put a
+//!   key in one nested transaction and delete it in a later one.
 //! - A key that has one version costs three words here besides its record.
 
 use std::borrow::Borrow;
@@ -90,13 +91,13 @@ impl KeyHistory {
 
     /// How many of the oldest versions nobody can see from `compacted` on.
     ///
-    /// A tombstone at `compacted` itself stays: a watch may begin there and must see the deletion.
+    /// What was written at `compacted` itself stays, tombstones too: a watch may begin there.
     pub(crate) fn superseded(&self, compacted: Revision) -> usize {
-        let visible = self.count_until(compacted);
-        let ended = self
-            .version_at(compacted)
-            .is_some_and(|record| !record.is_put() && record.revision() < compacted);
-        if ended { visible } else { visible.saturating_sub(1) }
+        match self.version_at(compacted) {
+            None => 0,
+            Some(seen) if seen.revision() == compacted => self.count_until(compacted.prev()),
+            Some(seen) => self.count_until(compacted) - usize::from(seen.is_put()),
+        }
     }
 
     fn count_until(&self, revision: Revision) -> usize {

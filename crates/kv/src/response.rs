@@ -79,7 +79,8 @@ pub struct RangeResponse {
 /// The answer to a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxnResponse {
-    /// The revision after the transaction. Of a nested one: the revision when it ended.
+    /// The revision after the transaction. Of a nested one: the revision when it ended, which etcd leaves
+    /// out of its header.
     pub revision: Revision,
     /// Whether the comparisons held.
     pub succeeded: bool,

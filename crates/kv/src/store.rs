@@ -312,10 +312,19 @@ impl Write<'_> {
         self.changes
     }
 
-    fn add(&mut self, record: Record, previous: Option<Record>) {
-        self.store
-            .add(record.clone(), previous.as_ref().map(Record::size));
+    fn add(&mut self, record: Record, replaced: Option<Record>) {
+        let replaced_size = replaced.as_ref().map(Record::size);
+        let previous = match replaced {
+            // Written by this very revision: watchers see what was there before the revision.
+            Some(replaced) if replaced.revision() == self.position.main => self.before(record.key()),
+            replaced => replaced,
+        };
+        self.store.add(record.clone(), replaced_size);
         self.changes.push(Change { record, previous });
         self.position = self.position.next();
+    }
+
+    fn before(&self, key: &[u8]) -> Option<Record> {
+        self.store.index.get(key)?.alive_at(self.store.revision).cloned()
     }
 }

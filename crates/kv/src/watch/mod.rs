@@ -23,8 +23,6 @@ mod hub;
 mod index;
 mod interval;
 mod stream;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::sync::Arc;
