@@ -187,20 +187,25 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
             self.machine.observe(event);
         }
         let mut proposers = Proposers::new(task.proposers);
+        let mut answers = Vec::new();
         let mut entries = task.entries.into_iter().peekable();
         let restored = task.restore.as_ref().map(|meta| meta.id);
         if let Some(meta) = &task.restore {
             // What was committed before the snapshot came is applied for the sake of who proposed it.
             while let Some(entry) = entries.next_if(|entry| entry.id.index <= meta.id.index) {
-                self.apply(entry, &mut proposers)?;
+                answers.extend(self.apply(entry, &mut proposers)?);
             }
             self.restore(meta)?;
         }
         for entry in entries {
-            self.apply(entry, &mut proposers)?;
+            answers.extend(self.apply(entry, &mut proposers)?);
         }
         proposers.assert_all_answered();
         self.machine.batch_applied();
+        // Whoever is told that a command is done finds everything published that it did.
+        for (proposer, response) in answers {
+            proposer.respond(response);
+        }
         for (index, reading) in task.reads {
             self.waiting.entry(index).or_default().push(reading);
         }
@@ -276,11 +281,12 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
         self.close_view(View::None);
     }
 
+    /// Applies an entry; gives back who waits for its response, and the response.
     fn apply<P: Respond<M::Response>>(
         &mut self,
         entry: Entry,
         proposers: &mut Proposers<P>,
-    ) -> Result<(), ApplyFailure> {
+    ) -> Result<Option<(P, M::Response)>, ApplyFailure> {
         let id = entry.id;
         assert!(
             id.index == self.applied.index.next() && id.term >= self.applied.term,
@@ -289,18 +295,17 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
         );
         self.since.entries += 1;
         self.since.bytes += entry.weight();
+        let mut answer = None;
         match entry.payload {
             Payload::Command(command) => {
                 let response = self.machine.apply(id, command)?;
-                if let Some(proposer) = proposers.next_for(id) {
-                    proposer.respond(response);
-                }
+                answer = proposers.next_for(id).map(|proposer| (proposer, response));
             }
             Payload::Configuration(configuration) => self.configuration = configuration,
             Payload::Noop => {}
         }
         self.applied = id;
-        Ok(())
+        Ok(answer)
     }
 
     fn restore(&mut self, meta: &SnapshotMeta) -> Result<(), ApplyFailure> {

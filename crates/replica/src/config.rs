@@ -47,8 +47,9 @@ pub struct Config {
     pub max_waiting: usize,
     /// How many bytes may wait for one peer; what is more is dropped, and sent again by the protocol.
     pub max_unsent_bytes: u64,
-    /// How the log's files are laid out.
-    pub wal: quorate_wal::Options,
+    /// How large a file of the log is, in bytes: a multiple of 512 between 8 KiB and 1 GiB. It bounds
+    /// the size of a command.
+    pub segment_bytes: u64,
     /// Is told what the node does, for metrics.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -86,7 +87,7 @@ impl Config {
             request_timeout: Duration::from_secs(5),
             max_waiting: 65_536,
             max_unsent_bytes: 64 << 20,
-            wal: quorate_wal::Options::default(),
+            segment_bytes: 64 << 20,
             observer: None,
         }
     }

@@ -37,12 +37,7 @@ impl<M: Machine> Replica<M> {
     /// # Errors
     /// When a setting is wrong, the directory cannot be used, or the address is taken.
     pub fn start(config: Config, machine: M) -> Result<Self, StartError> {
-        config.check()?;
-        let (disk, lock) = threads::open_directory(&config)?;
-        let shared = threads::start(config, machine, disk, Some(lock))?;
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        Self::start_in(config, machine, threads::open_directory)
     }
 
     /// Starts a node on a disk of the caller's making, such as one that fails on purpose.
@@ -50,11 +45,17 @@ impl<M: Machine> Replica<M> {
     /// # Errors
     /// As [`Self::start`], except that nobody checks whether another process uses the disk.
     pub fn start_on_disk(config: Config, machine: M, disk: Arc<dyn Disk>) -> Result<Self, StartError> {
+        Self::start_in(config, machine, |_| Ok((disk, None)))
+    }
+
+    fn start_in(
+        config: Config,
+        machine: M,
+        open: impl FnOnce(&Config) -> Result<threads::Directory, StartError>,
+    ) -> Result<Self, StartError> {
         config.check()?;
-        let shared = threads::start(config, machine, disk, None)?;
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        let shared = Arc::new(threads::start(config, machine, open)?);
+        Ok(Self { shared })
     }
 
     /// Has a command committed and applied, and gives back what applying it here gave back.

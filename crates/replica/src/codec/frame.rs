@@ -94,9 +94,9 @@ pub struct SnapshotOffer {
     /// For the receiver's core, once all of the snapshot is durable there.
     pub announcement: Envelope,
     /// How many chunks there are.
-    pub chunks: u64,
-    /// Tells this file from any other that stands for the same index.
-    pub fingerprint: u64,
+    pub chunks: u32,
+    /// Drawn by each start of the dialer: chunks of one life make one file.
+    pub life: u64,
 }
 
 /// One frame.
@@ -115,12 +115,12 @@ pub enum Frame {
     /// Go on from this chunk, counted from 0.
     SnapshotResume {
         /// The first chunk that the receiver does not have.
-        next: u64,
+        next: u32,
     },
     /// One chunk of a snapshot.
     SnapshotChunk {
         /// Its number, from 0.
-        number: u64,
+        number: u32,
         /// Its bytes.
         data: Bytes,
     },
@@ -186,14 +186,28 @@ pub fn decode(buffer: &mut BytesMut, max_body: usize) -> Result<Option<Frame>, D
     if buffer.len() < frame_bytes {
         return Ok(None);
     }
-    let mut frame = buffer.split_to(frame_bytes).freeze();
-    let mut checksum = crc32c::crc32c(&frame[..CHECKED_HEADER_BYTES]);
-    frame.advance(HEADER_BYTES);
-    checksum = crc32c::crc32c_append(checksum, &frame);
+    let checksum = crc32c::crc32c(&buffer[..CHECKED_HEADER_BYTES]);
+    let checksum = crc32c::crc32c_append(checksum, &buffer[HEADER_BYTES..frame_bytes]);
     if checksum != header.checksum {
         return Err(DecodeError::Checksum);
     }
-    decode_body(header.kind, frame).map(Some)
+    let body = take_body(buffer, frame_bytes);
+    decode_body(header.kind, body).map(Some)
+}
+
+/// Takes a frame out of `buffer` and gives its body, of which commands are views.
+///
+/// A small body is copied: as a view, one short command that is kept would keep the whole buffer,
+/// with all the heartbeats around it. A large one is worth the buffer that it fills.
+fn take_body(buffer: &mut BytesMut, frame_bytes: usize) -> Bytes {
+    if frame_bytes < COPIED_BELOW {
+        let body = Bytes::copy_from_slice(&buffer[HEADER_BYTES..frame_bytes]);
+        buffer.advance(frame_bytes);
+        return body;
+    }
+    let mut frame = buffer.split_to(frame_bytes).freeze();
+    frame.advance(HEADER_BYTES);
+    frame
 }
 
 /// The fields of a frame's header, checked as far as they can be without the body.
@@ -313,22 +327,22 @@ struct WireRefusal {
 struct WireOffer {
     #[prost(message, optional, tag = "1")]
     announcement: Option<WireEnvelope>,
-    #[prost(uint64, tag = "2")]
-    chunks: u64,
+    #[prost(uint32, tag = "2")]
+    chunks: u32,
     #[prost(fixed64, tag = "3")]
-    fingerprint: u64,
+    life: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 struct WireResume {
-    #[prost(uint64, tag = "1")]
-    next: u64,
+    #[prost(uint32, tag = "1")]
+    next: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct WireChunk {
-    #[prost(uint64, tag = "1")]
-    number: u64,
+    #[prost(uint32, tag = "1")]
+    number: u32,
     #[prost(bytes = "bytes", tag = "2")]
     data: Bytes,
 }
@@ -398,7 +412,7 @@ impl From<&SnapshotOffer> for WireOffer {
         Self {
             announcement: Some((&offer.announcement).into()),
             chunks: offer.chunks,
-            fingerprint: offer.fingerprint,
+            life: offer.life,
         }
     }
 }
@@ -411,7 +425,7 @@ impl TryFrom<WireOffer> for SnapshotOffer {
         Ok(Self {
             announcement: announcement.try_into()?,
             chunks: wire.chunks,
-            fingerprint: wire.fingerprint,
+            life: wire.life,
         })
     }
 }
@@ -443,6 +457,7 @@ impl fmt::Display for ClusterId {
 
 const MAGIC: [u8; 4] = *b"QRTE";
 const CHECKED_HEADER_BYTES: usize = 12;
+const COPIED_BELOW: usize = 16 << 10;
 const HELLO: u8 = 1;
 const WELCOME: u8 = 2;
 const REFUSAL: u8 = 3;

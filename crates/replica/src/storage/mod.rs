@@ -48,8 +48,8 @@ pub struct Options {
     pub group: GroupId,
     /// The members that a new group starts with.
     pub configuration: Configuration,
-    /// How the log's files are laid out.
-    pub wal: quorate_wal::Options,
+    /// How large a segment of the log is, in bytes: a multiple of 512 between 8 KiB and 1 GiB.
+    pub segment_bytes: u64,
 }
 
 /// What was found on the disk.
@@ -93,7 +93,11 @@ impl Storage {
             id: EntryId::ZERO,
             configuration: Arc::new(options.configuration),
         });
-        let (wal, recovered) = Wal::open(disk, Path::new(WAL_DIR), options.wal)?;
+        let layout = quorate_wal::Options {
+            segment_bytes: options.segment_bytes,
+            ..quorate_wal::Options::new(identity.incarnation.0)
+        };
+        let (wal, recovered) = Wal::open(disk, Path::new(WAL_DIR), layout)?;
         let mut storage = Self {
             wal,
             group: options.group,
@@ -380,6 +384,9 @@ pub enum StorageError {
         /// Why.
         source: quorate_wal::CheckpointError,
     },
+    /// The snapshots cannot be listed or removed.
+    #[error(transparent)]
+    Snapshots(#[from] quorate_wal::CheckpointError),
     /// There is no such snapshot.
     #[error("there is no snapshot {id}")]
     NoSnapshot {

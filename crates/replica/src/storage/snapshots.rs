@@ -44,8 +44,7 @@ impl Snapshots {
             .map_err(|error| StorageError::io(DIR, error))?;
         disk.sync_dir(Path::new(""))
             .map_err(|error| StorageError::io(DIR, error))?;
-        quorate_wal::remove_unfinished_checkpoints(disk.as_ref(), dir)
-            .map_err(|error| StorageError::io(DIR, error))?;
+        quorate_wal::remove_unfinished_checkpoints(disk.as_ref(), dir)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 disk,
@@ -124,9 +123,7 @@ impl Snapshots {
             if in_use.sending.contains_key(&id) {
                 continue;
             }
-            let name = name_of(id);
-            let removed = self.shared.disk.remove(&Path::new(DIR).join(&name));
-            removed.map_err(|error| StorageError::io(&name, error))?;
+            quorate_wal::remove_checkpoint(self.shared.disk.as_ref(), Path::new(DIR), &name_of(id))?;
         }
         Ok(())
     }
@@ -136,11 +133,7 @@ impl Snapshots {
     /// # Errors
     /// When the directory cannot be read.
     pub fn ids(&self) -> Result<Vec<EntryId>, StorageError> {
-        let names = self
-            .shared
-            .disk
-            .list(Path::new(DIR))
-            .map_err(|error| StorageError::io(DIR, error))?;
+        let names = quorate_wal::list_checkpoints(self.shared.disk.as_ref(), Path::new(DIR))?;
         let mut ids: Vec<EntryId> = names.iter().filter_map(|name| id_of(name)).collect();
         ids.sort_by_key(|id| (id.index, id.term));
         Ok(ids)
@@ -169,7 +162,7 @@ impl Snapshots {
 /// The chunks of a snapshot, in order.
 pub struct Chunks {
     reader: CheckpointReader,
-    next: u64,
+    next: u32,
 }
 
 impl Iterator for Chunks {
@@ -194,21 +187,15 @@ pub struct Outgoing {
 impl Outgoing {
     /// How many chunks it has.
     #[must_use]
-    pub fn chunks(&self) -> u64 {
+    pub fn chunks(&self) -> u32 {
         self.reader.chunks()
-    }
-
-    /// Tells the file from any other of the same id.
-    #[must_use]
-    pub fn fingerprint(&self) -> u64 {
-        self.reader.fingerprint()
     }
 
     /// One chunk, verified; they are counted from 0.
     ///
     /// # Errors
     /// When it cannot be read, or is damaged.
-    pub fn chunk(&self, number: u64) -> io::Result<Bytes> {
+    pub fn chunk(&self, number: u32) -> io::Result<Bytes> {
         self.reader.chunk(number).map_err(io::Error::other)
     }
 }
@@ -216,7 +203,7 @@ impl Outgoing {
 /// A snapshot that is being written. Dropped unfinished, it leaves nothing that counts.
 pub struct SnapshotWriter {
     writer: CheckpointWriter,
-    chunks: u64,
+    chunks: u32,
     claim: Claim,
 }
 
@@ -236,7 +223,7 @@ impl SnapshotWriter {
 
     /// How many chunks were written.
     #[must_use]
-    pub fn chunks(&self) -> u64 {
+    pub fn chunks(&self) -> u32 {
         self.chunks
     }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use quorate_raft::{Delivery, Envelope, Node, NodeId, ReadLog, Session, Status};
+use quorate_raft::{Configuration, Delivery, Envelope, Node, NodeId, ReadLog, Session, Status};
 use quorate_wal::{DirLock, Disk, OsDisk};
 use tokio::sync::watch;
 
@@ -77,25 +77,30 @@ impl<M: Machine> Drop for Running<M> {
     }
 }
 
+/// A data directory, and the lock that keeps others out of it.
+pub(crate) type Directory = (Arc<dyn Disk>, Option<DirLock>);
+
 /// Opens and locks the data directory.
-pub(crate) fn open_directory(config: &Config) -> Result<(Arc<dyn Disk>, DirLock), StartError> {
+pub(crate) fn open_directory(config: &Config) -> Result<Directory, StartError> {
     let disk = OsDisk::open(&config.data_dir).map_err(|source| StorageError::Io {
         path: config.data_dir.display().to_string(),
         source,
     })?;
     let lock = DirLock::acquire(&config.data_dir).map_err(StorageError::from)?;
-    Ok((Arc::new(disk), lock))
+    Ok((Arc::new(disk), Some(lock)))
 }
 
-/// Starts a node on a disk. The lock is held until the node has ended.
+/// Starts a node. Its directory is opened once its address is known to be free, and stays locked
+/// until the node has ended.
 pub(crate) fn start<M: Machine>(
     config: Config,
     machine: M,
-    disk: Arc<dyn Disk>,
-    lock: Option<DirLock>,
+    open: impl FnOnce(&Config) -> Result<Directory, StartError>,
 ) -> Result<Running<M>, StartError> {
+    let configuration = config.configuration()?;
     let listener = transport::listen(&config)?;
-    let (storage, opened) = open_storage(&config, disk)?;
+    let (disk, lock) = open(&config)?;
+    let (storage, opened) = open_storage(&config, configuration, disk)?;
     let (identity, stored) = (opened.identity, opened.stored);
     let applier = Applier::new(machine, storage.snapshots(), &stored.snapshot, config.snapshots);
     let applier = applier.map_err(|source| StartError::State {
@@ -113,6 +118,7 @@ pub(crate) fn start<M: Machine>(
     let (transport, outbox) = Transport::new(
         &config,
         identity,
+        random()?,
         listener,
         storage.snapshots(),
         Arc::new(mailroom),
@@ -346,7 +352,11 @@ impl<M: Machine> Deliver for Mailroom<M> {
     }
 }
 
-fn open_storage(config: &Config, disk: Arc<dyn Disk>) -> Result<(Storage, Opened), StartError> {
+fn open_storage(
+    config: &Config,
+    configuration: Configuration,
+    disk: Arc<dyn Disk>,
+) -> Result<(Storage, Opened), StartError> {
     let options = Options {
         directory: config.data_dir.display().to_string(),
         identity: Identity {
@@ -355,8 +365,8 @@ fn open_storage(config: &Config, disk: Arc<dyn Disk>) -> Result<(Storage, Opened
             incarnation: Incarnation(u128::from(random()?) << 64 | u128::from(random()?)),
         },
         group: FIRST_GROUP,
-        configuration: config.configuration()?,
-        wal: config.wal.clone(),
+        configuration,
+        segment_bytes: config.segment_bytes,
     };
     let (storage, opened) = Storage::open(disk, options)?;
     if let Some(cut) = &opened.cut {

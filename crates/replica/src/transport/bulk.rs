@@ -24,7 +24,7 @@ use crate::storage::{Outgoing, SnapshotWriter, StorageError};
 pub(super) struct Receiving {
     from: NodeId,
     id: EntryId,
-    fingerprint: u64,
+    life: u64,
     writer: SnapshotWriter,
 }
 
@@ -56,7 +56,7 @@ async fn bring(office: &Arc<Office>, request: SendSnapshot) -> Result<(), String
     let offer = SnapshotOffer {
         announcement: request.announcement,
         chunks: outgoing.chunks(),
-        fingerprint: outgoing.fingerprint(),
+        life: office.life,
     };
     let outgoing = Arc::new(outgoing);
     let mut backoff = Backoff::new(office.patience);
@@ -144,13 +144,13 @@ async fn take(
         return Err(refusal("another snapshot is being received"));
     };
     let half = slot.take();
-    let half = half.filter(|half| (half.from, half.id, half.fingerprint) == (from, id, offer.fingerprint));
+    let half = half.filter(|half| (half.from, half.id, half.life) == (from, id, offer.life));
     let mut receiving = match half {
         Some(receiving) => receiving,
         None => Receiving {
             from,
             id,
-            fingerprint: offer.fingerprint,
+            life: offer.life,
             writer: begin(office, meta).await?,
         },
     };
@@ -170,7 +170,7 @@ async fn take(
     finish(office, receiving).await
 }
 
-async fn read_chunk(connection: &mut Connection, next: u64) -> Result<Bytes, ConnectionError> {
+async fn read_chunk(connection: &mut Connection, next: u32) -> Result<Bytes, ConnectionError> {
     match connection.read_soon(ANSWER).await? {
         Frame::SnapshotChunk { number, data } if number == next => Ok(data),
         other => Err(ConnectionError::Unexpected(other.name())),

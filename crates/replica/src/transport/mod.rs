@@ -68,6 +68,8 @@ impl Outbox {
 /// What all connections of a node share.
 struct Office {
     identity: Identity,
+    /// Drawn by each start.
+    life: u64,
     peers: BTreeMap<NodeId, String>,
     /// A peer that has acknowledged nothing for so long is taken to be gone.
     patience: Duration,
@@ -146,6 +148,7 @@ impl Transport {
     pub(crate) fn new(
         config: &Config,
         identity: Identity,
+        life: u64,
         listener: TcpListener,
         snapshots: Snapshots,
         deliver: Arc<dyn Deliver>,
@@ -172,6 +175,7 @@ impl Transport {
         };
         let office = Office {
             identity,
+            life,
             peers,
             patience: (config.tick * config.election_ticks * 2).max(LEAST_PATIENCE),
             snapshots,

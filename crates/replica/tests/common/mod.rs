@@ -1,0 +1,155 @@
+//! Clusters of real nodes in one process: real TCP on loopback, real files in a temporary directory.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quorate::{Config, ProposeError, Replica, StateMachine, Typed};
+use serde::{Deserialize, Serialize};
+
+/// Every value that was ever appended, in order.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Journal {
+    values: Vec<u64>,
+}
+
+impl StateMachine for Journal {
+    type Command = u64;
+    type Response = usize;
+    type Query = ();
+    type Answer = Vec<u64>;
+
+    fn apply(&mut self, value: u64) -> usize {
+        self.values.push(value);
+        self.values.len()
+    }
+
+    fn query(&self, (): ()) -> Vec<u64> {
+        self.values.clone()
+    }
+}
+
+pub type Node = Replica<Typed<Journal>>;
+
+/// The addresses and directories of a cluster, and the nodes that run.
+pub struct Cluster {
+    listeners: BTreeMap<u64, Arc<TcpListener>>,
+    directory: tempfile::TempDir,
+    settings: fn(Config) -> Config,
+    pub nodes: BTreeMap<u64, Node>,
+}
+
+impl Cluster {
+    pub fn start(size: u64) -> Self {
+        Self::start_with(size, |config| config)
+    }
+
+    /// A cluster whose nodes are set up as `settings` says.
+    pub fn start_with(size: u64, settings: fn(Config) -> Config) -> Self {
+        // The sockets stay open while a node is down, so that nobody else is given its port.
+        let listener = |node| (node, Arc::new(TcpListener::bind("127.0.0.1:0").unwrap()));
+        let mut cluster = Self {
+            listeners: (1..=size).map(listener).collect(),
+            directory: tempfile::tempdir().unwrap(),
+            settings,
+            nodes: BTreeMap::new(),
+        };
+        (1..=size).for_each(|node| cluster.start_node(node));
+        cluster
+    }
+
+    pub fn address(&self, node: u64) -> String {
+        self.listeners[&node].local_addr().unwrap().to_string()
+    }
+
+    pub fn data_dir(&self, node: u64) -> PathBuf {
+        self.directory.path().join(node.to_string())
+    }
+
+    pub fn config(&self, node: u64) -> Config {
+        let mut config = Config::new(node)
+            .peers(self.listeners.keys().map(|node| (*node, self.address(*node))))
+            .data_dir(self.data_dir(node));
+        config.listener = Some(Arc::clone(&self.listeners[&node]));
+        config.request_timeout = PATIENCE;
+        (self.settings)(config)
+    }
+
+    pub fn start_node(&mut self, node: u64) {
+        let started = self.config(node).start::<Journal>().unwrap();
+        self.nodes.insert(node, started);
+    }
+
+    pub async fn stop_node(&mut self, node: u64) {
+        self.nodes.remove(&node).unwrap().shutdown().await;
+    }
+
+    pub fn node(&self, node: u64) -> &Node {
+        &self.nodes[&node]
+    }
+
+    /// Appends `value` once, whatever becomes of the leader meanwhile.
+    pub async fn write(&self, node: u64, value: u64) {
+        let node = self.node(node);
+        loop {
+            match node.propose(value).await {
+                Ok(_) => return,
+                Err(ProposeError::Unknown) => {}
+                Err(error) => panic!("{value} was not appended: {error}"),
+            }
+            // What was lost with its leader is not found by a later read; what was not lost is.
+            if node.read(()).await.unwrap().contains(&value) {
+                return;
+            }
+        }
+    }
+
+    /// The node that leads, as soon as all that run agree on one.
+    pub async fn leader(&self) -> u64 {
+        let agreed = || {
+            let leaders: Vec<_> = self
+                .nodes
+                .values()
+                .map(|node| node.watch_status().borrow().leader)
+                .collect();
+            let first = leaders.first().copied().flatten()?;
+            let is_running = self.nodes.contains_key(&first.0);
+            (is_running && leaders.iter().all(|leader| *leader == Some(first))).then_some(first.0)
+        };
+        eventually("all agree on a leader", || async { agreed() }).await
+    }
+
+    pub async fn follower(&self) -> u64 {
+        let leader = self.leader().await;
+        *self.nodes.keys().find(|node| **node != leader).unwrap()
+    }
+
+    /// Waits until every node that runs holds exactly these values.
+    pub async fn all_hold(&self, expected: &[u64]) {
+        for (id, node) in &self.nodes {
+            eventually(&format!("n{id} holds all values"), || async {
+                (node.read_local(()).await.unwrap() == expected).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+/// Waits until `condition` gives something. How long that takes decides nothing.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, condition: impl Fn() -> F) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited too long until {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,214 @@
+//! The driver over ports that only take notes: who is answered, by whom, and when.
+
+use bytes::Bytes;
+use quorate::apply::ApplyTask;
+use quorate::driver::{Driver, DriverInput, Failure, Ports};
+use quorate_raft::{
+    Config, Configuration, EntryId, Envelope, Event, GroupId, Index, Limits, Message, Node, NodeId, ReadLog,
+    Rejection, RoleKind, SendSnapshot, Session, Stored, Write, WriteSeq,
+};
+
+/// Everything handed over, in order. Clients are named by text.
+#[derive(Debug, Default)]
+struct Notes {
+    sent: Vec<Envelope>,
+    writes: Vec<Write>,
+    tasks: Vec<ApplyTask<&'static str, &'static str>>,
+    failed: Vec<(&'static str, Failure)>,
+    transfers: Vec<(&'static str, Result<(), Failure>)>,
+    events: Vec<Event>,
+}
+
+impl Ports for Notes {
+    type Proposer = &'static str;
+    type Reader = &'static str;
+    type Operator = &'static str;
+
+    fn send(&mut self, envelope: Envelope) {
+        self.sent.push(envelope);
+    }
+    fn write(&mut self, write: Write) {
+        self.writes.push(write);
+    }
+    fn apply(&mut self, task: ApplyTask<&'static str, &'static str>) {
+        self.tasks.push(task);
+    }
+    fn read_log(&mut self, request: ReadLog) {
+        panic!("nothing is old enough to be read from the log: {request:?}");
+    }
+    fn send_snapshot(&mut self, request: SendSnapshot) {
+        panic!("there is no snapshot: {request:?}");
+    }
+    fn compact(&mut self, upto: EntryId) {
+        panic!("there is no snapshot that would let {upto} go");
+    }
+    fn observe(&mut self, event: &Event) {
+        self.events.push(event.clone());
+    }
+    fn proposal_failed(&mut self, proposer: &'static str, failure: Failure) {
+        self.failed.push((proposer, failure));
+    }
+    fn read_failed(&mut self, reader: &'static str, failure: Failure) {
+        self.failed.push((reader, failure));
+    }
+    fn transfer_ended(&mut self, operator: &'static str, result: Result<(), Failure>) {
+        self.transfers.push((operator, result));
+    }
+}
+
+fn driver_of(members: u64) -> Driver<Notes> {
+    let config = Config {
+        id: NodeId(1),
+        group: GroupId(1),
+        session: Session(1),
+        seed: 1,
+        election_ticks: 10,
+        heartbeat_ticks: 1,
+        limits: Limits::default(),
+    };
+    let configuration = Configuration::new((1..=members).map(NodeId), []).unwrap();
+    Driver::new(
+        Node::new(config, Stored::new(configuration)).unwrap(),
+        Notes::default(),
+    )
+}
+
+fn persist(driver: &mut Driver<Notes>) {
+    let last = driver
+        .ports()
+        .writes
+        .last()
+        .map_or(WriteSeq(0), |write| write.seq);
+    driver.handle(DriverInput::Persisted(last));
+    driver.flush();
+}
+
+/// A group of one, led by its only member.
+fn leader() -> Driver<Notes> {
+    let mut driver = driver_of(1);
+    while driver.status().role != RoleKind::Leader {
+        driver.handle(DriverInput::Tick);
+        driver.flush();
+        persist(&mut driver);
+    }
+    persist(&mut driver);
+    let applied = driver.status().commit_index;
+    driver.handle(DriverInput::Applied(applied));
+    driver.flush();
+    driver.ports_mut().writes.clear();
+    driver.ports_mut().tasks.clear();
+    driver
+}
+
+fn propose(driver: &mut Driver<Notes>, proposer: &'static str) {
+    driver.handle(DriverInput::Propose {
+        command: Bytes::from(proposer),
+        proposer,
+    });
+}
+
+#[test]
+fn proposals_between_two_flushes_are_one_write() {
+    let mut driver = leader();
+    for proposer in ["a", "b", "c"] {
+        propose(&mut driver, proposer);
+    }
+    driver.flush();
+    let [write] = driver.ports().writes.as_slice() else {
+        panic!("one write, not {:?}", driver.ports().writes);
+    };
+    assert_eq!(write.entries.len(), 3);
+}
+
+#[test]
+fn a_proposer_goes_to_the_apply_side_with_its_entry_once_that_is_durable() {
+    let mut driver = leader();
+    propose(&mut driver, "a");
+    propose(&mut driver, "b");
+    driver.flush();
+    assert!(
+        driver.ports().tasks.is_empty(),
+        "S18: nothing is committed before it is durable"
+    );
+
+    persist(&mut driver);
+    let [task] = driver.ports().tasks.as_slice() else {
+        panic!("one task, not {:?}", driver.ports().tasks);
+    };
+    let entries: Vec<EntryId> = task.entries.iter().map(|entry| entry.id).collect();
+    let proposers: Vec<(EntryId, &str)> = task.proposers.clone();
+    assert_eq!(proposers, [(entries[0], "a"), (entries[1], "b")]);
+    assert!(driver.ports().failed.is_empty());
+}
+
+#[test]
+fn a_reader_goes_to_the_apply_side_with_the_index_to_wait_for() {
+    let mut driver = leader();
+    let commit = driver.status().commit_index;
+    driver.handle(DriverInput::Read("a"));
+    driver.flush();
+    let reads: Vec<(Index, &str)> = driver
+        .ports()
+        .tasks
+        .iter()
+        .flat_map(|task| task.reads.iter().copied())
+        .collect();
+    assert_eq!(reads, [(commit, "a")]);
+}
+
+#[test]
+fn without_a_leader_requests_fail_by_way_of_the_ports() {
+    let mut driver = driver_of(3);
+    propose(&mut driver, "proposer");
+    driver.handle(DriverInput::Read("reader"));
+    driver.handle(DriverInput::TransferLeadership {
+        to: NodeId(2),
+        operator: "operator",
+    });
+    driver.flush();
+    let no_leader = Failure::Rejected(Rejection::NoLeader);
+    let mut failed = driver.ports().failed.clone();
+    failed.sort_by_key(|(who, _)| *who);
+    assert_eq!(failed, [("proposer", no_leader), ("reader", no_leader)]);
+    let transfers = driver.ports().transfers.as_slice();
+    assert!(
+        matches!(transfers, [("operator", Err(Failure::Rejected(_)))]),
+        "{transfers:?}"
+    );
+}
+
+#[test]
+fn all_who_wait_are_told_when_the_node_stops() {
+    let mut driver = leader();
+    propose(&mut driver, "given to the core");
+    driver.flush();
+    propose(&mut driver, "not yet given");
+    driver.stop();
+    let stopped = Failure::Stopped;
+    let expected = [("given to the core", stopped), ("not yet given", stopped)];
+    assert_eq!(driver.ports().failed, expected);
+}
+
+#[test]
+fn votes_are_asked_for_through_the_ports() {
+    let mut driver = driver_of(3);
+    for _ in 0..16 {
+        driver.handle(DriverInput::Tick);
+        driver.flush();
+    }
+    let asked: Vec<NodeId> = driver
+        .ports()
+        .sent
+        .iter()
+        .filter(|envelope| matches!(envelope.message, Message::RequestPreVote(_)))
+        .map(|envelope| envelope.to)
+        .collect();
+    assert!(asked.contains(&NodeId(2)) && asked.contains(&NodeId(3)));
+    assert!(
+        driver
+            .ports()
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::BecamePreCandidate { .. }))
+    );
+}
