@@ -27,7 +27,7 @@ ETCD_DATA_DIR. A flag wins over QUORATE_, which wins over ETCD_.";
 
 /// The arguments of `quorate start`.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_override_self = true)]
 pub(crate) struct Options {
     /// This member's name, unique in the cluster
     #[arg(long, value_name = "NAME", default_value = "default")]
@@ -256,6 +256,11 @@ mod tests {
         assert_eq!(config.heartbeat_interval, Duration::from_millis(20));
         assert_eq!(config.election_timeout, Duration::from_millis(200));
         assert_eq!(config.snapshot_count, 7);
+    }
+
+    #[test]
+    fn a_flag_given_twice_counts_the_second_time() {
+        assert_eq!(config("--name a --name b").unwrap().name, "b");
     }
 
     #[test]

@@ -155,23 +155,70 @@ fn a_directory_in_use() {
 
 #[test]
 fn a_directory_of_another_cluster() {
-    let (_dir, data, address) = stopped_node();
-    let before = contents(&data);
-    let mut flags = node_flags(&data, address);
-    flags.extend(["--name", "n1", "--initial-cluster-token", "another"].map(String::from));
-    assert_says(&start_fails(&flags), &[data.to_str().unwrap(), "cluster"]);
-    assert_eq!(contents(&data), before, "the directory was touched");
+    let node = stopped_node();
+    let text = node.start_fails_untouched(&["--initial-cluster-token", "another"]);
+    assert_says(&text, &[node.data.to_str().unwrap(), "cluster"]);
 }
 
-/// A node that ran and was stopped: what keeps its directory, where it is, and its address.
-fn stopped_node() -> (tempfile::TempDir, PathBuf, Ipv4Addr) {
+#[test]
+fn a_directory_of_a_newer_version() {
+    let node = stopped_node();
+    let identity = node.data.join("IDENTITY");
+    let text = std::fs::read_to_string(&identity)
+        .unwrap()
+        .replace("format 1", "format 2");
+    std::fs::write(&identity, text).unwrap();
+    let text = node.start_fails_untouched(&[]);
+    assert_says(&text, &[node.data.to_str().unwrap(), "format is 2", "version"]);
+}
+
+#[test]
+fn a_damaged_log() {
+    let node = stopped_node();
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(node.data.join("wal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    segments.sort();
+    let mut bytes = std::fs::read(&segments[0]).unwrap();
+    bytes[6000] ^= 0x10;
+    std::fs::write(&segments[0], bytes).unwrap();
+    let text = node.start_fails_untouched(&[]);
+    let name = segments[0].file_name().unwrap().to_str().unwrap();
+    assert_says(&text, &[name, "damaged at byte"]);
+}
+
+/// A node that ran and was stopped.
+struct StoppedNode {
+    data: PathBuf,
+    address: Ipv4Addr,
+    _dir: tempfile::TempDir,
+}
+
+impl StoppedNode {
+    /// Starts it with `flags` added, which must fail and change nothing; what it says.
+    fn start_fails_untouched(&self, flags: &[&str]) -> String {
+        let before = contents(&self.data);
+        let mut all = node_flags(&self.data, self.address);
+        all.extend(["--name", "n1"].iter().chain(flags).map(ToString::to_string));
+        let text = start_fails(&all);
+        assert!(contents(&self.data) == before, "the directory was touched");
+        text
+    }
+}
+
+/// A node with a few hundred entries in its log.
+fn stopped_node() -> StoppedNode {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     block_on(async {
         let mut cluster = Cluster::start(binary(), 1, Place::Loopback, &[])?;
         cluster.leader().await?;
         for count in 0..200 {
-            cluster.client(0).put(&format!("key{count}"), "value").await?;
+            cluster
+                .client(0)
+                .put(&format!("key{count}"), &"value".repeat(10))
+                .await?;
         }
         let kept = cluster.data_dir(0);
         let address = cluster.endpoint(0).ip();
@@ -180,6 +227,10 @@ fn stopped_node() -> (tempfile::TempDir, PathBuf, Ipv4Addr) {
         let std::net::IpAddr::V4(address) = address else {
             anyhow::bail!("{address} is not IPv4")
         };
-        Ok((dir, data, address))
+        Ok(StoppedNode {
+            data,
+            address,
+            _dir: dir,
+        })
     })
 }

@@ -2,13 +2,14 @@
 
 use crate::binary;
 use crate::harness::block_on;
-use crate::harness::client::Consistency;
 use crate::harness::cluster::{Cluster, Place};
 use crate::harness::eventually;
 use crate::harness::faults::kill;
 use crate::harness::verify::{agreement, check_record};
 use crate::harness::workload::Workload;
 use anyhow::ensure;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::time::Duration;
 
 /// Short, so that elections do not make the tests long.
@@ -68,15 +69,26 @@ fn a_follower_whose_log_is_gone_catches_up_by_snapshot_while_writes_go_on() {
             enough(&workload, before + 2000)
         })
         .await?;
-        cluster.restart(follower)?;
+        let snapshots = snapshots(&cluster, follower)?;
+        // It takes none of its own: what is new there came from the leader.
+        cluster.restart_with(follower, &["--snapshot-count", "1000000000"])?;
         cluster.caught_up(follower).await?;
-        let client = cluster.client(follower);
-        client.get("probe", Consistency::Linearizable).await?;
+        let received = self::snapshots(&cluster, follower)?;
+        ensure!(
+            !received.is_subset(&snapshots),
+            "no snapshot was received: {received:?}"
+        );
         let record = workload.stop().await;
         cluster.check_running()?;
         let state = agreement(&cluster.clients()).await?;
         check_record(&record, &state)
     });
+}
+
+/// The names of the snapshots that a node has.
+fn snapshots(cluster: &Cluster, node: usize) -> anyhow::Result<BTreeSet<OsString>> {
+    let entries = std::fs::read_dir(cluster.data_dir(node).join("snapshots"))?;
+    entries.map(|entry| Ok(entry?.file_name())).collect()
 }
 
 fn enough(workload: &Workload, goal: usize) -> anyhow::Result<()> {

@@ -137,7 +137,17 @@ impl Cluster {
     ///
     /// If the process cannot be run.
     pub(crate) fn restart(&mut self, node: usize) -> anyhow::Result<()> {
-        let words = self.command(node);
+        self.restart_with(node, &[])
+    }
+
+    /// Starts a node that does not run, with flags that win over the cluster's.
+    ///
+    /// # Errors
+    ///
+    /// If the process cannot be run.
+    pub(crate) fn restart_with(&mut self, node: usize, flags: &[&str]) -> anyhow::Result<()> {
+        let mut words = self.command(node);
+        words.extend(flags.iter().map(ToString::to_string));
         let log = self.dir.path().join(format!("{}.log", self.nodes[node].name));
         self.nodes[node].process = Some(Process::spawn(&words, &log)?);
         Ok(())
