@@ -666,6 +666,19 @@ mod compaction {
         }
         assert_eq!(seen, 30);
     }
+
+    #[test]
+    fn history_gets_past_a_revision_larger_than_its_limits() {
+        let mut keyspace = Keyspace::new();
+        txn(&mut keyspace, then(vec![put_op("a"), put_op("b"), put_op("c")]));
+        let last: KeyRanges = [&single("c")].into_iter().collect();
+        let limits = HistoryLimits {
+            scanned: 1,
+            ..HistoryLimits::default()
+        };
+        let batch = keyspace.history(&last, Revision(2), &limits).unwrap();
+        assert_eq!((batch.through, batch.changes.len()), (Revision(2), 1));
+    }
 }
 
 mod leases {
