@@ -222,7 +222,7 @@ impl Core {
     pub(crate) fn install(&mut self, leader: NodeId, meta: SnapshotMeta) {
         let id = meta.id;
         self.log.reset(meta.clone());
-        self.requests.on_snapshot(id.index);
+        self.requests.on_snapshot(id);
         self.apply = ApplyQueue::default();
         self.restoring = Some(Restoring { id, leader });
         self.out.restore = Some(meta);

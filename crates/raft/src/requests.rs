@@ -2,7 +2,8 @@
 //!
 //! - Every ticket is in one place, and leaves it by being resolved, exactly once.
 //! - A command that became an entry is known by that entry's id: when the place of the entry is
-//!   committed, either it is that entry or the command never happened.
+//!   committed, either it is that entry or the command never happened. Nor does it once anything
+//!   of a later term is committed before it.
 //! - A command on its way to the leader may have been appended: when no answer comes, its outcome is
 //!   unknown. A read on its way has changed nothing: it is rejected and may be tried again.
 
@@ -19,6 +20,8 @@ pub(crate) struct Requests {
     session: Session,
     last_seq: u64,
     appended: VecDeque<(EntryId, Ticket)>,
+    /// The term of the last entry that was committed and handed out.
+    committed_term: Term,
     forwards: BTreeMap<u64, ForwardOut>,
     forwarded_bytes: u64,
     reads: BTreeMap<u64, ReadOut>,
@@ -47,6 +50,7 @@ impl Requests {
             session,
             last_seq: 0,
             appended: VecDeque::new(),
+            committed_term: Term::ZERO,
             forwards: BTreeMap::new(),
             forwarded_bytes: 0,
             reads: BTreeMap::new(),
@@ -112,16 +116,35 @@ impl Requests {
                 self.resolve(ticket, outcome);
             }
         }
+        if let Some(last) = entries.last()
+            && last.id.term > self.committed_term
+        {
+            self.reject_before(last.id.term);
+        }
     }
 
-    /// Entries up to `index` came in a snapshot: whose they were cannot be told.
-    pub(crate) fn on_snapshot(&mut self, index: Index) {
+    /// Terms never fall along a log: after a committed entry of `term`, none of an earlier one is ever committed.
+    fn reject_before(&mut self, term: Term) {
+        self.committed_term = term;
+        let appended = std::mem::take(&mut self.appended);
+        for (id, ticket) in appended {
+            if id.term < self.committed_term {
+                self.reject(ticket, Rejection::NotLeader { leader: None });
+            } else {
+                self.appended.push_back((id, ticket));
+            }
+        }
+    }
+
+    /// Entries up to `last` came in a snapshot: whose they were cannot be told.
+    pub(crate) fn on_snapshot(&mut self, last: EntryId) {
         while let Some((id, ticket)) = self.appended.front().copied()
-            && id.index <= index
+            && id.index <= last.index
         {
             self.appended.pop_front();
             self.resolve(ticket, Outcome::Unknown);
         }
+        self.reject_before(last.term);
     }
 
     pub(crate) fn forwarded_bytes(&self) -> u64 {
@@ -160,6 +183,8 @@ impl Requests {
                     let id = EntryId::new(Index(index), forward.term);
                     if id.index <= handed {
                         self.resolve(ticket, Outcome::Unknown);
+                    } else if id.term < self.committed_term {
+                        self.reject(ticket, Rejection::NotLeader { leader: None });
                     } else {
                         self.appended(ticket, id);
                     }

@@ -322,6 +322,6 @@ fn options(seed: u64, dice: &mut Dice) -> Options {
 }
 
 /// How many things happen in a run before all faults end.
-const STEPS: u32 = 300;
+const STEPS: u32 = 700;
 /// How many election timeouts a healed cluster may take.
 const PATIENCE: u32 = 40;

@@ -51,11 +51,12 @@ fn check(path: &Path) -> Result<(), String> {
     if !input.starts_with("# ") {
         return Err("the first line is no claim".to_string());
     }
-    let run = AssertUnwindSafe(|| goldenscript::generate(&mut Script::default(), &readable(&input)));
+    let mut script = Script::default();
+    let run = AssertUnwindSafe(|| goldenscript::generate(&mut script, &readable(&input)));
     let output = match catch_unwind(run) {
         Ok(Ok(output)) => output.replace("-/", "->"),
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("it panicked".to_string()),
+        Ok(Err(error)) => return Err(format!("{error}, after\n{}", script.into_said().join("\n"))),
+        Err(_) => return Err(format!("it panicked after\n{}", script.into_said().join("\n"))),
     };
     if output.lines().count() > 100 {
         return Err(format!(

@@ -176,11 +176,15 @@ impl History {
                 assert!(promised(me), "a candidate's own vote was not durable: {envelope}");
                 self.on_vote(envelope.term, me, me);
             }
-            Message::AppendEntriesResponse(AppendEntriesResponse::Accepted { match_index }) => assert!(
-                disk.last().index >= *match_index,
-                "acknowledged before it was durable: {envelope}, the disk ends at {}",
-                disk.last()
-            ),
+            Message::AppendEntriesResponse(AppendEntriesResponse::Accepted { match_index }) => {
+                // It may have been durable and replaced since, in a later term.
+                let replaced = disk.hard_state.term > envelope.term;
+                assert!(
+                    replaced || disk.last().index >= *match_index,
+                    "acknowledged before it was durable: {envelope}, the disk ends at {}",
+                    disk.last()
+                );
+            }
             Message::HeartbeatResponse(_) => assert!(
                 disk.hard_state.term >= envelope.term,
                 "a round was answered before its term was durable: {envelope}"

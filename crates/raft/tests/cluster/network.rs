@@ -107,7 +107,11 @@ impl Network {
         self.cuts.clear();
     }
 
-    pub(crate) fn messages(&self) -> impl Iterator<Item = &Message> {
-        self.in_flight.iter().map(|envelope| &envelope.message)
+    /// How many requests for pre-votes of `node` are on their way.
+    pub(crate) fn asked_by(&self, node: NodeId) -> usize {
+        let asks = |envelope: &&Envelope| {
+            envelope.from == node && matches!(envelope.message, Message::RequestPreVote(_))
+        };
+        self.in_flight.iter().filter(asks).count()
     }
 }

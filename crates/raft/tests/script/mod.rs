@@ -20,6 +20,16 @@ type Failure = Box<dyn Error>;
 #[derive(Default)]
 pub(crate) struct Script {
     cluster: Option<Cluster>,
+    said: Vec<String>,
+}
+
+impl Script {
+    /// What the nodes did so far, the last command's doings included: to find out why a script failed.
+    pub(crate) fn into_said(mut self) -> Vec<String> {
+        self.said
+            .extend(self.cluster.iter_mut().flat_map(Cluster::take_lines));
+        self.said
+    }
 }
 
 impl goldenscript::Runner for Script {
@@ -35,6 +45,7 @@ impl goldenscript::Runner for Script {
         let said = run(cluster, &command.name, &args)?;
         let mut lines = cluster.take_lines();
         lines.extend(said);
+        self.said.extend(lines.iter().cloned());
         Ok(lines.join("\n"))
     }
 
@@ -159,7 +170,10 @@ fn run(cluster: &mut Cluster, name: &str, args: &Args) -> Result<Vec<String>, Fa
     match name {
         "tick" => tick(cluster, args),
         "campaign" => campaign(cluster, args.node()?),
-        "elect" => elect(cluster, args.node()?),
+        "elect" => {
+            args.node()?;
+            elect(cluster, &args.nodes);
+        }
         "propose" => {
             cluster.propose(args.node()?, &commands(args)?);
         }
@@ -188,26 +202,38 @@ fn tick(cluster: &mut Cluster, args: &Args) {
     }
 }
 
-/// Ticks until the node asks for votes.
+/// Ticks until the node asks for votes, again if it did already.
 fn campaign(cluster: &mut Cluster, node: NodeId) {
+    let was_follower = cluster.status(node).role == RoleKind::Follower;
+    let before = cluster.network.asked_by(node);
     for _ in 0..1_000 {
         cluster.step(node, Input::Tick);
-        let asks = |message: &Message| matches!(message, Message::RequestPreVote(_));
-        if cluster.network.messages().any(asks) || cluster.status(node).role != RoleKind::Follower {
+        let is_follower = cluster.status(node).role == RoleKind::Follower;
+        if cluster.network.asked_by(node) > before || (was_follower && !is_follower) {
             return;
         }
     }
     panic!("{node} never campaigns");
 }
 
-fn elect(cluster: &mut Cluster, node: NodeId) {
-    campaign(cluster, node);
+/// Makes the first node lead: the others named have waited so long that they shelter no leader.
+fn elect(cluster: &mut Cluster, nodes: &[NodeId]) {
+    let candidate = nodes[0];
+    for voter in &nodes[1..] {
+        for _ in 0..cluster.election_ticks() {
+            cluster.step(*voter, Input::Tick);
+        }
+        let role = cluster.status(*voter).role;
+        assert_eq!(
+            role,
+            RoleKind::Follower,
+            "{voter} campaigned first: try another seed"
+        );
+    }
+    campaign(cluster, candidate);
     cluster.stabilize();
-    assert_eq!(
-        cluster.status(node).role,
-        RoleKind::Leader,
-        "{node} was not elected"
-    );
+    let role = cluster.status(candidate).role;
+    assert_eq!(role, RoleKind::Leader, "{candidate} was not elected");
 }
 
 fn commands(args: &Args) -> Result<Vec<String>, Failure> {
