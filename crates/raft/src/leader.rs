@@ -19,11 +19,13 @@ use crate::node::Next;
 use crate::progress::Progress;
 use crate::reads::{ReadQueue, Reader};
 use crate::status::PeerStatus;
-use crate::types::{EntryId, Index, NodeId, Round, Session, Ticket};
+use crate::types::{EntryId, Index, NodeId, Round, Session, Term, Ticket};
 
 /// A leader of the node's term.
 #[derive(Clone, Debug)]
 pub(crate) struct Leader {
+    /// The term it was elected for; the node's own may be higher by the time it resigns.
+    term: Term,
     progress: BTreeMap<NodeId, Progress>,
     heartbeat_elapsed: u32,
     round: Round,
@@ -68,6 +70,7 @@ impl Leader {
         // Thesis §3.6.2 and §6.4: what came before is committed, and reads are served, through this entry.
         core.append(Payload::Noop);
         let mut leader = Self {
+            term: core.term(),
             progress,
             heartbeat_elapsed: 0,
             round: Round(0),
@@ -286,7 +289,7 @@ impl Leader {
     /// Ends this leadership: nobody who waits on it is forgotten.
     pub(crate) fn resign(&mut self, core: &mut Core, reason: StepDown) {
         core.event(Event::SteppedDown {
-            term: core.term(),
+            term: self.term,
             reason,
         });
         for reader in self.reads.drain() {
