@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(queue.push(2), Err(2));
         let mut batch = Vec::new();
         assert_eq!(queue.take(&mut batch, None), Taken::Open);
-        assert_eq!(batch.drain(..).collect::<Vec<_>>(), [1]);
+        assert_eq!(std::mem::take(&mut batch), [1]);
         assert_eq!(queue.take(&mut batch, None), Taken::Closed);
     }
 

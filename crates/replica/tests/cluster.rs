@@ -1,5 +1,7 @@
 //! Three nodes over real TCP and real files, as an embedding program has them.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,12 @@
 //! The peer protocol's bytes: they come back as they were, and whatever else comes is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    reason = "small numbers, named frames"
+)]
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! The driver over ports that only take notes: who is answered, by whom, and when.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
+
 use bytes::Bytes;
 use quorate::apply::ApplyTask;
 use quorate::driver::{Driver, DriverInput, Failure, Ports};

@@ -48,8 +48,8 @@ pub struct Options {
     pub group: GroupId,
     /// The members that a new group starts with.
     pub configuration: Configuration,
-    /// How large a segment of the log is, in bytes: a multiple of 512 between 8 KiB and 1 GiB.
-    pub segment_bytes: u64,
+    /// How the log's files are laid out, and what names a new log.
+    pub wal: quorate_wal::Options,
 }
 
 /// What was found on the disk.
@@ -93,11 +93,7 @@ impl Storage {
             id: EntryId::ZERO,
             configuration: Arc::new(options.configuration),
         });
-        let layout = quorate_wal::Options {
-            segment_bytes: options.segment_bytes,
-            ..quorate_wal::Options::new(identity.incarnation.0)
-        };
-        let (wal, recovered) = Wal::open(disk, Path::new(WAL_DIR), layout)?;
+        let (wal, recovered) = Wal::open(disk, Path::new(WAL_DIR), options.wal)?;
         let mut storage = Self {
             wal,
             group: options.group,

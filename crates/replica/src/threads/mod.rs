@@ -357,16 +357,20 @@ fn open_storage(
     configuration: Configuration,
     disk: Arc<dyn Disk>,
 ) -> Result<(Storage, Opened), StartError> {
+    let incarnation = Incarnation(u128::from(random()?) << 64 | u128::from(random()?));
     let options = Options {
         directory: config.data_dir.display().to_string(),
         identity: Identity {
             cluster: config.cluster,
             node: config.node,
-            incarnation: Incarnation(u128::from(random()?) << 64 | u128::from(random()?)),
+            incarnation,
         },
         group: FIRST_GROUP,
         configuration,
-        segment_bytes: config.segment_bytes,
+        wal: quorate_wal::Options {
+            segment_bytes: config.segment_bytes,
+            ..quorate_wal::Options::new(incarnation.0)
+        },
     };
     let (storage, opened) = Storage::open(disk, options)?;
     if let Some(cut) = &opened.cut {

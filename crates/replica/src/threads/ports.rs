@@ -85,10 +85,12 @@ impl<M: Machine> Ports for ThreadPorts<M> {
         if let Some(observer) = &self.observer {
             observer.event(event);
         }
-        match event {
-            Event::Committed { .. } => return,
-            Event::Ignored { .. } | Event::SecondLeader { .. } => tracing::warn!("{event}"),
-            _ => tracing::info!("{event}"),
+        if matches!(event, Event::Committed { .. }) {
+            return;
+        }
+        match matches!(event, Event::Ignored { .. } | Event::SecondLeader { .. }) {
+            true => tracing::warn!("{event}"),
+            false => tracing::info!("{event}"),
         }
         self.role_changed = true;
     }

@@ -1,6 +1,7 @@
 //! Clusters of real nodes in one process: real TCP on loopback, real files in a temporary directory.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// Every value that was ever appended, in order.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Journal {
+pub(crate) struct Journal {
     values: Vec<u64>,
 }
 
@@ -34,23 +35,23 @@ impl StateMachine for Journal {
     }
 }
 
-pub type Node = Replica<Typed<Journal>>;
+pub(crate) type Node = Replica<Typed<Journal>>;
 
 /// The addresses and directories of a cluster, and the nodes that run.
-pub struct Cluster {
+pub(crate) struct Cluster {
     listeners: BTreeMap<u64, Arc<TcpListener>>,
     directory: tempfile::TempDir,
     settings: fn(Config) -> Config,
-    pub nodes: BTreeMap<u64, Node>,
+    pub(crate) nodes: BTreeMap<u64, Node>,
 }
 
 impl Cluster {
-    pub fn start(size: u64) -> Self {
+    pub(crate) fn start(size: u64) -> Self {
         Self::start_with(size, |config| config)
     }
 
     /// A cluster whose nodes are set up as `settings` says.
-    pub fn start_with(size: u64, settings: fn(Config) -> Config) -> Self {
+    pub(crate) fn start_with(size: u64, settings: fn(Config) -> Config) -> Self {
         // The sockets stay open while a node is down, so that nobody else is given its port.
         let listener = |node| (node, Arc::new(TcpListener::bind("127.0.0.1:0").unwrap()));
         let mut cluster = Self {
@@ -63,15 +64,15 @@ impl Cluster {
         cluster
     }
 
-    pub fn address(&self, node: u64) -> String {
+    pub(crate) fn address(&self, node: u64) -> String {
         self.listeners[&node].local_addr().unwrap().to_string()
     }
 
-    pub fn data_dir(&self, node: u64) -> PathBuf {
+    pub(crate) fn data_dir(&self, node: u64) -> PathBuf {
         self.directory.path().join(node.to_string())
     }
 
-    pub fn config(&self, node: u64) -> Config {
+    pub(crate) fn config(&self, node: u64) -> Config {
         let mut config = Config::new(node)
             .peers(self.listeners.keys().map(|node| (*node, self.address(*node))))
             .data_dir(self.data_dir(node));
@@ -80,21 +81,21 @@ impl Cluster {
         (self.settings)(config)
     }
 
-    pub fn start_node(&mut self, node: u64) {
+    pub(crate) fn start_node(&mut self, node: u64) {
         let started = self.config(node).start::<Journal>().unwrap();
         self.nodes.insert(node, started);
     }
 
-    pub async fn stop_node(&mut self, node: u64) {
+    pub(crate) async fn stop_node(&mut self, node: u64) {
         self.nodes.remove(&node).unwrap().shutdown().await;
     }
 
-    pub fn node(&self, node: u64) -> &Node {
+    pub(crate) fn node(&self, node: u64) -> &Node {
         &self.nodes[&node]
     }
 
     /// Appends `value` once, whatever becomes of the leader meanwhile.
-    pub async fn write(&self, node: u64, value: u64) {
+    pub(crate) async fn write(&self, node: u64, value: u64) {
         let node = self.node(node);
         loop {
             match node.propose(value).await {
@@ -110,7 +111,7 @@ impl Cluster {
     }
 
     /// The node that leads, as soon as all that run agree on one.
-    pub async fn leader(&self) -> u64 {
+    pub(crate) async fn leader(&self) -> u64 {
         let agreed = || {
             let leaders: Vec<_> = self
                 .nodes
@@ -124,13 +125,13 @@ impl Cluster {
         eventually("all agree on a leader", || async { agreed() }).await
     }
 
-    pub async fn follower(&self) -> u64 {
+    pub(crate) async fn follower(&self) -> u64 {
         let leader = self.leader().await;
         *self.nodes.keys().find(|node| **node != leader).unwrap()
     }
 
     /// Waits until every node that runs holds exactly these values.
-    pub async fn all_hold(&self, expected: &[u64]) {
+    pub(crate) async fn all_hold(&self, expected: &[u64]) {
         for (id, node) in &self.nodes {
             eventually(&format!("n{id} holds all values"), || async {
                 (node.read_local(()).await.unwrap() == expected).then_some(())
@@ -141,7 +142,7 @@ impl Cluster {
 }
 
 /// Waits until `condition` gives something. How long that takes decides nothing.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, condition: impl Fn() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, condition: impl Fn() -> F) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = condition().await {
@@ -152,4 +153,4 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, condition:
     }
 }
 
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,201 @@
+//! Whatever comes to the port of a node's peers: the worst that happens is a closed connection.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use bytes::BytesMut;
+use common::{Cluster, PATIENCE, eventually};
+use quorate::NodeId;
+use quorate::codec::frame::{self, ClusterId, MAX_BODY_BYTES};
+use quorate::codec::{Frame, Hello, Incarnation, StreamKind};
+use quorate_raft::{Envelope, GroupId, Message, Term};
+
+/// What node 2 of the cluster would say to node 1.
+fn hello() -> Hello {
+    Hello {
+        version: frame::VERSION,
+        oldest_version: frame::OLDEST_VERSION,
+        cluster: ClusterId(1),
+        from: NodeId(2),
+        to: NodeId(1),
+        incarnation: Incarnation(2),
+        stream: StreamKind::Messages,
+    }
+}
+
+fn connect(cluster: &Cluster) -> TcpStream {
+    let stream = TcpStream::connect(cluster.address(1)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn say(stream: &mut TcpStream, frame: &Frame) {
+    let mut bytes = BytesMut::new();
+    frame::encode(frame, &mut bytes);
+    stream.write_all(&bytes).unwrap();
+}
+
+/// The next frame; none when the node has closed the connection.
+fn hear(stream: &mut TcpStream) -> Option<Frame> {
+    let mut bytes = BytesMut::new();
+    loop {
+        if let Some(frame) = frame::decode(&mut bytes, MAX_BODY_BYTES).unwrap() {
+            return Some(frame);
+        }
+        let mut buffer = [0; 1024];
+        match stream.read(&mut buffer) {
+            // A reset is a close with bytes of ours left unread.
+            Ok(0) | Err(_) => return None,
+            Ok(length) => bytes.extend_from_slice(&buffer[..length]),
+        }
+    }
+}
+
+fn refusal_of(cluster: &Cluster, hello: Hello) -> String {
+    let mut stream = connect(cluster);
+    say(&mut stream, &Frame::Hello(hello));
+    let Some(Frame::Refusal(refusal)) = hear(&mut stream) else {
+        panic!("no refusal of {hello:?}");
+    };
+    assert_eq!(hear(&mut stream), None, "and the connection is closed");
+    refusal.reason
+}
+
+/// A group of one that knows of a second member, so that there is someone to pretend to be.
+async fn cluster() -> Cluster {
+    let cluster = Cluster::start(3);
+    cluster.node(1).propose(1).await.unwrap();
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_belong_is_refused_with_a_reason() {
+    let cluster = cluster().await;
+    let foreign = refusal_of(
+        &cluster,
+        Hello {
+            cluster: ClusterId(9),
+            ..hello()
+        },
+    );
+    assert!(foreign.contains("cluster 0000000000000009"), "{foreign}");
+    let misled = refusal_of(
+        &cluster,
+        Hello {
+            to: NodeId(3),
+            ..hello()
+        },
+    );
+    assert!(misled.contains("you want n3, this is n1"), "{misled}");
+    let stranger = refusal_of(
+        &cluster,
+        Hello {
+            from: NodeId(8),
+            ..hello()
+        },
+    );
+    assert!(stranger.contains("n8 is no member"), "{stranger}");
+    let newer = Hello {
+        version: 900,
+        oldest_version: 800,
+        ..hello()
+    };
+    let newer = refusal_of(&cluster, newer);
+    assert!(newer.contains("versions 800 to 900"), "{newer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_with_another_directory_than_before_is_refused() {
+    let mut cluster = cluster().await;
+    cluster.all_hold(&[1]).await;
+    let known = cluster.node(2).incarnation();
+    cluster.stop_node(2).await;
+    std::fs::remove_dir_all(cluster.data_dir(2)).unwrap();
+    let forgetful = refusal_of(&cluster, hello());
+    assert!(forgetful.contains(&known.to_string()), "{forgetful}");
+
+    cluster.start_node(2);
+    cluster.node(1).propose(2).await.unwrap();
+    let status = cluster.node(2).status().await.unwrap();
+    assert_eq!(
+        (status.leader, status.commit_index.0),
+        (None, 0),
+        "it takes no part"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_frames_close_their_connection_and_nothing_else() {
+    let cluster = cluster().await;
+    let mut garbage = Vec::new();
+    let mut state = 0x9e37_79b9_u32;
+    garbage.resize_with(100_000, || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    });
+    let mut oversized = BytesMut::new();
+    frame::encode(&Frame::SnapshotDone, &mut oversized);
+    oversized[8..12].fill(0xff);
+    let mut cut = BytesMut::new();
+    frame::encode(&Frame::Hello(hello()), &mut cut);
+    cut.truncate(30);
+
+    for bytes in [&garbage[..], b"GET / HTTP/1.1\r\n\r\n", &oversized] {
+        let mut stream = connect(&cluster);
+        // It may be closed before all is written.
+        let _ = stream.write_all(bytes);
+        assert_eq!(hear(&mut stream), None);
+    }
+    let mut stream = connect(&cluster);
+    stream.write_all(&cut).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(hear(&mut stream), None);
+
+    cluster.node(1).propose(2).await.unwrap();
+    cluster.all_hold(&[1, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_breaks_the_protocol_is_cut_off_and_nothing_else() {
+    let cluster = cluster().await;
+    let as_peer = || Hello {
+        incarnation: cluster.node(2).incarnation(),
+        ..hello()
+    };
+    let for_another = Envelope {
+        group: GroupId(1),
+        from: NodeId(3),
+        to: NodeId(1),
+        term: Term(1_000_000),
+        message: Message::TimeoutNow,
+    };
+    let breaches = [
+        Frame::Message(for_another),
+        Frame::SnapshotDone,
+        Frame::Hello(as_peer()),
+    ];
+    for breach in breaches {
+        let mut stream = connect(&cluster);
+        say(&mut stream, &Frame::Hello(as_peer()));
+        assert!(matches!(hear(&mut stream), Some(Frame::Welcome(_))));
+        say(&mut stream, &breach);
+        assert_eq!(hear(&mut stream), None, "{}", breach.name());
+    }
+    let mut bulk = connect(&cluster);
+    let stream = StreamKind::Bulk;
+    say(&mut bulk, &Frame::Hello(Hello { stream, ..as_peer() }));
+    assert!(matches!(hear(&mut bulk), Some(Frame::Welcome(_))));
+    say(&mut bulk, &Frame::SnapshotResume { next: 7 });
+    assert_eq!(hear(&mut bulk), None);
+
+    cluster.node(1).propose(2).await.unwrap();
+    cluster.all_hold(&[1, 2]).await;
+    eventually("the term is still a small one", || async {
+        (cluster.node(1).status().await.unwrap().term < Term(1_000_000)).then_some(())
+    })
+    .await;
+}
