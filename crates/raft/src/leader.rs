@@ -480,8 +480,12 @@ impl Leader {
             return;
         }
         core.event(Event::TransferAborted { to: transfer.to });
-        core.requests
-            .end_transfer(Outcome::Rejected(Rejection::BadTransferee));
+        core.requests.end_transfer(if transfer.asked {
+            // It may have been told and be slow: nothing takes that back.
+            Outcome::Unknown
+        } else {
+            Outcome::Rejected(Rejection::BadTransferee)
+        });
         self.transfer = None;
     }
 
