@@ -1,0 +1,314 @@
+//! The formats that are written down: commands and snapshots. Golden files hold them still; random bytes
+//! must never do harm.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use quorate_kv::*;
+use support::*;
+
+/// One of every command, with every field set somewhere.
+fn commands() -> Vec<(&'static str, Command)> {
+    let member = MemberId(0xdead_beef);
+    let read = Range {
+        at: Some(Revision(3)),
+        limit: 5.try_into().ok(),
+        order: SortOrder::Descend,
+        target: SortTarget::Value,
+        filter: RevisionFilter {
+            min_mod: Some(Revision(1)),
+            max_mod: Some(Revision(9)),
+            min_create: Some(Revision(2)),
+            max_create: Some(Revision(8)),
+        },
+        projection: Projection::KeysOnly,
+        ..Range::new(span("a", "b"))
+    };
+    let operands = [
+        (Relation::Equal, Operand::Version(1)),
+        (Relation::Greater, Operand::Create(Revision(2))),
+        (Relation::Less, Operand::Mod(Revision(3))),
+        (Relation::NotEqual, Operand::Value("v".into())),
+        (Relation::Equal, Operand::Lease(Some(LeaseId(7)))),
+    ];
+    let compares = operands.map(|(relation, operand)| Compare {
+        keys: single("k"),
+        relation,
+        operand,
+    });
+    let txn = Txn {
+        compares: compares.to_vec(),
+        success: vec![
+            Op::Range(read),
+            Op::Put(Put {
+                value: Assign::Keep,
+                lease: Assign::Keep,
+                ..Put::new("k", "")
+            }),
+            Op::DeleteRange(DeleteRange {
+                keys: KeyRange::all(),
+                prev_kv: true,
+            }),
+        ],
+        failure: vec![Op::Txn(Txn {
+            success: vec![Op::Put(Put::new("k", ""))],
+            ..Txn::default()
+        })],
+    };
+    let alarm = |kind| Alarm { member, kind };
+    vec![
+        ("put", put_command("key", "value")),
+        (
+            "put-lease",
+            Command::Put(Put {
+                prev_kv: true,
+                ..Put::new("k", "v").with_lease(LeaseId(-7))
+            }),
+        ),
+        ("delete", delete_command(span("a", "z"))),
+        ("txn", Command::Txn(txn)),
+        ("compact", compact(42)),
+        (
+            "grant",
+            Command::LeaseGrant {
+                id: LeaseId(7),
+                ttl_secs: 60,
+            },
+        ),
+        ("revoke", revoke(7)),
+        (
+            "expire",
+            Command::LeaseRevoke {
+                id: LeaseId(7),
+                cause: RevokeCause::Expired { epoch: LeaseEpoch(3) },
+            },
+        ),
+        (
+            "renew",
+            Command::LeaseRenew {
+                ids: vec![LeaseId(7), LeaseId(8)],
+            },
+        ),
+        (
+            "member",
+            Command::PublishMember(Member {
+                id: member,
+                name: "one".into(),
+                peer_urls: vec!["http://one:2380".into()],
+                client_urls: vec!["http://one:2379".into(), "unix:/run/one".into()],
+            }),
+        ),
+        (
+            "alarm",
+            Command::Alarm {
+                action: AlarmAction::Activate,
+                alarm: alarm(AlarmKind::NoSpace),
+            },
+        ),
+        (
+            "disarm",
+            Command::Alarm {
+                action: AlarmAction::Deactivate,
+                alarm: alarm(AlarmKind::Corrupt),
+            },
+        ),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn unhex(text: &str) -> Bytes {
+    let digits: Vec<u8> = text
+        .chars()
+        .filter_map(|c| c.to_digit(16))
+        .map(|d| d.try_into().unwrap())
+        .collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+fn golden_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+fn golden(name: &str) -> String {
+    let path = golden_path(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Compares with a golden file; `UPDATE_GOLDEN=1` writes it instead, for a format that was never released.
+fn check_golden(name: &str, written: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(golden_path(name), written).unwrap();
+    }
+    assert_eq!(golden(name), written);
+}
+
+#[test]
+fn commands_are_written_as_ever() {
+    let lines = commands()
+        .into_iter()
+        .map(|(name, command)| format!("{name} {}\n", hex(&command.encode())));
+    check_golden("commands-v1.txt", &lines.collect::<String>());
+}
+
+#[test]
+fn commands_of_old_are_read() {
+    let golden = golden("commands-v1.txt");
+    let read = golden.lines().map(|line| {
+        let (name, text) = line.split_once(' ').unwrap();
+        (name.to_owned(), Command::decode(unhex(text)).unwrap())
+    });
+    let expected = commands()
+        .into_iter()
+        .map(|(name, command)| (name.to_owned(), command));
+    assert_eq!(read.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+}
+
+fn sample() -> Keyspace {
+    let mut keyspace = Keyspace::new();
+    let alarm = Alarm {
+        member: MemberId(1),
+        kind: AlarmKind::NoSpace,
+    };
+    for (_, command) in commands().into_iter().filter(|(name, _)| *name != "alarm") {
+        drop(keyspace.apply(command).result);
+    }
+    grant(&mut keyspace, 9);
+    ok(
+        &mut keyspace,
+        Command::Put(Put::new("leased", "value").with_lease(LeaseId(9))),
+    );
+    ok(
+        &mut keyspace,
+        Command::Alarm {
+            action: AlarmAction::Activate,
+            alarm,
+        },
+    );
+    delete(&mut keyspace, "key");
+    keyspace
+}
+
+#[test]
+fn snapshots_are_written_as_ever_and_read() {
+    let mut keyspace = sample();
+    let written = snapshot(&mut keyspace, 1 << 20).concat();
+    check_golden("snapshot-v1.txt", &(hex(&written) + "\n"));
+    let restored = restore([unhex(&golden("snapshot-v1.txt"))]).unwrap();
+    assert_eq!(restored.hash_kv(None), keyspace.hash_kv(None));
+}
+
+#[test]
+fn the_hash_is_as_ever() {
+    assert_eq!(sample().hash_kv(None).unwrap().hash, 4_131_380_539);
+}
+
+#[test]
+fn a_command_of_a_newer_format_is_refused() {
+    let mut bytes = put_command("k", "v").encode().to_vec();
+    bytes[0] = 2;
+    assert_eq!(
+        Command::decode(bytes.into()),
+        Err(DecodeError::UnknownFormat { found: 2, known: 1 })
+    );
+    assert_eq!(Command::decode(Bytes::new()), Err(DecodeError::Empty));
+    assert_eq!(
+        Command::decode(Bytes::from_static(&[1])),
+        Err(DecodeError::Field("body"))
+    );
+}
+
+fn nested(depth: usize) -> Command {
+    let inner = (1..depth).fold(Txn::default(), |inner, _| Txn {
+        success: vec![Op::Txn(inner)],
+        ..Txn::default()
+    });
+    Command::Txn(inner)
+}
+
+#[test]
+fn whatever_nesting_is_checked_is_decoded() {
+    let deepest = nested(MAX_TXN_DEPTH);
+    deepest.check(&Limits::default()).unwrap();
+    assert_eq!(Command::decode(deepest.encode()), Ok(deepest));
+}
+
+#[test]
+fn endless_nesting_is_refused() {
+    assert!(matches!(
+        Command::decode(nested(1000).encode()),
+        Err(DecodeError::Malformed(_))
+    ));
+    assert_eq!(
+        err(&mut Keyspace::new(), nested(MAX_TXN_DEPTH + 1)),
+        Error::TooManyOps
+    );
+}
+
+#[test]
+fn a_decoded_value_shares_the_memory_it_came_in() {
+    let bytes = put_command("key", "value").encode();
+    let within = bytes.as_ptr_range();
+    let Command::Put(Put {
+        value: Assign::Set(value),
+        ..
+    }) = Command::decode(bytes.clone()).unwrap()
+    else {
+        panic!("a put is a put");
+    };
+    assert!(within.contains(&value.as_ptr()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn commands_survive_a_round_trip(command in arb_command()) {
+        prop_assert_eq!(Command::decode(command.encode()), Ok(command));
+    }
+
+    #[test]
+    fn random_bytes_are_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        let with_format = [&[1], &bytes[..]].concat();
+        for bytes in [bytes.clone(), with_format] {
+            if let Ok(command) = Command::decode(bytes.into()) {
+                Keyspace::new().apply(command);
+            }
+        }
+        let with_magic = [&b"QUORKVS\x01"[..], &bytes].concat();
+        prop_assert!(restore([bytes.into()]).is_err());
+        prop_assert!(restore([with_magic.into()]).is_err());
+    }
+
+    /// Damage gets further than noise.
+    #[test]
+    fn damaged_commands_are_no_harm(
+        commands in prop::collection::vec((arb_command(), any::<prop::sample::Index>(), any::<u8>()), 1..20),
+    ) {
+        let mut keyspace = Keyspace::new();
+        for (command, at, byte) in commands {
+            let mut bytes = command.encode().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            keyspace.apply(command);
+            if let Ok(damaged) = Command::decode(bytes.into()) {
+                keyspace.apply(damaged);
+            }
+            while keyspace.compact_step(100) {}
+        }
+        let restored = restore(snapshot(&mut keyspace, 500)).unwrap();
+        prop_assert_eq!(restored.hash_kv(None), keyspace.hash_kv(None));
+    }
+}
