@@ -99,7 +99,7 @@ impl Leader {
         Next::Stay
     }
 
-    /// Any message of this term shows that the follower is there (raft-scenarios V8).
+    /// Whatever a follower says shows that it is there (raft-scenarios V8).
     pub(crate) fn on_heard(&mut self, from: NodeId) {
         if let Some(progress) = self.progress.get_mut(&from) {
             progress.on_heard();

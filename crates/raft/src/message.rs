@@ -227,6 +227,17 @@ impl Message {
         )
     }
 
+    /// Whether only one that hears the receiver lead says this. A request for pre-votes shows the contrary.
+    pub(crate) fn is_from_follower(&self) -> bool {
+        matches!(
+            self,
+            Self::AppendEntriesResponse(_)
+                | Self::HeartbeatResponse(_)
+                | Self::Forward(_)
+                | Self::ReadIndex(_)
+        )
+    }
+
     /// Whether only the leader of the envelope's term says this.
     pub(crate) fn is_from_leader(&self) -> bool {
         matches!(

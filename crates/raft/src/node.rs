@@ -302,7 +302,9 @@ impl Node {
     /// One line per message; its handler is named after the rule it serves.
     fn deliver(&mut self, envelope: Envelope) -> Next {
         let from = envelope.from;
-        if let Role::Leader(leader) = &mut self.role {
+        if let Role::Leader(leader) = &mut self.role
+            && envelope.message.is_from_follower()
+        {
             leader.on_heard(from);
         }
         match envelope.message {

@@ -5,7 +5,7 @@ use std::error::Error;
 use goldenscript::{Argument, Command, Context};
 use quorate_raft::entry::{Entry, LogSlice, Payload};
 use quorate_raft::message::{
-    AppendEntries, AppendEntriesResponse, Campaign, Envelope, Heartbeat, HeartbeatResponse, RequestVote,
+    AppendEntries, AppendEntriesResponse, Campaign, Envelope, Heartbeat, HeartbeatResponse, PreVoteResponse, RequestVote,
     Verdict,
 };
 use quorate_raft::status::RoleKind;
@@ -365,6 +365,10 @@ fn forged(args: &Args) -> Result<Envelope, Failure> {
             cause: Campaign::Timeout,
         }),
         "VoteGranted" => Message::VoteResponse(Verdict::Granted),
+        "PreVoteGranted" => {
+            let (term, verdict) = (Term(number("about")?), Verdict::Granted);
+            Message::PreVoteResponse(PreVoteResponse { term, verdict })
+        }
         "AppendEntries" => {
             let ids = args
                 .words
