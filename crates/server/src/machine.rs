@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use quorate::{ApplyError, EncodeError, EntryId, Machine, RestoreError, SnapshotError};
+use quorate::EntryId;
+use quorate::machine::{ApplyError, EncodeError, Machine, RestoreError, SnapshotError};
 use quorate_kv::{
     Alarm, Applied, Change, Command, Error, HashKv, HistoryLimits, Keyspace, LeaseClock, LeaseId, Member,
     Range, RangeResponse, ReadTxn, Response, Revision, Snapshot, TxnResponse, Waker, WatchConfig, WatchHub,
