@@ -108,7 +108,10 @@ impl Leader {
 
     pub(crate) fn propose(&mut self, core: &mut Core, proposals: Vec<Proposal>) {
         for proposal in proposals {
-            match self.refusal(core, proposal.command.len() as u64) {
+            let bytes = proposal.command.len() as u64;
+            let too_large = bytes > core.config.limits.max_command_bytes;
+            let refusal = too_large.then_some(Rejection::TooLarge);
+            match refusal.or_else(|| self.refusal(core, bytes)) {
                 Some(rejection) => core.requests.reject(proposal.ticket, rejection),
                 None => {
                     let id = self.append(core, Payload::Command(proposal.command));

@@ -5,8 +5,8 @@ use std::error::Error;
 use goldenscript::{Argument, Command, Context};
 use quorate_raft::entry::{Entry, LogSlice, Payload};
 use quorate_raft::message::{
-    AppendEntries, AppendEntriesResponse, Campaign, Envelope, Heartbeat, HeartbeatResponse, PreVoteResponse, RequestVote,
-    Verdict,
+    AppendEntries, AppendEntriesResponse, Campaign, Envelope, Heartbeat, HeartbeatResponse, PreVoteResponse,
+    RequestVote, Verdict,
 };
 use quorate_raft::status::RoleKind;
 use quorate_raft::{Delivery, EntryId, GroupId, Index, Input, Message, NodeId, Round, Term};
