@@ -27,6 +27,8 @@ pub struct Snapshots {
 struct Shared {
     disk: Arc<dyn Disk>,
     in_use: Mutex<InUse>,
+    /// Held by whoever removes files, so that no two remove the same.
+    pruning: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -49,6 +51,7 @@ impl Snapshots {
             shared: Arc::new(Shared {
                 disk,
                 in_use: Mutex::default(),
+                pruning: Mutex::default(),
             }),
         })
     }
@@ -116,6 +119,7 @@ impl Snapshots {
     /// # Errors
     /// When the directory cannot be read or written.
     pub fn prune(&self) -> Result<(), StorageError> {
+        let _pruning = self.shared.pruning.lock();
         let mut ids = self.ids()?;
         ids.truncate(ids.len().saturating_sub(KEPT));
         for id in ids {

@@ -31,10 +31,6 @@ impl<M: Machine> MainLoop<M> {
         let mut running = true;
         while running {
             self.inbox.take(&mut batch, self.ticker.next);
-            let ticks = self.ticker.due(Instant::now());
-            for _ in 0..ticks {
-                self.driver.handle(DriverInput::Tick);
-            }
             for input in batch.drain(..) {
                 match input {
                     LoopInput::Driver(input) => self.driver.handle(input),
@@ -44,6 +40,11 @@ impl<M: Machine> MainLoop<M> {
                     }
                     LoopInput::Stop => running = false,
                 }
+            }
+            // After the mail: a leader that was heard of meanwhile is not campaigned against.
+            let ticks = self.ticker.due(Instant::now());
+            for _ in 0..ticks {
+                self.driver.handle(DriverInput::Tick);
             }
             if running {
                 self.driver.flush();
@@ -56,13 +57,29 @@ impl<M: Machine> MainLoop<M> {
     fn publish(&mut self, ticked: bool) {
         let role_changed = std::mem::take(&mut self.driver.ports_mut().role_changed);
         if role_changed || ticked {
-            self.status.send_replace(Arc::new(self.driver.status()));
+            let status = self.driver.status();
+            self.status.send_if_modified(|shown| {
+                let differs = differ(shown, &status);
+                if differs {
+                    *shown = Arc::new(status);
+                }
+                differs
+            });
         }
     }
 }
 
-/// Says when a tick is due. After a pause of the process only a few of those missed are made up for,
-/// so that a node which was stopped for long does not campaign before it has read its mail.
+/// Whether a status says anything new: a quiet node wakes nobody.
+fn differ(a: &Status, b: &Status) -> bool {
+    (a.term, a.role, a.leader) != (b.term, b.role, b.leader)
+        || (a.commit_index, a.applied_index, a.durable_index)
+            != (b.commit_index, b.applied_index, b.durable_index)
+        || (a.last, a.base, a.snapshot) != (b.last, b.base, b.snapshot)
+        || a.progress != b.progress
+}
+
+/// Says when a tick is due. After a pause of the process only a few of those missed are made up for:
+/// a node that was stopped for long has not missed its leader for that long.
 pub(super) struct Ticker {
     tick: Duration,
     next: Instant,

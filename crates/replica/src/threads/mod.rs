@@ -347,8 +347,8 @@ impl<M: Machine> Deliver for Mailroom<M> {
         self.inbox.complete(DriverInput::SnapshotSent { to, outcome });
     }
 
-    fn fail(&self, error: &StorageError) {
-        self.fate.fail(error);
+    fn fail(&self, why: &dyn std::fmt::Display) {
+        self.fate.fail(why);
     }
 }
 

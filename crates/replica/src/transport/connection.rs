@@ -46,7 +46,12 @@ impl Connection {
         let socket = SockRef::from(&stream);
         // A cut link is noticed by what stays unacknowledged, not by retransmissions minutes apart.
         socket.set_tcp_user_timeout(Some(patience))?;
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
+        socket.set_tcp_keepalive(
+            &TcpKeepalive::new()
+                .with_time(KEEPALIVE)
+                .with_interval(KEEPALIVE)
+                .with_retries(3),
+        )?;
         Ok(Self {
             stream,
             inbound: BytesMut::new(),

@@ -35,7 +35,7 @@ use crate::codec::frame::Hello;
 use crate::codec::{StreamKind, frame};
 use crate::config::{Config, Observer};
 use crate::error::StartError;
-use crate::storage::{Identity, Snapshots, StorageError};
+use crate::storage::{Identity, Snapshots};
 use bulk::Receiving;
 use lane::Lane;
 
@@ -45,8 +45,8 @@ pub(crate) trait Deliver: Send + Sync + 'static {
     fn receive(&self, envelopes: &mut Vec<Envelope>);
     /// A transfer of a snapshot has ended.
     fn snapshot_sent(&self, to: NodeId, outcome: Delivery);
-    /// A received snapshot cannot be stored: the node cannot go on.
-    fn fail(&self, error: &StorageError);
+    /// The node cannot go on.
+    fn fail(&self, why: &dyn std::fmt::Display);
 }
 
 /// Where the loop puts what is to be sent.
@@ -115,9 +115,8 @@ impl Office {
 
 /// The transport before its thread runs.
 pub(crate) struct Transport {
-    runtime: tokio::runtime::Runtime,
     office: Arc<Office>,
-    listener: tokio::net::TcpListener,
+    listener: TcpListener,
     address: SocketAddr,
     lanes: BTreeMap<NodeId, Arc<Lane>>,
     snapshots: mpsc::UnboundedReceiver<SendSnapshot>,
@@ -158,16 +157,7 @@ impl Transport {
         snapshots: Snapshots,
         deliver: Arc<dyn Deliver>,
     ) -> Result<(Self, Outbox), StartError> {
-        let system = StartError::System;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(system)?;
-        let address = listener.local_addr().map_err(system)?;
-        let listener = {
-            let _context = runtime.enter();
-            tokio::net::TcpListener::from_std(listener).map_err(system)?
-        };
+        let address = listener.local_addr().map_err(StartError::System)?;
         let mut peers = config.peers.clone();
         peers.remove(&config.node);
         let lane = |node: &NodeId| (*node, Arc::new(Lane::new(config.max_unsent_bytes)));
@@ -190,7 +180,6 @@ impl Transport {
             incarnations: Mutex::default(),
         };
         let transport = Self {
-            runtime,
             office: Arc::new(office),
             listener,
             address,
@@ -214,33 +203,36 @@ impl Transport {
 
     /// Runs until it is stopped.
     pub(crate) fn run(self) {
-        let Self {
-            runtime,
-            office,
-            listener,
-            lanes,
-            mut snapshots,
-            stop,
-            ..
-        } = self;
-        runtime.block_on(async move {
-            tokio::spawn(accept::accept(Arc::clone(&office), listener));
-            for (node, lane) in lanes {
-                tokio::spawn(dial::keep_sending(Arc::clone(&office), node, lane));
-            }
-            let senders = async {
-                while let Some(request) = snapshots.recv().await {
-                    tokio::spawn(bulk::send(Arc::clone(&office), request));
-                }
-            };
-            tokio::select! {
-                // That the stopper is gone is the signal.
-                _ = stop => {}
-                () = senders => {}
-            }
-        });
+        let deliver = Arc::clone(&self.office.deliver);
+        // Built here: a runtime must not be dropped by an async caller of a start that fails.
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return deliver.fail(&error),
+        };
+        if let Err(error) = runtime.block_on(self.serve()) {
+            deliver.fail(&error);
+        }
         // Writes of a snapshot's chunk that are under way are waited for.
         runtime.shutdown_timeout(LAST_WRITES);
+    }
+
+    async fn serve(mut self) -> std::io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        tokio::spawn(accept::accept(Arc::clone(&self.office), listener));
+        for (node, lane) in self.lanes {
+            tokio::spawn(dial::keep_sending(Arc::clone(&self.office), node, lane));
+        }
+        let senders = async {
+            while let Some(request) = self.snapshots.recv().await {
+                tokio::spawn(bulk::send(Arc::clone(&self.office), request));
+            }
+        };
+        tokio::select! {
+            // That the stopper is gone is the signal.
+            _ = self.stop => {}
+            () = senders => {}
+        }
+        Ok(())
     }
 }
 
