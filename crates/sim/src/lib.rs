@@ -1,1 +1,52 @@
 //! A deterministic simulator that runs the production code of Quorate.
+//!
+//! A run is a cluster of one to five nodes, its clients and everything that goes wrong, in one thread
+//! and in virtual time, and all of it follows from one seed. The consensus core, the driver around it,
+//! the log, the snapshots, the apply side and the peer protocol's codec are those of production; the
+//! clocks, the network, the disks and the clients are not.
+//!
+//! ```text
+//! run ─ world ─┬─ schedule            what happens next
+//!              ├─ server × n          Driver, Storage over a MemDisk, Applier over Registers
+//!              ├─ network, faults     what goes wrong
+//!              ├─ clients ─ history   what was asked and answered ─ linearizable
+//!              └─ safety ─ mirror     what must be true, after every step
+//! ```
+//!
+//! - One seed is one run: two runs of a seed have the same [`Report::hash`], over every event.
+//! - Each seed leaves out about half of the faults ([`profile`]), so that rare pairs meet.
+//! - After the faults everything heals; a cluster that then does not come to rest, with a leader,
+//!   every request answered and all nodes equal, has failed.
+//!
+//! Reading order: [`run()`], [`profile`], `world`, `safety`, [`linearizable`].
+//!
+//! Left out: damage to what was synced (bit rot, misdirected writes), full disks, clocks that drift,
+//! changes of membership, and the keyspace with its watchers and leases.
+
+#![forbid(unsafe_code)]
+
+mod clients;
+mod digest;
+pub mod history;
+mod invariant;
+pub mod linearizable;
+mod mirror;
+mod network;
+mod ports;
+pub mod profile;
+mod registers;
+mod rng;
+mod run;
+mod safety;
+mod schedule;
+mod server;
+mod trace;
+mod world;
+
+pub use clients::Counts;
+pub use digest::Digest;
+pub use invariant::Invariant;
+pub use profile::{Fault, Load, Mood, Options, Profile, Size};
+pub use rng::Chance;
+pub use run::{Failure, Report, run};
+pub use schedule::Time;

@@ -1,0 +1,496 @@
+//! Whether a history could have come from one copy of the data, asked by one client at a time.
+//!
+//! The search is Wing and Gong's with Lowe's memory: take any operation that may be the next to
+//! take effect, and go back when no order can go on from there; a set of operations that took
+//! effect and the value they left is tried once.
+//!
+//! - Keys are checked apart, since linearizability is a local property (Herlihy and Wing).
+//! - An operation of unknown outcome may take effect at any time after it was asked for, or never.
+//! - Values are distinct, so an unknown operation whose value nobody saw can be left out: whoever
+//!   took effect after it overwrote it unseen. That keeps the search close to linear.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::history::{Action, Answer, Ending, History, Key, Operation, Value};
+
+/// Why a history is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotLinearizable {
+    /// No order explains what the clients of a key were told.
+    NoOrder {
+        /// The key.
+        key: Key,
+        /// The first operation that no order reached, with those that overlap it.
+        stuck: Vec<Operation>,
+    },
+    /// The search was given up: the history has too much concurrency to be judged.
+    TooHard {
+        /// The key.
+        key: Key,
+    },
+}
+
+/// Checks a whole history.
+///
+/// # Errors
+/// When it is not linearizable, or the search was given up.
+pub fn check(history: &History) -> Result<(), NotLinearizable> {
+    let mut keys: BTreeMap<Key, Vec<Operation>> = BTreeMap::new();
+    for operation in history.operations() {
+        keys.entry(operation.key).or_default().push(*operation);
+    }
+    keys.into_iter()
+        .try_for_each(|(key, operations)| Search::new(relevant(operations)).run(key))
+}
+
+/// Leaves out the operations of unknown outcome that nobody can have noticed.
+fn relevant(mut operations: Vec<Operation>) -> Vec<Operation> {
+    loop {
+        let seen: BTreeSet<Value> = operations.iter().flat_map(values_seen).collect();
+        let before = operations.len();
+        operations.retain(|operation| match (operation.ending, operation.action) {
+            (Ending::Answered { .. }, _) => true,
+            (Ending::Unknown, Action::Read) => false,
+            (Ending::Unknown, Action::Write(new) | Action::Swap { new, .. }) => seen.contains(&new),
+        });
+        if operations.len() == before {
+            return operations;
+        }
+    }
+}
+
+/// The values whose presence the operation depends on.
+fn values_seen(operation: &Operation) -> impl Iterator<Item = Value> + use<> {
+    let answered = match operation.ending {
+        Ending::Answered {
+            answer: Answer::Found(value) | Answer::Kept(value),
+            ..
+        } => value,
+        Ending::Answered { .. } | Ending::Unknown => None,
+    };
+    let expected = match operation.action {
+        Action::Swap { expected, .. } => expected,
+        Action::Write(_) | Action::Read => None,
+    };
+    answered.into_iter().chain(expected)
+}
+
+/// What is there after `operation` takes effect on `value`; none if it cannot take effect there.
+fn effect(operation: &Operation, value: Option<Value>) -> Option<Option<Value>> {
+    let answer = match operation.ending {
+        Ending::Answered { answer, .. } => Some(answer),
+        Ending::Unknown => None,
+    };
+    match (operation.action, answer) {
+        (Action::Write(new), None | Some(Answer::Written)) => Some(Some(new)),
+        (Action::Read, Some(Answer::Found(found))) => (found == value).then_some(value),
+        (Action::Swap { expected, new }, None | Some(Answer::Swapped)) => {
+            (expected == value).then_some(Some(new))
+        }
+        (Action::Swap { expected, .. }, Some(Answer::Kept(kept))) => {
+            (kept == value && expected != value).then_some(value)
+        }
+        // An answer of another kind than the question: no state explains it.
+        (Action::Write(_) | Action::Read | Action::Swap { .. }, _) => None,
+    }
+}
+
+/// One end of an operation, in the order of moments.
+#[derive(Clone, Copy)]
+enum Edge {
+    Call(usize),
+    Return(usize),
+}
+
+/// The edges still in play form a doubly linked list; taken operations are unlinked and linked again.
+struct Search {
+    operations: Vec<Operation>,
+    edges: Vec<Edge>,
+    next: Vec<usize>,
+    prev: Vec<usize>,
+    /// Where the return of each operation is among the edges; none when it has no end.
+    returns: Vec<Option<usize>>,
+    taken: Vec<u64>,
+    /// Answered operations that have not taken effect yet.
+    missing: usize,
+    deepest: (usize, Option<usize>),
+}
+
+struct Step {
+    edge: usize,
+    before: Option<Value>,
+}
+
+impl Search {
+    fn new(operations: Vec<Operation>) -> Self {
+        let mut order: Vec<(u64, Edge)> = Vec::new();
+        for (n, operation) in operations.iter().enumerate() {
+            order.push((operation.invoked.0, Edge::Call(n)));
+            if let Ending::Answered { at, .. } = operation.ending {
+                order.push((at.0, Edge::Return(n)));
+            }
+        }
+        order.sort_by_key(|(moment, _)| *moment);
+        let edges: Vec<Edge> = order.into_iter().map(|(_, edge)| edge).collect();
+        let mut returns = vec![None; operations.len()];
+        for (at, edge) in edges.iter().enumerate() {
+            if let Edge::Return(n) = edge {
+                returns[*n] = Some(at);
+            }
+        }
+        // Place `count` is the head and the tail of the list.
+        let count = edges.len();
+        Self {
+            next: (1..=count).chain([0]).collect(),
+            prev: [count].into_iter().chain(0..count).collect(),
+            taken: vec![0; operations.len().div_ceil(64)],
+            missing: returns.iter().flatten().count(),
+            deepest: (usize::MAX, None),
+            operations,
+            edges,
+            returns,
+        }
+    }
+
+    fn run(mut self, key: Key) -> Result<(), NotLinearizable> {
+        let head = self.edges.len();
+        let mut seen: BTreeSet<(Vec<u64>, Option<Value>)> = BTreeSet::new();
+        let mut steps: Vec<Step> = Vec::new();
+        let mut value = None;
+        let mut at = self.next[head];
+        while self.missing > 0 {
+            if let Some((n, after)) = self.possible(at, value) {
+                self.take(at, n);
+                if seen.insert((self.taken.clone(), after)) {
+                    steps.push(Step {
+                        edge: at,
+                        before: value,
+                    });
+                    value = after;
+                    at = self.next[head];
+                } else {
+                    self.give_back(at, n);
+                    at = self.next[at];
+                }
+            } else if at != head && matches!(self.edges[at], Edge::Call(_)) {
+                at = self.next[at];
+            } else {
+                self.note_dead_end(at);
+                let Some(step) = steps.pop() else {
+                    return Err(self.no_order(key));
+                };
+                let Edge::Call(n) = self.edges[step.edge] else {
+                    unreachable!("only calls are taken");
+                };
+                self.give_back(step.edge, n);
+                value = step.before;
+                at = self.next[step.edge];
+            }
+            if seen.len() * (self.taken.len() * 8 + 64) > MOST_MEMORY {
+                return Err(NotLinearizable::TooHard { key });
+            }
+        }
+        Ok(())
+    }
+
+    /// The operation called at `at` and what it would leave, if it may be the next to take effect.
+    fn possible(&self, at: usize, value: Option<Value>) -> Option<(usize, Option<Value>)> {
+        match self.edges.get(at)? {
+            Edge::Call(n) => effect(&self.operations[*n], value).map(|after| (*n, after)),
+            Edge::Return(_) => None,
+        }
+    }
+
+    fn take(&mut self, call: usize, n: usize) {
+        self.taken[n / 64] |= 1 << (n % 64);
+        self.unlink(call);
+        if let Some(end) = self.returns[n] {
+            self.unlink(end);
+            self.missing -= 1;
+        }
+    }
+
+    fn give_back(&mut self, call: usize, n: usize) {
+        self.taken[n / 64] &= !(1 << (n % 64));
+        if let Some(end) = self.returns[n] {
+            self.link(end);
+            self.missing += 1;
+        }
+        self.link(call);
+    }
+
+    fn unlink(&mut self, at: usize) {
+        let (prev, next) = (self.prev[at], self.next[at]);
+        self.next[prev] = next;
+        self.prev[next] = prev;
+    }
+
+    fn link(&mut self, at: usize) {
+        let (prev, next) = (self.prev[at], self.next[at]);
+        self.next[prev] = at;
+        self.prev[next] = at;
+    }
+
+    fn note_dead_end(&mut self, at: usize) {
+        if self.missing < self.deepest.0 {
+            self.deepest = (self.missing, Some(at));
+        }
+    }
+
+    fn no_order(&self, key: Key) -> NotLinearizable {
+        let blocked = self.deepest.1.and_then(|at| self.edges.get(at));
+        let stuck = match blocked {
+            Some(Edge::Return(n) | Edge::Call(n)) => {
+                let blocked = self.operations[*n];
+                let overlapping = self.operations.iter().filter(|other| overlap(&blocked, other));
+                overlapping.copied().collect()
+            }
+            None => self.operations.clone(),
+        };
+        NotLinearizable::NoOrder { key, stuck }
+    }
+}
+
+/// Whether neither of two operations ended before the other began.
+fn overlap(a: &Operation, b: &Operation) -> bool {
+    let ends = |operation: &Operation| match operation.ending {
+        Ending::Answered { at, .. } => at.0,
+        Ending::Unknown => u64::MAX,
+    };
+    a.invoked.0 <= ends(b) && b.invoked.0 <= ends(a)
+}
+
+impl fmt::Display for NotLinearizable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoOrder { key, stuck } => {
+                write!(f, "no order explains key {}; where it is stuck:", key.0)?;
+                stuck
+                    .iter()
+                    .try_for_each(|operation| write!(f, "\n  {operation}"))
+            }
+            Self::TooHard { key } => write!(f, "key {} has too much concurrency to be judged", key.0),
+        }
+    }
+}
+
+/// Bounds the search's memory, in bytes.
+const MOST_MEMORY: usize = 256 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Moment;
+    use crate::rng::{Chance, Rng, Stream};
+
+    fn answered(invoked: u64, at: u64, action: Action, answer: Answer) -> Operation {
+        let ending = Ending::Answered {
+            at: Moment(at),
+            answer,
+        };
+        Operation {
+            ending,
+            ..unknown(invoked, action)
+        }
+    }
+
+    fn unknown(invoked: u64, action: Action) -> Operation {
+        Operation {
+            client: 0,
+            key: Key(0),
+            action,
+            invoked: Moment(invoked),
+            ending: Ending::Unknown,
+        }
+    }
+
+    fn write(invoked: u64, at: u64, value: u64) -> Operation {
+        answered(invoked, at, Action::Write(Value(value)), Answer::Written)
+    }
+
+    fn read(invoked: u64, at: u64, found: Option<u64>) -> Operation {
+        answered(invoked, at, Action::Read, Answer::Found(found.map(Value)))
+    }
+
+    fn swap(invoked: u64, at: u64, expected: Option<u64>, new: u64, answer: Answer) -> Operation {
+        let action = Action::Swap {
+            expected: expected.map(Value),
+            new: Value(new),
+        };
+        answered(invoked, at, action, answer)
+    }
+
+    fn is_linearizable(operations: &[Operation]) -> bool {
+        Search::new(relevant(operations.to_vec())).run(Key(0)).is_ok()
+    }
+
+    #[test]
+    fn good_histories_are_accepted() {
+        let lost_write = unknown(1, Action::Write(Value(9)));
+        for history in [
+            vec![],
+            vec![write(1, 2, 1), read(3, 4, Some(1))],
+            // Concurrent: either order.
+            vec![write(1, 4, 1), read(2, 3, None)],
+            vec![write(1, 4, 1), read(2, 3, Some(1))],
+            // Of unknown outcome: seen late, or never.
+            vec![
+                lost_write,
+                write(2, 3, 1),
+                read(4, 5, Some(1)),
+                read(6, 7, Some(9)),
+            ],
+            vec![lost_write, write(2, 3, 1), read(4, 5, Some(1))],
+            vec![
+                swap(1, 2, None, 1, Answer::Swapped),
+                swap(3, 4, None, 2, Answer::Kept(Some(Value(1)))),
+            ],
+        ] {
+            assert!(is_linearizable(&history), "{history:?}");
+        }
+    }
+
+    #[test]
+    fn bad_histories_are_refused() {
+        let lost_write = unknown(1, Action::Write(Value(9)));
+        for history in [
+            // A stale read.
+            vec![write(1, 2, 1), write(3, 4, 2), read(5, 6, Some(1))],
+            vec![write(1, 2, 1), read(3, 4, None)],
+            // A value from nowhere, and one from the future.
+            vec![read(1, 2, Some(7))],
+            vec![read(1, 2, Some(1)), write(3, 4, 1)],
+            // Two reads that see a concurrent write in different orders.
+            vec![write(1, 9, 1), read(2, 3, Some(1)), read(4, 5, None)],
+            // A write of unknown outcome that took effect twice.
+            vec![
+                lost_write,
+                read(2, 3, Some(9)),
+                write(4, 5, 1),
+                read(6, 7, Some(1)),
+                read(8, 9, Some(9)),
+            ],
+            // Two swaps that both saw nothing.
+            vec![
+                swap(1, 2, None, 1, Answer::Swapped),
+                swap(3, 4, None, 2, Answer::Swapped),
+            ],
+            // A swap that refused what it had asked for.
+            vec![swap(1, 2, None, 1, Answer::Kept(None))],
+        ] {
+            assert!(!is_linearizable(&history), "{history:?}");
+        }
+    }
+
+    /// The definition itself: tries every order, of every subset of those of unknown outcome.
+    fn naive(operations: &[Operation], left: u32, value: Option<Value>) -> bool {
+        let is_left = |n: usize| left & (1 << n) != 0;
+        let end = |operation: &Operation| match operation.ending {
+            Ending::Answered { at, .. } => at.0,
+            Ending::Unknown => u64::MAX,
+        };
+        let pending = || {
+            operations
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| is_left(*n))
+                .map(|(_, o)| o)
+        };
+        if pending().all(|operation| operation.ending == Ending::Unknown) {
+            return true;
+        }
+        let first_end = pending().map(end).min().unwrap_or(u64::MAX);
+        operations.iter().enumerate().any(|(n, operation)| {
+            is_left(n)
+                && operation.invoked.0 <= first_end
+                && effect(operation, value).is_some_and(|after| naive(operations, left & !(1 << n), after))
+        })
+    }
+
+    /// Overlapping operations on a true register, with some answers falsified.
+    fn random_history(rng: &mut Rng) -> Vec<Operation> {
+        let mut value = None;
+        let mut operations: Vec<Operation> = Vec::new();
+        for n in 1..=rng.between(1, 8) {
+            let action = match rng.below(3) {
+                0 => Action::Write(Value(n)),
+                1 => Action::Read,
+                _ => Action::Swap {
+                    expected: value.filter(|_| rng.chance(Chance::percent(80))),
+                    new: Value(n),
+                },
+            };
+            let answer = match action {
+                Action::Write(_) => Answer::Written,
+                Action::Read => Answer::Found(value),
+                Action::Swap { expected, .. } if expected == value => Answer::Swapped,
+                Action::Swap { .. } => Answer::Kept(value),
+            };
+            let (invoked, at) = (
+                100 * n - rng.below(150).min(100 * n - 1),
+                100 * n + rng.below(150),
+            );
+            let operation = answered(2 * invoked, 2 * at + 1, action, answer);
+            if rng.chance(Chance::percent(50)) {
+                value = effect(&operation, value).unwrap();
+            }
+            let is_unknown = rng.chance(Chance::percent(20));
+            operations.push(if is_unknown {
+                unknown(2 * invoked, action)
+            } else {
+                operation
+            });
+        }
+        operations
+    }
+
+    #[test]
+    fn the_search_agrees_with_trying_every_order() {
+        let mut rng = Rng::new(11, Stream::Config);
+        let mut accepted = 0;
+        for _ in 0..3_000 {
+            let history = random_history(&mut rng);
+            let expected = naive(&history, (1 << history.len()) - 1, None);
+            assert_eq!(is_linearizable(&history), expected, "{history:#?}");
+            accepted += u32::from(expected);
+        }
+        assert!(
+            (600..2_400).contains(&accepted),
+            "both kinds must be common: {accepted} of 3000"
+        );
+    }
+
+    #[test]
+    fn keys_are_checked_apart_and_the_failure_names_the_key() {
+        let mut history = History::default();
+        let good = history.invoke(1, Key(1), Action::Write(Value(1)));
+        history.answer(good, Answer::Written);
+        assert_eq!(check(&history), Ok(()));
+        let bad = history.invoke(1, Key(2), Action::Read);
+        history.answer(bad, Answer::Found(Some(Value(1))));
+        let error = check(&history).unwrap_err();
+        assert!(error.to_string().contains("key 2"), "{error}");
+        assert!(error.to_string().contains("found 1"), "{error}");
+    }
+
+    #[test]
+    fn a_long_history_of_many_clients_is_judged_quickly() {
+        let mut history = History::default();
+        let mut rng = Rng::new(5, Stream::Config);
+        let mut value = None;
+        for n in 0..4_000 {
+            let others: Vec<_> = (0..4).map(|c| history.invoke(c, Key(0), Action::Read)).collect();
+            let id = history.invoke(9, Key(0), Action::Write(Value(n)));
+            for other in others {
+                history.answer(
+                    other,
+                    Answer::Found(if rng.coin() { value } else { Some(Value(n)) }),
+                );
+            }
+            value = Some(Value(n));
+            history.answer(id, Answer::Written);
+        }
+        assert_eq!(check(&history), Ok(()));
+    }
+}

@@ -1,0 +1,244 @@
+//! A run from its seed to its verdict.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::clients::Counts;
+use crate::digest::Digest;
+use crate::invariant::{Invariant, Violation};
+use crate::linearizable;
+use crate::profile::{Fault, Options, Profile};
+use crate::schedule::Time;
+use crate::world::{Wiring, World};
+
+/// What a run that found nothing wrong came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// What the seed made of the options.
+    pub profile: Profile,
+    /// How long the run was, in virtual time.
+    pub time: Time,
+    /// How many events there were.
+    pub events: u64,
+    /// How often each fault happened.
+    pub faults: BTreeMap<Fault, u64>,
+    /// How the clients' operations ended.
+    pub operations: Counts,
+    /// The hash over all events: equal for two runs of one seed.
+    pub hash: Digest,
+    /// The last lines of what happened, as many as were asked for.
+    pub lines: Vec<String>,
+}
+
+/// What a run found wrong.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// What the seed made of the options.
+    pub profile: Profile,
+    /// What does not hold.
+    pub invariant: Invariant,
+    /// How.
+    pub detail: String,
+    /// When it was found, in virtual time.
+    pub time: Time,
+    /// The hash over all events up to then.
+    pub hash: Digest,
+    /// The last lines of what happened, as many as were asked for.
+    pub lines: Vec<String>,
+}
+
+/// Runs a cluster from `seed`: faults first, then healing, then a look at what clients saw.
+///
+/// # Errors
+/// When something does not hold that must.
+pub fn run(seed: u64, options: &Options) -> Result<Report, Failure> {
+    run_wired(seed, options, Wiring::Sound)
+}
+
+/// Runs a cluster that is put together as `wiring` says.
+pub(crate) fn run_wired(seed: u64, options: &Options, wiring: Wiring) -> Result<Report, Failure> {
+    let mut world = World::new(seed, options, wiring);
+    // An assertion that fails in the code under test is a finding like any other: it needs its seed.
+    let ran = catch_unwind(AssertUnwindSafe(|| world.run(options.duration)));
+    let verdict = match ran {
+        Ok(verdict) => verdict.and_then(|()| check_history(&world)),
+        Err(panic) => Err(Violation {
+            invariant: Invariant::Assertion,
+            detail: message_of(panic.as_ref()),
+        }),
+    };
+    let lines = world.trace().lines().map(str::to_owned).collect();
+    match verdict {
+        Ok(()) => Ok(Report {
+            seed,
+            profile: world.profile().clone(),
+            time: world.now(),
+            events: world.trace().events(),
+            faults: world.faults(),
+            operations: world.clients().counts(),
+            hash: world.trace().hash(),
+            lines,
+        }),
+        Err(Violation { invariant, detail }) => Err(Failure {
+            seed,
+            profile: world.profile().clone(),
+            invariant,
+            detail,
+            time: world.now(),
+            hash: world.trace().hash(),
+            lines,
+        }),
+    }
+}
+
+fn check_history(world: &World) -> Result<(), Violation> {
+    linearizable::check(world.clients().history()).map_err(|error| Violation {
+        invariant: Invariant::Linearizable,
+        detail: error.to_string(),
+    })
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts {
+            answered,
+            unknown,
+            refused,
+        } = self.operations;
+        writeln!(f, "seed {}: {}", self.seed, self.profile)?;
+        writeln!(
+            f,
+            "  {} virtual, {} events, hash {}",
+            self.time, self.events, self.hash
+        )?;
+        write!(
+            f,
+            "  operations: {answered} answered, {unknown} unknown, {refused} refused; faults:"
+        )?;
+        if self.faults.is_empty() {
+            write!(f, " none")?;
+        }
+        self.faults
+            .iter()
+            .try_for_each(|(fault, count)| write!(f, " {fault} {count}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        writeln!(f, "seed {} fails at {}: {}", self.seed, self.time, self.invariant)?;
+        writeln!(f, "  {}", self.detail)?;
+        writeln!(f, "  {}", self.profile)?;
+        write!(f, "replay it: quorate sim replay {}", self.seed)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    //! The simulator proves that it notices: each wiring below is wrong in one way.
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::profile::{Mood, Size};
+
+    /// The invariants that seeds find broken, until `most` seeds were tried.
+    fn found(wiring: Wiring, options: &Options, most: u64) -> BTreeMap<Invariant, u64> {
+        let mut found = BTreeMap::new();
+        for seed in 0..most {
+            if let Err(failure) = run_wired(seed, options, wiring) {
+                assert!(
+                    failure
+                        .to_string()
+                        .contains(&format!("quorate sim replay {seed}")),
+                    "{failure}"
+                );
+                *found.entry(failure.invariant).or_default() += 1;
+            }
+        }
+        found
+    }
+
+    fn short() -> Options {
+        Options {
+            duration: Duration::from_secs(8),
+            ..Options::default()
+        }
+    }
+
+    #[test]
+    fn a_log_that_reports_before_it_syncs_is_found_out() {
+        let found = found(Wiring::PersistedBeforeSync, &short(), 3);
+        assert!(
+            found.contains_key(&Invariant::DurableOnQuorum) || found.contains_key(&Invariant::DurablePromise),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_disk_that_lies_about_its_syncs_is_found_out_after_a_crash() {
+        let found = found(Wiring::LyingDisk, &short(), 12);
+        assert!(found.contains_key(&Invariant::Recovery), "{found:?}");
+    }
+
+    #[test]
+    fn a_state_machine_that_skips_entries_is_found_out() {
+        let options = Options {
+            size: Size::Exactly(3),
+            mood: Mood::Calm,
+            ..short()
+        };
+        let found = found(Wiring::ForgetfulMachine, &options, 3);
+        assert!(found.contains_key(&Invariant::EqualState), "{found:?}");
+    }
+
+    #[test]
+    fn votes_that_count_more_than_once_are_found_out() {
+        let options = Options {
+            size: Size::Exactly(5),
+            ..short()
+        };
+        let found = found(Wiring::ForgedVotes, &options, 40);
+        let is_found = [Invariant::ElectionSafety, Invariant::LeaderCompleteness]
+            .iter()
+            .any(|invariant| found.contains_key(invariant));
+        assert!(is_found, "{found:?}");
+    }
+
+    #[test]
+    fn reads_that_ask_nobody_are_found_out_to_be_stale() {
+        let found = found(Wiring::StaleReads, &short(), 6);
+        assert!(found.contains_key(&Invariant::Linearizable), "{found:?}");
+    }
+
+    #[test]
+    fn writes_that_are_repeated_after_an_unknown_outcome_are_found_out() {
+        let found = found(Wiring::RepeatedWrites, &short(), 12);
+        assert!(found.contains_key(&Invariant::Linearizable), "{found:?}");
+    }
+
+    #[test]
+    fn a_cluster_that_never_heals_is_found_out() {
+        let options = Options {
+            size: Size::Exactly(3),
+            ..short()
+        };
+        let found = found(Wiring::EndlessFaults, &options, 12);
+        assert!(found.contains_key(&Invariant::Progress), "{found:?}");
+    }
+}

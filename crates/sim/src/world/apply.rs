@@ -1,0 +1,171 @@
+//! The state machine's side of a node: what production has an apply thread and a snapshot writer for.
+
+use std::time::Duration;
+
+use quorate::driver::DriverInput;
+use quorate::storage::StorageError;
+use quorate_raft::NodeId;
+
+use super::{Happening, World};
+use crate::invariant::{Invariant, Violation};
+use crate::ports::Task;
+use crate::server::{Life, Process, Saving};
+
+impl World {
+    /// Begins the next task, if none is being carried out.
+    pub(super) fn apply_later(&mut self, node: NodeId, life: Life) {
+        let longest = self.profile.node.apply;
+        let server = self.server(node);
+        let after = server.rng.span(Duration::ZERO, longest);
+        let Some(process) = server.process_of(life) else {
+            return;
+        };
+        if process.apply.begin() {
+            self.schedule.after(after, Happening::Apply(node, life));
+        }
+    }
+
+    /// Carries out a task, and reports what it came to.
+    pub(super) fn apply(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
+        let task = process
+            .apply
+            .take()
+            .expect("an apply side that is busy has a task");
+        self.check_task(node, &task)?;
+        let applied = self.running(node).apply.applier.process(task);
+        let progress = applied.map_err(|error| Violation {
+            invariant: Invariant::Assertion,
+            detail: format!("{node} cannot apply: {error}"),
+        })?;
+        let machine = self.running(node).apply.applier.machine_mut();
+        let (states, state) = (machine.take_states(), machine.state());
+        for (index, state) in states {
+            self.safety.in_state(node, index, state)?;
+        }
+        self.answer(node, life)?;
+        if let Some(id) = progress.restored {
+            if id.index == progress.applied {
+                self.safety.in_state(node, id.index, state)?;
+            }
+            if self.running(node).snapshots.prune().is_err() {
+                return self.stop_failed(node);
+            }
+            self.give(node, life, DriverInput::Restored(id))?;
+        }
+        self.give(node, life, DriverInput::Applied(progress.applied))?;
+        self.begin_save(node, life)?;
+        self.apply_later(node, life);
+        Ok(())
+    }
+
+    /// Writes a chunk of the snapshot being made, or ends it.
+    pub(super) fn save(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
+        let chunk_bytes = self.profile.node.chunk_bytes;
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
+        match process.write_chunk(chunk_bytes) {
+            Ok(Saved::More) => {
+                let after = self.disk_time(node);
+                self.schedule.after(after, Happening::Save(node, life));
+                Ok(())
+            }
+            Ok(Saved::GivenUp) => Ok(()),
+            Ok(Saved::Whole(saving)) => self.finish_save(node, life, saving),
+            Err(_) => self.stop_failed(node),
+        }
+    }
+
+    fn begin_save(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
+        let applier = &mut process.apply.applier;
+        if process.apply.saving.is_some() || !applier.snapshot_due() {
+            return Ok(());
+        }
+        let state = applier.machine().state();
+        let Some(meta) = applier.begin_snapshot() else {
+            return Ok(());
+        };
+        match process.snapshots.create(&meta) {
+            Ok(writer) => {
+                process.apply.saving = Some(Saving {
+                    meta: meta.clone(),
+                    writer,
+                })
+            }
+            // The very same snapshot is being received: one of the two is enough.
+            Err(StorageError::Busy { .. }) => applier.snapshot_ended(),
+            Err(_) => return self.stop_failed(node),
+        }
+        self.safety.in_state(node, meta.id.index, state)?;
+        self.schedule.after(Duration::ZERO, Happening::Save(node, life));
+        Ok(())
+    }
+
+    fn finish_save(&mut self, node: NodeId, life: Life, saving: Saving) -> Result<(), Violation> {
+        if saving.writer.finish().is_err() {
+            return self.stop_failed(node);
+        }
+        let process = self.running(node);
+        process.apply.applier.snapshot_ended();
+        if process.snapshots.prune().is_err() {
+            return self.stop_failed(node);
+        }
+        let id = saving.meta.id;
+        self.note(|| format!("{node} saved snapshot {id}"));
+        self.give(node, life, DriverInput::SnapshotSaved(saving.meta))
+    }
+
+    /// What a task applies must be what was committed, in order.
+    fn check_task(&mut self, node: NodeId, task: &Task) -> Result<(), Violation> {
+        let mut entries = task.entries.iter().peekable();
+        if let Some(meta) = &task.restore {
+            while let Some(entry) = entries.next_if(|entry| entry.id.index <= meta.id.index) {
+                self.safety.applying(node, entry)?;
+            }
+            self.safety.restoring(node, meta.id)?;
+        }
+        entries.try_for_each(|entry| self.safety.applying(node, entry))
+    }
+
+    /// The process of a node that is known to run.
+    fn running(&mut self, node: NodeId) -> &mut Process {
+        self.server(node)
+            .process
+            .as_mut()
+            .expect("the caller has just seen it run")
+    }
+}
+
+enum Saved {
+    More,
+    GivenUp,
+    Whole(Saving),
+}
+
+impl Process {
+    /// Writes the next chunk of the snapshot being made.
+    fn write_chunk(&mut self, max_bytes: usize) -> Result<Saved, StorageError> {
+        let Some(saving) = &mut self.apply.saving else {
+            return Ok(Saved::GivenUp);
+        };
+        match self.apply.applier.snapshot_chunk(max_bytes) {
+            Ok(Some(chunk)) => {
+                saving.writer.write_chunk(&chunk)?;
+                Ok(Saved::More)
+            }
+            Ok(None) => Ok(self.apply.saving.take().map_or(Saved::GivenUp, Saved::Whole)),
+            Err(_) => {
+                // The view was closed by a received snapshot.
+                self.apply.saving = None;
+                self.apply.applier.snapshot_ended();
+                Ok(Saved::GivenUp)
+            }
+        }
+    }
+}

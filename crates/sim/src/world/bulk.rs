@@ -1,0 +1,177 @@
+//! Snapshots on their way from node to node, beside the messages.
+//!
+//! A transfer ends in one of two ways, of which the sender's core is told one, once. The receiver's
+//! core hears of it only when all of it is durable there.
+
+use quorate::driver::DriverInput;
+use quorate::storage::{Outgoing, SnapshotWriter, StorageError};
+use quorate_raft::{Delivery, NodeId, SendSnapshot};
+
+use super::{Happening, World};
+use crate::invariant::Violation;
+use crate::server::Life;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TransferId(u64);
+
+/// A snapshot on its way.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    from: (NodeId, Life),
+    to: (NodeId, Life),
+    request: SendSnapshot,
+    outgoing: Outgoing,
+    /// At the receiver; none before the first chunk.
+    writer: Option<SnapshotWriter>,
+    next: u32,
+}
+
+/// What came of a chunk at the receiver.
+enum Taken {
+    More,
+    Whole,
+    Refused,
+}
+
+impl Transfer {
+    /// The sender.
+    pub(super) fn from(&self) -> NodeId {
+        self.from.0
+    }
+
+    /// The receiver.
+    pub(super) fn to(&self) -> NodeId {
+        self.to.0
+    }
+}
+
+impl World {
+    pub(super) fn begin_transfer(
+        &mut self,
+        node: NodeId,
+        life: Life,
+        request: SendSnapshot,
+    ) -> Result<(), Violation> {
+        let to = request.announcement.to;
+        let to = (to, self.servers[&to].life);
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
+        let Ok(outgoing) = process.snapshots.send(request.meta.id) else {
+            return self.give(node, life, sent(to.0, Delivery::Failed));
+        };
+        self.transferred += 1;
+        let id = TransferId(self.transferred);
+        let transfer = Transfer {
+            from: (node, life),
+            to,
+            request,
+            outgoing,
+            writer: None,
+            next: 0,
+        };
+        self.transfers.insert(id, transfer);
+        self.next_chunk(id)
+    }
+
+    /// A chunk arrives at the receiver.
+    pub(super) fn chunk(&mut self, id: TransferId) -> Result<(), Violation> {
+        let Some(mut transfer) = self.transfers.remove(&id) else {
+            return Ok(());
+        };
+        let (node, life) = transfer.to;
+        let can_go_on = self.process(transfer.from.0, transfer.from.1).is_some();
+        if self.process(node, life).is_none() || !can_go_on {
+            return self.end_transfer(transfer, Delivery::Failed);
+        }
+        let taken = self.take_chunk(&mut transfer);
+        match taken {
+            Err(_) => {
+                self.end_transfer(transfer, Delivery::Failed)?;
+                self.stop_failed(node)
+            }
+            Ok(Taken::Refused) => self.end_transfer(transfer, Delivery::Failed),
+            Ok(Taken::More) => {
+                self.transfers.insert(id, transfer);
+                self.next_chunk(id)
+            }
+            Ok(Taken::Whole) => {
+                let announcement = transfer.request.announcement.clone();
+                let meta_id = transfer.request.meta.id;
+                self.note(|| format!("{node} received snapshot {meta_id}"));
+                let answer_takes = self.network.send_chunk(node, transfer.from.0);
+                match answer_takes {
+                    Some(after) => {
+                        self.transfers.insert(id, transfer);
+                        self.schedule.after(after, Happening::Delivered(id));
+                    }
+                    None => self.end_transfer(transfer, Delivery::Failed)?,
+                }
+                self.give(node, life, DriverInput::Receive(announcement))
+            }
+        }
+    }
+
+    /// The sender learns that all has arrived.
+    pub(super) fn delivered(&mut self, id: TransferId) -> Result<(), Violation> {
+        match self.transfers.remove(&id) {
+            Some(transfer) => self.end_transfer(transfer, Delivery::Delivered),
+            None => Ok(()),
+        }
+    }
+
+    fn next_chunk(&mut self, id: TransferId) -> Result<(), Violation> {
+        let (from, to) = match self.transfers.get(&id) {
+            Some(transfer) => (transfer.from.0, transfer.to.0),
+            None => return Ok(()),
+        };
+        if let Some(after) = self.network.send_chunk(from, to) {
+            self.schedule.after(after, Happening::Chunk(id));
+            return Ok(());
+        }
+        match self.transfers.remove(&id) {
+            Some(transfer) => self.end_transfer(transfer, Delivery::Failed),
+            None => Ok(()),
+        }
+    }
+
+    fn end_transfer(&mut self, transfer: Transfer, outcome: Delivery) -> Result<(), Violation> {
+        let (node, life) = transfer.from;
+        self.give(node, life, sent(transfer.to.0, outcome))
+    }
+
+    fn take_chunk(&mut self, transfer: &mut Transfer) -> Result<Taken, StorageError> {
+        let id = transfer.request.meta.id;
+        let Some(process) = self.process(transfer.to.0, transfer.to.1) else {
+            return Ok(Taken::Refused);
+        };
+        if transfer.writer.is_none() {
+            if process.snapshots.ids()?.contains(&id) {
+                return Ok(Taken::Whole);
+            }
+            match process.snapshots.create(&transfer.request.meta) {
+                Ok(writer) => transfer.writer = Some(writer),
+                Err(StorageError::Busy { .. }) => return Ok(Taken::Refused),
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(mut writer) = transfer.writer.take() else {
+            return Ok(Taken::Refused);
+        };
+        let Ok(chunk) = transfer.outgoing.chunk(transfer.next) else {
+            return Ok(Taken::Refused);
+        };
+        writer.write_chunk(&chunk)?;
+        transfer.next += 1;
+        if transfer.next < transfer.outgoing.chunks() {
+            transfer.writer = Some(writer);
+            return Ok(Taken::More);
+        }
+        writer.finish()?;
+        Ok(Taken::Whole)
+    }
+}
+
+fn sent(to: NodeId, outcome: Delivery) -> crate::ports::Input {
+    DriverInput::SnapshotSent { to, outcome }
+}

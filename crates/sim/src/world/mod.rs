@@ -1,0 +1,529 @@
+//! The simulated cluster: everything that is, and the loop that lets it happen.
+//!
+//! - Whatever happens is a [`Happening`] taken from the schedule; nothing else moves anything.
+//! - What belongs to a process carries its [`Life`], and is dropped when that has ended.
+//! - What happens to a process that stands still happens when it goes on.
+//!
+//! Here: the loop, processes and messages. [`disk`]: the log's side. [`apply`]: the state machine's
+//! side. [`bulk`]: snapshots on their way. [`faults`]: what goes wrong. [`settle`]: healing, and the end.
+
+mod apply;
+mod bulk;
+mod disk;
+mod faults;
+mod settle;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use quorate::apply::Reading;
+use quorate::codec::frame;
+use quorate::driver::DriverInput;
+use quorate::machine::Machine;
+use quorate_raft::message::{Message, Verdict};
+use quorate_raft::{Envelope, NodeId, ReadLog};
+
+use crate::clients::{Call, Caution, Clients, Submission, Wake};
+use crate::digest::Digest;
+use crate::history::OperationId;
+use crate::invariant::{Invariant, Violation};
+use crate::network::{Arrival, Network, Packet};
+use crate::ports::{Caller, Collected, Input, Reply};
+use crate::profile::{Fault, Options, Profile};
+use crate::registers::{Quirk, Registers};
+use crate::rng::{Rng, Stream};
+use crate::safety::Safety;
+use crate::schedule::{Schedule, Time};
+use crate::server::{Life, NotStarted, Process, Server};
+use crate::trace::Trace;
+use bulk::{Transfer, TransferId};
+use settle::Phase;
+
+/// How the simulated parts are put together. All but one are wrong on purpose, to show that it is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wiring {
+    /// As in production.
+    Sound,
+    /// The log reports writes as durable when they are only appended.
+    PersistedBeforeSync,
+    /// The log reports a sync that it does not make.
+    LyingDisk,
+    /// One node's state machine skips some entries.
+    ForgetfulMachine,
+    /// Each vote arrives in everyone's name.
+    ForgedVotes,
+    /// Reads are answered from the state as it is.
+    StaleReads,
+    /// What may have happened is tried again, with nothing to tell the two apart.
+    RepeatedWrites,
+    /// Nothing heals at the end.
+    EndlessFaults,
+}
+
+impl Wiring {
+    fn caution(self) -> Caution {
+        if self == Self::RepeatedWrites {
+            Caution::Repeat
+        } else {
+            Caution::NeverRepeat
+        }
+    }
+}
+
+/// Everything that is.
+pub(crate) struct World {
+    profile: Profile,
+    wiring: Wiring,
+    schedule: Schedule<Happening>,
+    servers: BTreeMap<NodeId, Server>,
+    network: Network,
+    transfers: BTreeMap<TransferId, Transfer>,
+    transferred: u64,
+    clients: Clients,
+    safety: Safety,
+    faults_rng: Rng,
+    faults: BTreeMap<Fault, u64>,
+    phase: Phase,
+    trace: Trace,
+}
+
+/// Something that happens at its time.
+#[derive(Debug)]
+enum Happening {
+    /// A node's clock ticks.
+    Tick(NodeId, Life),
+    /// A node's loop takes its turn.
+    Turn(NodeId, Life),
+    /// A packet arrives.
+    Arrive(Packet),
+    /// A node's disk has made the sync under way.
+    Synced(NodeId, Life),
+    /// A node's disk has found what its core asked for.
+    LogRead(NodeId, Life, ReadLog),
+    /// A node's apply side has come to its next task.
+    Apply(NodeId, Life),
+    /// A node's apply side writes a chunk of a snapshot.
+    Save(NodeId, Life),
+    /// A chunk of a transfer arrives.
+    Chunk(TransferId),
+    /// The sender of a transfer learns that it has ended well.
+    Delivered(TransferId),
+    /// A client goes on.
+    Wake(u64),
+    /// A client's patience ends.
+    TimedOut(u64, OperationId),
+    /// A fault strikes.
+    Strike,
+    /// The network is whole again.
+    Mend,
+    /// A node that died starts again.
+    Restart(NodeId),
+    /// The faults end.
+    Heal,
+    /// The healed cluster is looked at.
+    Look,
+}
+
+impl World {
+    /// A cluster about to start.
+    pub(crate) fn new(seed: u64, options: &Options, wiring: Wiring) -> Self {
+        let profile = Profile::draw(seed, options);
+        let servers = (1..=profile.nodes)
+            .map(NodeId)
+            .map(|id| (id, Server::new(seed, id)));
+        Self {
+            wiring,
+            schedule: Schedule::new(),
+            servers: servers.collect(),
+            network: Network::new(profile.network.clone(), Rng::new(seed, Stream::Network)),
+            transfers: BTreeMap::new(),
+            transferred: 0,
+            clients: Clients::new(seed, profile.nodes, profile.client.clone(), wiring.caution()),
+            safety: Safety::new(profile.nodes),
+            faults_rng: Rng::new(seed, Stream::Faults),
+            faults: BTreeMap::new(),
+            phase: Phase::Faults,
+            trace: Trace::new(options.trace_lines),
+            profile,
+        }
+    }
+
+    /// Lets everything happen until the healed cluster has come to rest.
+    pub(crate) fn run(&mut self, faults_last: Duration) -> Result<(), Violation> {
+        for node in (1..=self.profile.nodes).map(NodeId) {
+            self.start(node)?;
+        }
+        for wake in self.clients.start() {
+            self.wake_later(wake);
+        }
+        self.plan_strike();
+        self.schedule.after(faults_last, Happening::Heal);
+        while self.phase != Phase::Settled {
+            let happening = self.schedule.next().expect("clocks tick as long as nodes run");
+            self.happen(happening)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.schedule.now()
+    }
+
+    pub(crate) fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// How often each fault happened.
+    pub(crate) fn faults(&self) -> BTreeMap<Fault, u64> {
+        let mut faults = self.faults.clone();
+        faults.extend(self.network.counts());
+        faults
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+        if let Some(wait) = self.standing_still(&happening) {
+            self.schedule.after(wait, happening);
+            return Ok(());
+        }
+        match happening {
+            Happening::Tick(node, life) => self.tick(node, life),
+            Happening::Turn(node, life) => self.turn(node, life),
+            Happening::Arrive(packet) => self.arrive(packet),
+            Happening::Synced(node, life) => self.synced(node, life),
+            Happening::LogRead(node, life, request) => self.log_read(node, life, request),
+            Happening::Apply(node, life) => self.apply(node, life),
+            Happening::Save(node, life) => self.save(node, life),
+            Happening::Chunk(transfer) => self.chunk(transfer),
+            Happening::Delivered(transfer) => self.delivered(transfer),
+            Happening::Wake(client) => self.wake(client),
+            Happening::TimedOut(client, operation) => {
+                let wake = self.clients.timed_out(client, operation);
+                wake.into_iter().for_each(|wake| self.wake_later(wake));
+                Ok(())
+            }
+            Happening::Strike => self.strike(),
+            Happening::Mend => {
+                self.note(|| "the network is whole".to_owned());
+                self.network.mend();
+                Ok(())
+            }
+            Happening::Restart(node) => self.start(node),
+            Happening::Heal => self.heal(),
+            Happening::Look => self.look(),
+        }
+    }
+
+    /// How long the process that this happens to stands still yet.
+    fn standing_still(&self, happening: &Happening) -> Option<Duration> {
+        let node = match happening {
+            Happening::Tick(node, _)
+            | Happening::Turn(node, _)
+            | Happening::Synced(node, _)
+            | Happening::LogRead(node, _, _)
+            | Happening::Apply(node, _)
+            | Happening::Save(node, _) => *node,
+            Happening::Arrive(packet) => packet.to,
+            Happening::Chunk(transfer) => self.transfers.get(transfer)?.to(),
+            Happening::Delivered(_)
+            | Happening::Wake(_)
+            | Happening::TimedOut(..)
+            | Happening::Strike
+            | Happening::Mend
+            | Happening::Restart(_)
+            | Happening::Heal
+            | Happening::Look => return None,
+        };
+        let wait = self.servers[&node].paused_until.since(self.now());
+        (!wait.is_zero()).then_some(wait)
+    }
+
+    fn start(&mut self, node: NodeId) -> Result<(), Violation> {
+        let (nodes, quirk) = (self.profile.nodes, self.quirk_of(node));
+        let profile = self.profile.node.clone();
+        let server = self.server(node);
+        if server.process.is_some() {
+            return Ok(());
+        }
+        let stored = match server.start(nodes, &profile, quirk) {
+            Ok(stored) => stored,
+            Err(NotStarted::DiskFailed) => return self.stop_failed(node),
+            Err(NotStarted::Refused(detail)) => {
+                let invariant = Invariant::Recovery;
+                return Err(Violation { invariant, detail });
+            }
+        };
+        let server = self.server(node);
+        let (life, first_tick) = (server.life, server.rng.span(Duration::ZERO, profile.tick));
+        self.note(|| format!("{node} starts from {} after {}", stored.last, stored.snapshot.id));
+        self.safety.started(node, &stored)?;
+        if let Some(process) = self.process(node, life) {
+            let state = process.apply.applier.machine().state();
+            self.safety.in_state(node, stored.snapshot.id.index, state)?;
+        }
+        self.schedule.after(first_tick, Happening::Tick(node, life));
+        let replayed = self.network.replay_after_restart();
+        self.arrive_later(replayed);
+        Ok(())
+    }
+
+    fn tick(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
+        if self.process(node, life).is_none() {
+            return Ok(());
+        }
+        self.schedule
+            .after(self.profile.node.tick, Happening::Tick(node, life));
+        self.give(node, life, DriverInput::Tick)
+    }
+
+    fn arrive(&mut self, packet: Packet) -> Result<(), Violation> {
+        let life = self.servers[&packet.to].life;
+        if self.process(packet.to, life).is_none() {
+            return Ok(());
+        }
+        let digest = Digest::EMPTY.number(packet.to.0).bytes(&packet.bytes);
+        let envelope = decode(&packet)?;
+        self.trace
+            .add(self.schedule.now(), digest, || envelope.to_string());
+        self.give(packet.to, life, DriverInput::Receive(envelope))
+    }
+
+    /// Something happened to a process: its loop takes it in at its next turn.
+    fn give(&mut self, node: NodeId, life: Life, input: Input) -> Result<(), Violation> {
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
+        process.inbox.push(input);
+        let is_first = process.inbox.len() == 1;
+        let longest = self.profile.node.turn;
+        if longest.is_zero() {
+            return self.turn(node, life);
+        }
+        if is_first {
+            let after = self.server(node).rng.span(Duration::ZERO, longest);
+            self.schedule.after(after, Happening::Turn(node, life));
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
+        let collected = process.turn();
+        self.show(node, &collected);
+        self.safety.stepped(node, &collected.step)?;
+        for envelope in collected.step.sends {
+            self.send(envelope);
+        }
+        for request in collected.log_reads {
+            self.read_later(node, life, request);
+        }
+        for request in collected.snapshots {
+            self.begin_transfer(node, life, request)?;
+        }
+        if let Some(process) = self.process(node, life) {
+            process.log.jobs.extend(collected.jobs);
+            process.apply.tasks.extend(collected.tasks);
+        }
+        self.apply_later(node, life);
+        self.answer(node, life)?;
+        self.begin_sync(node, life)
+    }
+
+    fn send(&mut self, envelope: Envelope) {
+        if self.wiring == Wiring::ForgedVotes && is_granted(&envelope.message) {
+            for node in (1..=self.profile.nodes)
+                .map(NodeId)
+                .filter(|node| *node != envelope.to)
+            {
+                self.pass_on(&Envelope {
+                    from: node,
+                    ..envelope.clone()
+                });
+            }
+            return;
+        }
+        self.pass_on(&envelope);
+    }
+
+    fn pass_on(&mut self, envelope: &Envelope) {
+        let mut bytes = BytesMut::new();
+        frame::encode_message(envelope, &mut bytes);
+        let packet = Packet {
+            from: envelope.from,
+            to: envelope.to,
+            bytes: bytes.freeze(),
+        };
+        let arrivals = self.network.send(self.schedule.now(), packet);
+        self.arrive_later(arrivals);
+    }
+
+    fn arrive_later(&mut self, arrivals: Vec<Arrival>) {
+        for Arrival { after, packet } in arrivals {
+            self.schedule.after(after, Happening::Arrive(packet));
+        }
+    }
+
+    fn wake_later(&mut self, wake: Wake) {
+        self.schedule.after(wake.after, Happening::Wake(wake.client));
+    }
+
+    fn wake(&mut self, client: u64) -> Result<(), Violation> {
+        let Some(submission) = self.clients.wake(client) else {
+            return Ok(());
+        };
+        let is_auditor = client == self.profile.client.clients;
+        if let Some(operation) = submission.begins.filter(|_| !is_auditor) {
+            let patience = self.profile.client.patience;
+            self.schedule
+                .after(patience, Happening::TimedOut(client, operation));
+        }
+        self.submit(submission)
+    }
+
+    fn submit(&mut self, submission: Submission) -> Result<(), Violation> {
+        let Submission {
+            request, node, call, ..
+        } = submission;
+        let life = self.servers[&node].life;
+        let stale = self.wiring == Wiring::StaleReads;
+        let Some(process) = self.process(node, life) else {
+            let wake = self.clients.refused(request);
+            wake.into_iter().for_each(|wake| self.wake_later(wake));
+            return Ok(());
+        };
+        let caller = Caller {
+            request,
+            outbox: process.outbox.clone(),
+        };
+        let input = match call {
+            Call::Propose(command) => DriverInput::Propose {
+                command: Registers::encode(command).expect("clients propose no reads"),
+                proposer: caller,
+            },
+            Call::Read(key) => {
+                let reading = Reading {
+                    query: key,
+                    responder: caller,
+                };
+                if stale {
+                    process.apply.applier.read_local(reading);
+                    return self.answer(node, life);
+                }
+                DriverInput::Read(reading)
+            }
+        };
+        self.give(node, life, input)
+    }
+
+    /// Brings what a node left for clients to them.
+    fn answer(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
+        let replies = std::mem::take(&mut *process.outbox.borrow_mut());
+        replies.into_iter().try_for_each(|reply| self.reply(node, reply))
+    }
+
+    fn reply(&mut self, node: NodeId, reply: Reply) -> Result<(), Violation> {
+        let digest = Digest::EMPTY.display(&format_args!("{reply:?}"));
+        self.trace.add(self.schedule.now(), digest, || {
+            format!("{node} answers {reply:?}")
+        });
+        let wake = match reply {
+            Reply::Responded(request, response) => self.clients.responded(request, response)?,
+            Reply::Read(request, value) => self.clients.read(request, value)?,
+            Reply::Failed(request, failure) => self.clients.failed(request, failure)?,
+            Reply::Operator(request) => {
+                self.clients.operator_answered(request)?;
+                None
+            }
+        };
+        wake.into_iter().for_each(|wake| self.wake_later(wake));
+        Ok(())
+    }
+
+    /// Notes what a turn came to.
+    fn show(&mut self, node: NodeId, collected: &Collected) {
+        let now = self.schedule.now();
+        for event in &collected.step.events {
+            let digest = Digest::EMPTY.number(node.0).display(event);
+            self.trace.add(now, digest, || format!("{node} {event}"));
+        }
+        for write in &collected.step.writes {
+            let last = write.entries.last().map_or(0, |entry| entry.id.index.0);
+            let digest = Digest::EMPTY.number(node.0).number(write.seq.0).number(last);
+            self.trace.add(now, digest, || shown_write(node, write));
+        }
+    }
+
+    /// Notes something that a person may want to know of.
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        let line = line();
+        let digest = Digest::EMPTY.bytes(line.as_bytes());
+        self.trace.add(self.schedule.now(), digest, || line);
+    }
+
+    fn quirk_of(&self, node: NodeId) -> Quirk {
+        if self.wiring == Wiring::ForgetfulMachine && node == NodeId(1) {
+            Quirk::Forgetful
+        } else {
+            Quirk::None
+        }
+    }
+
+    fn process(&mut self, node: NodeId, life: Life) -> Option<&mut Process> {
+        self.server(node).process_of(life)
+    }
+
+    fn server(&mut self, node: NodeId) -> &mut Server {
+        self.servers
+            .get_mut(&node)
+            .expect("nodes are numbered from 1 to their count")
+    }
+}
+
+fn is_granted(message: &Message) -> bool {
+    match message {
+        Message::VoteResponse(verdict) => *verdict == Verdict::Granted,
+        Message::PreVoteResponse(answer) => answer.verdict == Verdict::Granted,
+        _ => false,
+    }
+}
+
+fn decode(packet: &Packet) -> Result<Envelope, Violation> {
+    let mut bytes = BytesMut::from(&packet.bytes[..]);
+    match frame::decode(&mut bytes, frame::MAX_BODY_BYTES) {
+        Ok(Some(frame::Frame::Message(envelope))) => Ok(envelope),
+        other => Err(Violation {
+            invariant: Invariant::Assertion,
+            detail: format!("a message came out of the codec as {other:?}"),
+        }),
+    }
+}
+
+fn shown_write(node: NodeId, write: &quorate_raft::Write) -> String {
+    let mut line = format!("{node} writes {}", write.seq);
+    if let Some(reset) = &write.reset {
+        line += &format!(" reset={}", reset.id);
+    }
+    if let Some(state) = &write.hard_state {
+        let vote = state
+            .vote
+            .map_or_else(|| "none".to_owned(), |vote| vote.to_string());
+        line += &format!(" term={} vote={vote}", state.term);
+    }
+    for entry in &write.entries {
+        line += &format!(" {}", entry.id);
+    }
+    line
+}

@@ -1,0 +1,88 @@
+//! Fixed seeds: each must pass, and give the same run every time.
+
+use std::time::Duration;
+
+use quorate_sim::{Load, Mood, Options, Report, Size, run};
+
+fn check(seed: u64, options: &Options) -> Report {
+    run(seed, options).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn check_all(seeds: std::ops::Range<u64>, options: &Options) {
+    let mut answered = 0;
+    for seed in seeds {
+        answered += check(seed, options).operations.answered;
+    }
+    assert!(answered > 100, "clients were hardly answered: {answered}");
+}
+
+#[test]
+fn drawn_clusters_survive_drawn_faults() {
+    check_all(0..30, &Options::default());
+}
+
+#[test]
+fn three_nodes_survive_drawn_faults() {
+    let options = Options {
+        size: Size::Exactly(3),
+        ..Options::default()
+    };
+    check_all(1_000..1_020, &options);
+}
+
+#[test]
+fn five_nodes_survive_drawn_faults() {
+    let options = Options {
+        size: Size::Exactly(5),
+        ..Options::default()
+    };
+    check_all(2_000..2_010, &options);
+}
+
+#[test]
+fn without_faults_nothing_is_refused_for_long() {
+    let options = Options {
+        mood: Mood::Calm,
+        duration: Duration::from_secs(10),
+        ..Options::default()
+    };
+    for seed in 0..5 {
+        let report = check(seed, &options);
+        assert!(report.faults.is_empty(), "{report}");
+        assert!(report.operations.answered > 100, "{report}");
+    }
+}
+
+#[test]
+fn an_idle_cluster_keeps_its_leader() {
+    let options = Options {
+        size: Size::Exactly(5),
+        mood: Mood::Calm,
+        load: Load::Idle,
+        duration: Duration::from_secs(30),
+        ..Options::default()
+    };
+    check(1, &options);
+}
+
+#[test]
+fn a_seed_is_one_run() {
+    for seed in [3, 7, 11] {
+        let first = check(seed, &Options::default());
+        let second = check(
+            seed,
+            &Options {
+                trace_lines: 10,
+                ..Options::default()
+            },
+        );
+        assert_eq!(first.hash, second.hash, "seed {seed}");
+        assert_eq!(first.events, second.events, "seed {seed}");
+        assert_eq!(first.time, second.time, "seed {seed}");
+        assert_eq!(second.lines.len(), 10);
+    }
+    assert_ne!(
+        check(3, &Options::default()).hash,
+        check(7, &Options::default()).hash
+    );
+}
