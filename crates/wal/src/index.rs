@@ -1,0 +1,234 @@
+//! What is where: for each group its state, its base, and the place of each entry.
+//!
+//! The writer changes it after each write, recovery builds it by replaying, readers look up places.
+//!
+//! - The entries of a group follow each other without a gap, and so do their places in the log.
+//! - An entry costs 16 bytes here, its body nothing.
+//! - While a log is replayed whose oldest segments are gone, a group may be incomplete: its first
+//!   entries can come before the base they follow. [`Index::check`] ends the replay.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::disk::DiskFile;
+use crate::layout::{Kind, SegmentId};
+use crate::record::{LogId, Record, RecoveredGroup};
+
+/// Where an entry's record stands, and what its body's checksum is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub(crate) segment: SegmentId,
+    /// Of the record's header in the file.
+    pub(crate) offset: u32,
+    /// Of the body.
+    pub(crate) length: u32,
+    pub(crate) body_crc: u32,
+}
+
+/// A record's effect, with its place instead of its body.
+#[derive(Debug, Clone)]
+pub(crate) struct Effect {
+    pub(crate) kind: Kind,
+    pub(crate) group: u64,
+    pub(crate) id: LogId,
+    pub(crate) location: Location,
+    /// The body of a state.
+    pub(crate) state: Option<Bytes>,
+}
+
+/// The index of a whole log.
+#[derive(Default)]
+pub(crate) struct Index {
+    pub(crate) groups: BTreeMap<u64, Group>,
+    pub(crate) segments: BTreeMap<SegmentId, Arc<dyn DiskFile>>,
+}
+
+impl Index {
+    /// Carries out one record. Fails if an entry leaves a gap.
+    pub(crate) fn apply(&mut self, effect: Effect) -> Result<(), Gap> {
+        let group = self.groups.entry(effect.group).or_default();
+        let segment = effect.location.segment;
+        match effect.kind {
+            Kind::Entry => group.put(effect.id, effect.location)?,
+            Kind::State => group.state = effect.state.map(|body| (body, segment)),
+            Kind::Reset => group.reset(effect.id, segment),
+            Kind::Compact => group.compact(effect.id, segment),
+        }
+        Ok(())
+    }
+
+    /// After a replay: every group's entries must follow its base. Fails with the first that do not.
+    pub(crate) fn check(&self) -> Result<(), (u64, Gap)> {
+        for (number, group) in &self.groups {
+            if !group.entries.is_empty() && group.first != group.base.index.saturating_add(1) {
+                return Err((
+                    *number,
+                    Gap {
+                        index: group.first,
+                        last: group.base,
+                    },
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn recovered(&self) -> BTreeMap<u64, RecoveredGroup> {
+        self.groups
+            .iter()
+            .map(|(number, group)| (*number, group.recovered()))
+            .collect()
+    }
+
+    /// The lowest segment that holds an entry still needed; `active` if there is none.
+    pub(crate) fn lowest_needed(&self, active: SegmentId) -> SegmentId {
+        let firsts = self.groups.values().filter_map(|group| group.entries.front());
+        firsts.map(|location| location.segment).min().unwrap_or(active)
+    }
+
+    /// What must be written again before the segments below `floor` can go.
+    pub(crate) fn carry(&self, floor: SegmentId) -> Vec<Record> {
+        let mut records = Vec::new();
+        for (&group, state) in &self.groups {
+            if state.base_segment.is_some_and(|segment| segment < floor) {
+                let LogId { index, term } = state.base;
+                records.push(Record::Compact { group, index, term });
+            }
+            if let Some((body, segment)) = &state.state
+                && *segment < floor
+            {
+                records.push(Record::State {
+                    group,
+                    body: body.clone(),
+                });
+            }
+        }
+        records
+    }
+}
+
+/// An entry would not follow the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) index: u64,
+    pub(crate) last: LogId,
+}
+
+/// One group's log.
+#[derive(Default)]
+pub(crate) struct Group {
+    state: Option<(Bytes, SegmentId)>,
+    base: LogId,
+    /// Where the base was last written; `None` while it is the beginning of a fresh log.
+    base_segment: Option<SegmentId>,
+    /// The index of the first of `entries`.
+    first: u64,
+    entries: VecDeque<Location>,
+    /// The first entry of each run of equal terms.
+    terms: VecDeque<LogId>,
+}
+
+impl Group {
+    pub(crate) fn base(&self) -> LogId {
+        self.base
+    }
+
+    /// The last entry, or the base.
+    pub(crate) fn last(&self) -> LogId {
+        match self.terms.back() {
+            Some(run) => LogId::new(self.end() - 1, run.term),
+            None => self.base,
+        }
+    }
+
+    /// The term and the place of an entry.
+    pub(crate) fn entry(&self, index: u64) -> Option<(u64, Location)> {
+        let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        let location = self.entries.get(at)?;
+        let run = self.terms.partition_point(|run| run.index <= index);
+        Some((self.terms[run - 1].term, *location))
+    }
+
+    pub(crate) fn recovered(&self) -> RecoveredGroup {
+        RecoveredGroup {
+            state: self.state.as_ref().map(|(body, _)| body.clone()),
+            base: self.base,
+            last: self.last(),
+            terms: self.terms.iter().copied().collect(),
+        }
+    }
+
+    /// One past the last entry.
+    fn end(&self) -> u64 {
+        self.first.saturating_add(self.entries.len() as u64)
+    }
+
+    fn put(&mut self, id: LogId, location: Location) -> Result<(), Gap> {
+        if self.entries.is_empty() || id.index < self.first {
+            self.clear();
+            self.first = id.index;
+        } else if id.index > self.end() {
+            return Err(Gap {
+                index: id.index,
+                last: self.last(),
+            });
+        }
+        self.truncate(id.index);
+        if self.terms.back().is_none_or(|run| run.term != id.term) {
+            self.terms.push_back(id);
+        }
+        self.entries.push_back(location);
+        Ok(())
+    }
+
+    /// Forgets the entries from `index` on.
+    fn truncate(&mut self, index: u64) {
+        let kept = usize::try_from(index - self.first).expect("no more than there are entries");
+        self.entries.truncate(kept);
+        while self.terms.back().is_some_and(|run| run.index >= index) {
+            self.terms.pop_back();
+        }
+    }
+
+    fn reset(&mut self, base: LogId, segment: SegmentId) {
+        self.clear();
+        self.base = base;
+        self.base_segment = Some(segment);
+    }
+
+    fn compact(&mut self, base: LogId, segment: SegmentId) {
+        if base.index < self.base.index {
+            return;
+        }
+        self.base = base;
+        self.base_segment = Some(segment);
+        while !self.entries.is_empty() && self.first <= base.index {
+            self.entries.pop_front();
+            self.first += 1;
+        }
+        self.trim_terms();
+    }
+
+    /// Makes the runs begin where the entries do.
+    fn trim_terms(&mut self) {
+        if self.entries.is_empty() {
+            self.clear();
+            return;
+        }
+        while self.terms.get(1).is_some_and(|run| run.index <= self.first) {
+            self.terms.pop_front();
+        }
+        let first = self.first;
+        if let Some(run) = self.terms.front_mut() {
+            run.index = run.index.max(first);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.terms.clear();
+        self.first = self.base.index.saturating_add(1);
+    }
+}
