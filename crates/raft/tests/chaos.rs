@@ -62,16 +62,17 @@ fn repeat(seed: u64) {
     let mut run = Run::new(seed, false);
     let result = catch_unwind(AssertUnwindSafe(|| run.go()));
     for line in run.cluster.take_lines() {
-        println!("{line}");
+        eprintln!("{line}");
     }
     for id in run.cluster.running() {
-        println!("{:?}", run.cluster.status(id));
+        eprintln!("{:?}", run.cluster.status(id));
     }
     assert!(result.is_ok(), "seed {seed} fails");
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap())
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().expect("it is a number"))
 }
 
 impl Dice {
@@ -86,9 +87,18 @@ impl Dice {
         self.below(1_000) < in_a_thousand
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
-        let bound = from.len() as u64;
-        (bound > 0).then(|| from[usize::try_from(self.below(bound)).unwrap()])
+    /// A number below `bound`, which is small and not 0.
+    fn place(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).expect("it is below a usize")
+    }
+
+    fn one_of<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.place(from.len())]
+    }
+
+    /// None of nothing.
+    fn any_of<T: Copy>(&mut self, from: &[T]) -> Option<T> {
+        (!from.is_empty()).then(|| self.one_of(from))
     }
 }
 
@@ -101,11 +111,11 @@ impl Run {
             cluster.be_silent();
         }
         let mood = Mood {
-            lose: dice.pick(&[0, 20, 200]).unwrap(),
-            double: dice.pick(&[0, 20, 200]).unwrap(),
-            reorder: dice.pick(&[0, 100, 900]).unwrap(),
-            crash: dice.pick(&[0, 10, 30]).unwrap(),
-            cut: dice.pick(&[0, 10, 30]).unwrap(),
+            lose: dice.one_of(&[0, 20, 200]),
+            double: dice.one_of(&[0, 20, 200]),
+            reorder: dice.one_of(&[0, 100, 900]),
+            crash: dice.one_of(&[0, 10, 30]),
+            cut: dice.one_of(&[0, 10, 30]),
         };
         Self {
             cluster,
@@ -139,16 +149,15 @@ impl Run {
     }
 
     fn message(&mut self) {
-        let waiting = self.cluster.network.len() as u64;
+        let waiting = self.cluster.network.len();
         if waiting == 0 {
             return;
         }
         let at = if self.dice.chance(self.mood.reorder) {
-            self.dice.below(waiting)
+            self.dice.place(waiting)
         } else {
             0
         };
-        let at = usize::try_from(at).unwrap();
         if self.dice.chance(self.mood.double) {
             self.cluster.network.double_at(at);
         }
@@ -159,7 +168,7 @@ impl Run {
     }
 
     fn tick(&mut self) {
-        let Some(id) = self.dice.pick(&self.cluster.running()) else {
+        let Some(id) = self.dice.any_of(&self.cluster.running()) else {
             return;
         };
         for _ in 0..=self.dice.below(3) {
@@ -168,13 +177,11 @@ impl Run {
     }
 
     fn work(&mut self) {
-        let Some(id) = self.dice.pick(&self.cluster.running()) else {
+        let Some(id) = self.dice.any_of(&self.cluster.running()) else {
             return;
         };
         let _ = match self.dice.below(8) {
-            0..3 => self
-                .cluster
-                .persist(id, usize::try_from(1 + self.dice.below(3)).unwrap()),
+            0..3 => self.cluster.persist(id, 1 + self.dice.place(3)),
             3..5 => {
                 let to = self.cluster.status(id).applied_index.0 + 1 + self.dice.below(4);
                 self.cluster.apply(id, Index(to))
@@ -193,7 +200,7 @@ impl Run {
     }
 
     fn ask(&mut self) {
-        let Some(id) = self.dice.pick(&self.cluster.running()) else {
+        let Some(id) = self.dice.any_of(&self.cluster.running()) else {
             return;
         };
         match self.dice.below(10) {
@@ -202,14 +209,12 @@ impl Run {
                 let commands: Vec<String> = (0..count).map(|_| self.command()).collect();
                 self.cluster.propose(id, &commands);
             }
-            6..8 => self
-                .cluster
-                .read(id, usize::try_from(1 + self.dice.below(2)).unwrap()),
+            6..8 => self.cluster.read(id, 1 + self.dice.place(2)),
             8 => {
                 self.cluster.snapshot(id, None);
             }
             _ => {
-                let to = self.dice.pick(&self.cluster.ids()).unwrap();
+                let to = self.dice.one_of(&self.cluster.ids());
                 self.cluster.transfer(id, to);
             }
         }
@@ -217,18 +222,17 @@ impl Run {
 
     fn command(&mut self) -> String {
         self.asked += 1;
-        let padding = "x".repeat(usize::try_from(self.dice.below(30)).unwrap());
+        let padding = "x".repeat(self.dice.place(30));
         format!("{}{padding}", self.asked)
     }
 
     fn crash_or_restart(&mut self) {
-        let Some(id) = self.dice.pick(&self.cluster.ids()) else {
+        let Some(id) = self.dice.any_of(&self.cluster.ids()) else {
             return;
         };
         if self.cluster.is_running(id) {
-            let writes = self.cluster.writes(id) as u64;
-            let done = self.dice.below(writes + 1);
-            self.cluster.crash(id, usize::try_from(done).unwrap());
+            let done = self.dice.place(self.cluster.writes(id) + 1);
+            self.cluster.crash(id, done);
         } else {
             self.cluster.start(id);
         }
@@ -236,7 +240,7 @@ impl Run {
 
     fn cut_or_heal(&mut self) {
         let ids = self.cluster.ids();
-        let (a, b) = (self.dice.pick(&ids).unwrap(), self.dice.pick(&ids).unwrap());
+        let (a, b) = (self.dice.one_of(&ids), self.dice.one_of(&ids));
         match self.dice.below(4) {
             0 => self.cluster.network.cut(a, b),
             1 => ids.into_iter().for_each(|other| {
@@ -301,18 +305,18 @@ impl Run {
 fn options(seed: u64, dice: &mut Dice) -> Options {
     let some = Limits::default();
     let limits = Limits {
-        max_command_bytes: dice.pick(&[28, some.max_command_bytes]).unwrap(),
-        max_message_bytes: dice.pick(&[1, 60, some.max_message_bytes]).unwrap(),
-        max_inflight_bytes: dice.pick(&[1, 100, some.max_inflight_bytes]).unwrap(),
-        max_uncommitted_bytes: dice.pick(&[50, 300, some.max_uncommitted_bytes]).unwrap(),
-        max_applying_bytes: dice.pick(&[1, 60, some.max_applying_bytes]).unwrap(),
-        window_bytes: dice.pick(&[0, 60, some.window_bytes]).unwrap(),
-        max_pending_reads: dice.pick(&[1, 3, some.max_pending_reads]).unwrap(),
-        retained_entries: dice.pick(&[0, 2, some.retained_entries]).unwrap(),
+        max_command_bytes: dice.one_of(&[28, some.max_command_bytes]),
+        max_message_bytes: dice.one_of(&[1, 60, some.max_message_bytes]),
+        max_inflight_bytes: dice.one_of(&[1, 100, some.max_inflight_bytes]),
+        max_uncommitted_bytes: dice.one_of(&[50, 300, some.max_uncommitted_bytes]),
+        max_applying_bytes: dice.one_of(&[1, 60, some.max_applying_bytes]),
+        window_bytes: dice.one_of(&[0, 60, some.window_bytes]),
+        max_pending_reads: dice.one_of(&[1, 3, some.max_pending_reads]),
+        retained_entries: dice.one_of(&[0, 2, some.retained_entries]),
     };
     Options {
-        voters: dice.pick(&[1, 2, 3, 3, 3, 4, 5, 5]).unwrap(),
-        learners: dice.pick(&[0, 0, 1]).unwrap(),
+        voters: dice.one_of(&[1, 2, 3, 3, 3, 4, 5, 5]),
+        learners: dice.one_of(&[0, 0, 1]),
         election_ticks: 5,
         heartbeat_ticks: 1,
         seed,
@@ -322,6 +326,6 @@ fn options(seed: u64, dice: &mut Dice) -> Options {
 }
 
 /// How many things happen in a run before all faults end.
-const STEPS: u32 = 700;
+const STEPS: u32 = 500;
 /// How many election timeouts a healed cluster may take.
 const PATIENCE: u32 = 40;

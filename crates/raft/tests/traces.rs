@@ -38,10 +38,8 @@ fn every_trace_shows_its_claim() {
 
 fn files() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
-    let mut files: Vec<PathBuf> = fs::read_dir(dir)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .collect();
+    let entries = fs::read_dir(dir).expect("the traces are there");
+    let mut files: Vec<PathBuf> = entries.flatten().map(|file| file.path()).collect();
     files.sort();
     files
 }

@@ -21,6 +21,8 @@ pub(crate) struct History {
     votes: BTreeMap<(Term, NodeId), NodeId>,
     made: BTreeMap<EntryId, (Payload, EntryId)>,
     committed: BTreeMap<Index, Committed>,
+    /// What was committed before the first entry that was seen: stored logs may begin after a snapshot.
+    unseen: Index,
     tickets: BTreeMap<Ticket, Request>,
 }
 
@@ -113,9 +115,8 @@ impl History {
 
     /// The highest index that any node ever knew to be committed.
     pub(crate) fn commit_index(&self) -> Index {
-        self.committed
-            .last_key_value()
-            .map_or(Index::ZERO, |(index, _)| *index)
+        let last = self.committed.last_key_value();
+        last.map_or(self.unseen, |(index, _)| *index)
     }
 
     /// A rejected command must never have been committed, nor one be committed twice. For commands that differ.
@@ -141,6 +142,7 @@ impl History {
 
     /// Entries that came from a stored log rather than from a node.
     pub(crate) fn on_stored(&mut self, disk: &Disk) {
+        self.unseen = self.unseen.max(disk.base.index);
         let mut prev = disk.base;
         for entry in &disk.entries {
             self.on_made(entry, prev);
@@ -159,37 +161,26 @@ impl History {
 
     /// What a message promises is on the sender's disk before it leaves.
     pub(crate) fn on_sent(&mut self, envelope: &Envelope, disk: &Disk) {
-        let promised = |vote: NodeId| {
-            let durable = disk.hard_state;
-            durable.term > envelope.term || (durable.term == envelope.term && durable.vote == Some(vote))
-        };
-        match &envelope.message {
-            Message::VoteResponse(Verdict::Granted) => {
-                assert!(
-                    promised(envelope.to),
-                    "a vote left before it was durable: {envelope}"
-                );
-                self.on_vote(envelope.term, envelope.from, envelope.to);
-            }
-            Message::RequestVote(_) => {
-                let me = envelope.from;
-                assert!(promised(me), "a candidate's own vote was not durable: {envelope}");
-                self.on_vote(envelope.term, me, me);
-            }
-            Message::AppendEntriesResponse(AppendEntriesResponse::Accepted { match_index }) => {
-                // It may have been durable and replaced since, in a later term.
-                let replaced = disk.hard_state.term > envelope.term;
-                assert!(
-                    replaced || disk.last().index >= *match_index,
-                    "acknowledged before it was durable: {envelope}, the disk ends at {}",
-                    disk.last()
-                );
-            }
-            Message::HeartbeatResponse(_) => assert!(
-                disk.hard_state.term >= envelope.term,
-                "a round was answered before its term was durable: {envelope}"
-            ),
-            _ => {}
+        let (from, term) = (envelope.from, envelope.term);
+        if let Message::VoteResponse(Verdict::Granted) = &envelope.message {
+            self.on_vote(term, from, envelope.to, disk);
+        } else if let Message::RequestVote(_) = &envelope.message {
+            self.on_vote(term, from, from, disk);
+        } else if let Message::AppendEntriesResponse(answer) = &envelope.message
+            && let AppendEntriesResponse::Accepted { match_index } = answer
+        {
+            // It may have been durable and replaced since, in a later term.
+            let there = disk.hard_state.term > term || disk.last().index >= *match_index;
+            assert!(
+                there,
+                "not durable yet: {envelope}, the disk ends at {}",
+                disk.last()
+            );
+        } else if let Message::HeartbeatResponse(_) = &envelope.message {
+            assert!(
+                disk.hard_state.term >= term,
+                "its term is not durable yet: {envelope}"
+            );
         }
     }
 
@@ -263,7 +254,12 @@ impl History {
         request.answer = Some(answer);
     }
 
-    fn on_vote(&mut self, term: Term, voter: NodeId, vote: NodeId) {
+    fn on_vote(&mut self, term: Term, voter: NodeId, vote: NodeId, disk: &Disk) {
+        let durable = disk.hard_state;
+        assert!(
+            durable.term > term || (durable.term == term && durable.vote == Some(vote)),
+            "{voter} votes for {vote} in term {term}, and its disk has {durable:?}"
+        );
         let known = *self.votes.entry((term, voter)).or_insert(vote);
         assert_eq!(known, vote, "{voter} voted twice in term {term}");
     }

@@ -154,6 +154,10 @@ impl Cluster {
         std::mem::take(&mut self.lines)
     }
 
+    pub(crate) fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
     pub(crate) fn ids(&self) -> Vec<NodeId> {
         self.members.keys().copied().collect()
     }
@@ -371,7 +375,10 @@ impl Cluster {
     /// Delivers messages and does all work, until nothing moves.
     pub(crate) fn stabilize(&mut self) {
         for _ in 0..10_000 {
-            let worked = self.ids().into_iter().fold(false, |any, id| self.work(id) || any);
+            let mut worked = false;
+            for id in self.ids() {
+                worked |= self.work(id);
+            }
             let messages = self.network.take_all();
             if messages.is_empty() && !worked {
                 return;

@@ -1,6 +1,7 @@
 //! The commands of golden traces.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use goldenscript::{Argument, Command, Context};
 use quorate_raft::entry::{Entry, LogSlice, Payload};
@@ -9,7 +10,9 @@ use quorate_raft::message::{
     RequestVote, Verdict,
 };
 use quorate_raft::status::RoleKind;
-use quorate_raft::{Delivery, EntryId, GroupId, Index, Input, Message, NodeId, Round, Term};
+use quorate_raft::{
+    Configuration, Delivery, EntryId, GroupId, Index, Input, Message, NodeId, Round, SnapshotMeta, Term,
+};
 
 use crate::cluster::network::Filter;
 use crate::cluster::{Cluster, Options};
@@ -299,7 +302,7 @@ fn network(cluster: &mut Cluster, name: &str, args: &Args) -> Result<Vec<String>
             .for_each(|(from, to)| cluster.network.cut(*from, *to)),
         "heal" => cluster.network.heal(),
         "inject" => {
-            let envelope = forged(args)?;
+            let envelope = forged(args, cluster.configuration())?;
             cluster.receive(envelope);
         }
         "release" => return Ok(each("again", &cluster.network.release())),
@@ -342,7 +345,7 @@ fn partition(cluster: &mut Cluster, group: &[NodeId]) {
 }
 
 /// A message that no node of the cluster sent.
-fn forged(args: &Args) -> Result<Envelope, Failure> {
+fn forged(args: &Args, configuration: &Configuration) -> Result<Envelope, Failure> {
     let (from, to) = *args.links.first().ok_or("from whom to whom?")?;
     let id = |key| args.key(key).map_or(Ok(EntryId::ZERO), parse_id);
     let number = |key| args.value(key, 0_u64);
@@ -387,6 +390,13 @@ fn forged(args: &Args) -> Result<Envelope, Failure> {
             Message::AppendEntries(AppendEntries {
                 slice,
                 commit: Index(number("commit")?),
+            })
+        }
+        "InstallSnapshot" => {
+            let configuration = Arc::new(configuration.clone());
+            Message::InstallSnapshot(SnapshotMeta {
+                id: id("last")?,
+                configuration,
             })
         }
         "TimeoutNow" => Message::TimeoutNow,
