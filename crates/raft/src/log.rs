@@ -587,7 +587,7 @@ mod tests {
             log.truncate(Index(cut));
             log.check();
             let mut plain: Vec<EntryId> = vec![log.base()];
-            plain.extend((compact + 1..cut).map(|i| EntryId::new(Index(i), Term(terms[i as usize - 1]))));
+            plain.extend((compact + 1..cut).map(|i| EntryId::new(Index(i), Term(terms[usize::try_from(i).unwrap() - 1]))));
             for id in &plain {
                 prop_assert_eq!(log.term_at(id.index), Some(id.term));
             }
