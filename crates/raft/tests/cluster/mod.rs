@@ -9,9 +9,10 @@
 
 pub(crate) mod disk;
 pub(crate) mod history;
+mod member;
 pub(crate) mod network;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use quorate_raft::invariants::{check_state, check_step};
 use quorate_raft::{
@@ -21,6 +22,7 @@ use quorate_raft::{
 
 use disk::Disk;
 use history::History;
+use member::{Member, describe};
 use network::Network;
 
 /// How a cluster is set up.
@@ -33,24 +35,6 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) automatic: bool,
     pub(crate) limits: Limits,
-}
-
-/// One node and what it waits for.
-#[derive(Debug)]
-pub(crate) struct Member {
-    node: Option<Node>,
-    /// What survives a crash.
-    pub(crate) durable: Disk,
-    /// The same once all writes are done.
-    pub(crate) written: Disk,
-    writes: VecDeque<Write>,
-    applying: VecDeque<Entry>,
-    applied: Index,
-    handed: Index,
-    restore: Option<SnapshotMeta>,
-    log_reads: VecDeque<ReadLog>,
-    snapshots: VecDeque<SendSnapshot>,
-    lives: u64,
 }
 
 /// A cluster under manual control.
@@ -76,49 +60,6 @@ impl Default for Options {
             automatic: false,
             limits: Limits::default(),
         }
-    }
-}
-
-impl Member {
-    fn new(configuration: Configuration) -> Self {
-        Self {
-            node: None,
-            durable: Disk::new(configuration.clone()),
-            written: Disk::new(configuration),
-            writes: VecDeque::new(),
-            applying: VecDeque::new(),
-            applied: Index::ZERO,
-            handed: Index::ZERO,
-            restore: None,
-            log_reads: VecDeque::new(),
-            snapshots: VecDeque::new(),
-            lives: 0,
-        }
-    }
-
-    /// None while it is down.
-    pub(crate) fn status(&self) -> Option<Status> {
-        self.node.as_ref().map(Node::status)
-    }
-
-    /// Forgets what is not durable, and starts from what is.
-    fn forget(&mut self) {
-        self.written = self.durable.clone();
-        self.writes.clear();
-        self.applying.clear();
-        self.applied = self.durable.snapshot.id.index;
-        self.handed = self.applied;
-        self.restore = None;
-        self.log_reads.clear();
-        self.snapshots.clear();
-    }
-
-    fn is_idle(&self) -> bool {
-        self.writes.is_empty()
-            && self.applying.is_empty()
-            && self.restore.is_none()
-            && self.log_reads.is_empty()
-            && self.snapshots.is_empty()
     }
 }
 
@@ -531,22 +472,4 @@ impl Cluster {
 
 fn member_mut(members: &mut BTreeMap<NodeId, Member>, id: NodeId) -> &mut Member {
     members.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"))
-}
-
-fn describe(write: &Write) -> String {
-    let mut line = format!("writes {}", write.seq);
-    if let Some(meta) = &write.reset {
-        line += &format!(" snapshot {}", meta.id);
-    }
-    if let Some(hard_state) = write.hard_state {
-        let vote = hard_state
-            .vote
-            .map_or("nobody".to_string(), |vote| vote.to_string());
-        line += &format!(" term={} vote={vote}", hard_state.term);
-    }
-    if !write.entries.is_empty() {
-        let entries: Vec<String> = write.entries.iter().map(ToString::to_string).collect();
-        line += &format!(" [{}]", entries.join(", "));
-    }
-    line
 }
