@@ -256,6 +256,42 @@ async fn a_directory_of_another_or_in_use_is_refused_and_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_that_cannot_be_right_are_refused_before_anything_is_touched() {
+    let cluster = Cluster::start(1);
+    let nowhere = cluster.data_dir(9);
+    let mut hasty = cluster.config(1).data_dir(&nowhere);
+    hasty.election_ticks = 1;
+    assert!(matches!(
+        hasty.start::<common::Journal>(),
+        Err(StartError::Core(_))
+    ));
+    let stranger = Config::new(5).peers([(1, "127.0.0.1:0")]).data_dir(&nowhere);
+    let refused = stranger.start::<common::Journal>();
+    assert!(matches!(
+        refused,
+        Err(StartError::Config { setting: "peers", .. })
+    ));
+    assert!(!nowhere.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_members_than_the_directory_knows_are_refused() {
+    let mut cluster = Cluster::start(1);
+    cluster.stop_node(1).await;
+    let mut config = cluster.config(1);
+    config.peers.insert(NodeId(2), "127.0.0.1:1".to_owned());
+    let Err(error) = config.start::<common::Journal>() else {
+        panic!("it started");
+    };
+    assert!(
+        error.to_string().contains("are n1; name exactly these"),
+        "{error}"
+    );
+    cluster.start_node(1);
+    cluster.node(1).propose(1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_in_use_is_named() {
     let cluster = Cluster::start(1);
     let mut config = cluster.config(1);

@@ -119,7 +119,7 @@ async fn a_peer_with_another_directory_than_before_is_refused() {
     assert!(forgetful.contains(&known.to_string()), "{forgetful}");
 
     cluster.start_node(2);
-    cluster.node(1).propose(2).await.unwrap();
+    cluster.write(1, 2).await;
     let status = cluster.node(2).status().await.unwrap();
     assert_eq!(
         (status.leader, status.commit_index.0),

@@ -117,6 +117,17 @@ fn a_new_directory_is_an_empty_log_with_the_first_members() {
 }
 
 #[test]
+fn a_group_keeps_the_members_it_began_with() {
+    let disk = MemDisk::new();
+    drop(open(&disk));
+    disk.lose_unsynced();
+    let mut others = options(7);
+    others.configuration = Configuration::new([NodeId(1)], []).unwrap();
+    let (_, opened) = Storage::open(Arc::new(disk), others).unwrap();
+    assert_eq!(opened.stored.snapshot, meta(0, 0));
+}
+
+#[test]
 fn what_was_synced_is_found_after_a_crash() {
     let disk = MemDisk::new();
     let mut storage = with_entries(&disk, 3);
@@ -242,7 +253,7 @@ fn a_log_that_does_not_reach_back_to_a_snapshot_is_refused() {
     storage.compact(id(4, 1)).unwrap();
     durably(&mut storage, &[write(2, vec![command(6, 1)])]);
     drop(storage);
-    let name = disk.list("snapshots".as_ref()).unwrap().remove(0);
+    let name = disk.list("snapshots".as_ref()).unwrap().pop().unwrap();
     disk.remove(&std::path::Path::new("snapshots").join(name))
         .unwrap();
     let error = refused(&disk);
@@ -254,6 +265,26 @@ fn a_log_that_does_not_reach_back_to_a_snapshot_is_refused() {
         error.to_string().starts_with("data: "),
         "it names the directory: {error}"
     );
+}
+
+#[test]
+fn a_directory_whose_log_was_taken_away_is_refused() {
+    let disk = MemDisk::new();
+    drop(with_entries(&disk, 5));
+    for name in disk.list("wal".as_ref()).unwrap() {
+        disk.remove(&std::path::Path::new("wal").join(name)).unwrap();
+    }
+    let error = refused(&disk);
+    let no_log = |error: &StorageError| {
+        matches!(
+            error,
+            StorageError::Recovery {
+                source: Contradiction::NoLog { .. },
+                ..
+            }
+        )
+    };
+    assert!(no_log(&error), "it would vote a second time: {error}");
 }
 
 #[test]
@@ -366,7 +397,7 @@ fn a_snapshot_is_written_once_at_a_time_and_counts_when_it_is_whole() {
         snapshots.create(&meta(4, 1)),
         Err(StorageError::Busy { .. })
     ));
-    assert_eq!(snapshots.newest().unwrap(), None);
+    assert_eq!(snapshots.newest().unwrap(), Some(meta(0, 0)));
     drop((writer, storage));
     disk.lose_unsynced();
     let (storage, opened) = open(&disk);

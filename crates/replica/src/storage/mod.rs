@@ -46,7 +46,7 @@ pub struct Options {
     pub identity: Identity,
     /// The log to open.
     pub group: GroupId,
-    /// The members that a new group starts with.
+    /// The members that a new group starts with; an existing one has its own.
     pub configuration: Configuration,
     /// How the log's files are laid out, and what names a new log.
     pub wal: quorate_wal::Options,
@@ -88,11 +88,9 @@ impl Storage {
     /// another's, or of a newer version, is left as it was.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Opened), StorageError> {
         let identity = identity::establish(disk.as_ref(), &options.directory, options.identity)?;
+        make_directories(disk.as_ref())?;
         let snapshots = Snapshots::open(Arc::clone(&disk))?;
-        let newest = snapshots.newest()?.unwrap_or_else(|| SnapshotMeta {
-            id: EntryId::ZERO,
-            configuration: Arc::new(options.configuration),
-        });
+        refuse_without_log(disk.as_ref(), &snapshots, &options.directory)?;
         let (wal, recovered) = Wal::open(disk, Path::new(WAL_DIR), options.wal)?;
         let mut storage = Self {
             wal,
@@ -102,6 +100,7 @@ impl Storage {
             appended: WriteSeq::default(),
         };
         let log = recovered.groups.get(&options.group.0);
+        let newest = storage.newest_or_first(log, options.configuration)?;
         let verdict = reconcile(log, newest.id).map_err(|source| StorageError::Recovery {
             directory: options.directory,
             source,
@@ -205,6 +204,26 @@ impl Storage {
         Ok(())
     }
 
+    /// The newest snapshot. That of a new group stands for index 0 and holds its first members: it is
+    /// kept like any other, so that later starts cannot begin the group with different ones.
+    fn newest_or_first(
+        &self,
+        log: Option<&RecoveredGroup>,
+        configuration: Configuration,
+    ) -> Result<SnapshotMeta, StorageError> {
+        if let Some(newest) = self.snapshots.newest()? {
+            return Ok(newest);
+        }
+        let first = SnapshotMeta {
+            id: EntryId::ZERO,
+            configuration: Arc::new(configuration),
+        };
+        if log.is_none() {
+            self.snapshots.create(&first)?.finish()?;
+        }
+        Ok(first)
+    }
+
     fn recover(
         &mut self,
         log: Option<&RecoveredGroup>,
@@ -294,6 +313,33 @@ impl LogReader {
                 Ok(Entry { id, payload })
             })
             .collect()
+    }
+}
+
+/// Durably, before anything is in them: a file must not survive the name of its directory.
+fn make_directories(disk: &dyn Disk) -> Result<(), StorageError> {
+    for dir in [WAL_DIR, snapshots::DIR] {
+        disk.create_dir(Path::new(dir))
+            .map_err(|error| StorageError::io(dir, error))?;
+    }
+    disk.sync_dir(Path::new(""))
+        .map_err(|error| StorageError::io(".", error))
+}
+
+/// The first snapshot is written after the log was made: where there is one, there was a log.
+fn refuse_without_log(disk: &dyn Disk, snapshots: &Snapshots, directory: &str) -> Result<(), StorageError> {
+    let Some(snapshot) = snapshots.ids()?.last().copied() else {
+        return Ok(());
+    };
+    let files = disk
+        .list(Path::new(WAL_DIR))
+        .map_err(|error| StorageError::io(WAL_DIR, error))?;
+    match files.is_empty() {
+        false => Ok(()),
+        true => Err(StorageError::Recovery {
+            directory: directory.to_owned(),
+            source: Contradiction::NoLog { snapshot },
+        }),
     }
 }
 

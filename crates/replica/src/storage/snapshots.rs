@@ -41,12 +41,7 @@ struct InUse {
 impl Snapshots {
     /// Opens the directory of snapshots and removes what was never finished.
     pub(super) fn open(disk: Arc<dyn Disk>) -> Result<Self, StorageError> {
-        let dir = Path::new(DIR);
-        disk.create_dir(dir)
-            .map_err(|error| StorageError::io(DIR, error))?;
-        disk.sync_dir(Path::new(""))
-            .map_err(|error| StorageError::io(DIR, error))?;
-        quorate_wal::remove_unfinished_checkpoints(disk.as_ref(), dir)?;
+        quorate_wal::remove_unfinished_checkpoints(disk.as_ref(), Path::new(DIR))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 disk,
@@ -311,5 +306,5 @@ impl fmt::Debug for Chunks {
     }
 }
 
-const DIR: &str = "snapshots";
+pub(super) const DIR: &str = "snapshots";
 const KEPT: usize = 2;

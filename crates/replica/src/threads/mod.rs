@@ -18,13 +18,14 @@ mod loops;
 mod ports;
 mod requests;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use quorate_raft::{Configuration, Delivery, Envelope, Node, NodeId, ReadLog, Session, Status};
+use quorate_raft::{Configuration, Delivery, Envelope, Node, NodeId, ReadLog, Session, Status, Stored};
 use quorate_wal::{DirLock, Disk, OsDisk};
 use tokio::sync::watch;
 
@@ -98,6 +99,8 @@ pub(crate) fn start<M: Machine>(
     open: impl FnOnce(&Config) -> Result<Directory, StartError>,
 ) -> Result<Running<M>, StartError> {
     let configuration = config.configuration()?;
+    // Wrong settings are found out before anything is touched.
+    Node::new(core_config(&config)?, Stored::new(configuration.clone()))?;
     let listener = transport::listen(&config)?;
     let (disk, lock) = open(&config)?;
     let (storage, opened) = open_storage(&config, configuration, disk)?;
@@ -108,6 +111,7 @@ pub(crate) fn start<M: Machine>(
         source,
     })?;
     let node = Node::new(core_config(&config)?, stored)?;
+    check_members(&config, &node.status().configuration)?;
 
     let inbox = Arc::new(Inbox::new(config.max_waiting));
     let fate = Arc::new(Fate::new(Arc::clone(&inbox)));
@@ -380,6 +384,30 @@ fn open_storage(
         );
     }
     Ok((storage, opened))
+}
+
+/// The addresses in the settings must be those of the members that the directory knows.
+fn check_members(config: &Config, members: &Configuration) -> Result<(), StartError> {
+    let named: BTreeSet<NodeId> = config.peers.keys().copied().collect();
+    if named == members.members() {
+        return Ok(());
+    }
+    let ids = |nodes: &BTreeSet<NodeId>| {
+        nodes
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    Err(StartError::Config {
+        setting: "peers",
+        problem: format!(
+            "they are {}, but the members in {} are {}; name exactly these",
+            ids(&named),
+            config.data_dir.display(),
+            ids(&members.members())
+        ),
+    })
 }
 
 fn core_config(config: &Config) -> Result<quorate_raft::Config, StartError> {
