@@ -154,6 +154,21 @@ impl Client {
         response.header.unwrap().revision
     }
 
+    /// Puts until it is acknowledged: while leadership changes, a put may end with an unknown outcome.
+    pub(crate) async fn put_again_and_again(&mut self, key: &str, value: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(status) = self.kv.put(put(key, value)).await {
+            assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
+            assert!(Instant::now() < deadline, "writes have not resumed: {status}");
+        }
+    }
+
+    /// The hash of all keys and values, and the revision it is of.
+    pub(crate) async fn hash(&mut self, revision: i64) -> HashKvResponse {
+        let request = HashKvRequest { revision };
+        self.maintenance.hash_kv(request).await.unwrap().into_inner()
+    }
+
     pub(crate) async fn delete(&mut self, key: &str, range_end: &str) -> DeleteRangeResponse {
         let request = DeleteRangeRequest {
             key: key.to_owned().into(),

@@ -7,6 +7,7 @@ use quorate_etcd_api::etcdserverpb::watch_request::RequestUnion;
 use quorate_etcd_api::etcdserverpb::*;
 use quorate_etcd_api::mvccpb::event::EventType;
 use tonic::Streaming;
+use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::harness::{Client, Cluster, PATIENCE, text};
 
@@ -18,8 +19,15 @@ struct Stream {
 
 impl Stream {
     async fn open(client: &mut Client) -> Stream {
+        Stream::open_with(client, |_| {}).await
+    }
+
+    /// Opens a stream whose metadata `change` has changed.
+    async fn open_with(client: &mut Client, change: impl FnOnce(&mut MetadataMap)) -> Stream {
         let (requests, receiver) = unbounded();
-        let responses = client.watch.watch(receiver).await.unwrap().into_inner();
+        let mut request = tonic::Request::new(receiver);
+        change(request.metadata_mut());
+        let responses = client.watch.watch(request).await.unwrap().into_inner();
         Stream { requests, responses }
     }
 
@@ -307,4 +315,44 @@ async fn a_stream_ends_when_its_server_does() {
         .await
         .unwrap();
     assert!(end.is_none_or(|response| response.is_err()));
+}
+
+#[tokio::test]
+async fn a_stream_that_requires_a_leader_ends_without_one_and_another_does_not() {
+    let mut cluster = Cluster::start(3).await;
+    let mut client = cluster.client(0);
+    let mut patient = Stream::open(&mut client).await;
+    patient.create(watch("a", "")).await;
+    let mut strict = Stream::open_with(&mut client, |metadata| {
+        metadata.insert("hasleader", MetadataValue::from_static("true"));
+    })
+    .await;
+    strict.create(watch("a", "")).await;
+    cluster.stop(1).await;
+    cluster.stop(2).await;
+    let end = tokio::time::timeout(PATIENCE, strict.responses.next())
+        .await
+        .unwrap();
+    let status = end.unwrap().unwrap_err();
+    assert_eq!(status.message(), "etcdserver: no leader");
+
+    cluster.restart(1).await;
+    client.put_again_and_again("a", "1").await;
+    assert_eq!(patient.events(1).await, ["PUT a=1@2"]);
+}
+
+#[tokio::test]
+async fn a_slow_reader_misses_nothing_and_holds_nobody_up() {
+    let cluster = Cluster::start_with(1, |config| config.limits.watch_buffer_bytes = 64 << 10).await;
+    let mut client = cluster.client(0);
+    let mut stream = Stream::open(&mut client).await;
+    stream.create(watch("a", "")).await;
+    let value = "x".repeat(100 << 10);
+    for _ in 0..100 {
+        client.put("a", &value).await;
+    }
+    let events = stream.events(100).await;
+    for (n, event) in events.iter().enumerate() {
+        assert!(event.ends_with(&format!("@{}", n + 2)), "{n} is missing");
+    }
 }
