@@ -226,9 +226,11 @@ impl Clients {
         let Some(client) = self.client_waiting(asker, request) else {
             return Ok(None);
         };
-        Ok(Some(match failure {
-            Failure::Rejected(_) => self.try_again(client),
-            _ => self.give_up(client),
+        let never_happened = matches!(failure, Failure::Rejected(_));
+        Ok(Some(if never_happened {
+            self.try_again(client)
+        } else {
+            self.give_up(client)
         }))
     }
 

@@ -19,7 +19,7 @@ pub struct Report {
     /// The seed.
     pub seed: u64,
     /// What the seed made of the options.
-    pub profile: Profile,
+    pub profile: Box<Profile>,
     /// How long the run was, in virtual time.
     pub time: Time,
     /// How many events there were.
@@ -40,7 +40,7 @@ pub struct Failure {
     /// The seed.
     pub seed: u64,
     /// What the seed made of the options.
-    pub profile: Profile,
+    pub profile: Box<Profile>,
     /// What does not hold.
     pub invariant: Invariant,
     /// How.
@@ -77,7 +77,7 @@ pub(crate) fn run_wired(seed: u64, options: &Options, wiring: Wiring) -> Result<
     match verdict {
         Ok(()) => Ok(Report {
             seed,
-            profile: world.profile().clone(),
+            profile: Box::new(world.profile().clone()),
             time: world.now(),
             events: world.trace().events(),
             faults: world.faults(),
@@ -87,7 +87,7 @@ pub(crate) fn run_wired(seed: u64, options: &Options, wiring: Wiring) -> Result<
         }),
         Err(Violation { invariant, detail }) => Err(Failure {
             seed,
-            profile: world.profile().clone(),
+            profile: Box::new(world.profile().clone()),
             invariant,
             detail,
             time: world.now(),

@@ -156,33 +156,33 @@ impl Safety {
     }
 
     fn observed(&mut self, node: NodeId, event: &Event) -> Result<(), Violation> {
-        match event {
-            Event::BecameLeader { term } => self.elected(node, *term),
-            Event::Committed { index } => self.advanced(node, *index),
-            Event::SecondLeader { term, other } => require(false, Invariant::ElectionSafety, || {
-                format!("{node} leads term {term} and hears {other} lead it")
-            }),
-            other => {
-                if ends_leadership(other) {
-                    self.watched(node).leads = None;
-                }
-                Ok(())
-            }
+        if ends_leadership(event) {
+            self.watched(node).leads = None;
         }
+        if let Event::BecameLeader { term } = event {
+            return self.elected(node, *term);
+        }
+        if let Event::Committed { index } = event {
+            return self.advanced(node, *index);
+        }
+        let is_alone = !matches!(event, Event::SecondLeader { .. });
+        require(is_alone, Invariant::ElectionSafety, || format!("{node} {event}"))
     }
 
     fn sent(&mut self, envelope: &Envelope) -> Result<(), Violation> {
-        let node = envelope.from;
-        match &envelope.message {
-            Message::VoteResponse(Verdict::Granted) => self.voted(envelope),
-            Message::AppendEntriesResponse(AppendEntriesResponse::Accepted { match_index }) => {
-                let durable = self.watched(node).durable.last();
-                require(*match_index <= durable.index, Invariant::DurablePromise, || {
-                    format!("{node} acknowledges {match_index}, its disk holds {durable}")
-                })
-            }
-            _ => Ok(()),
+        if let Message::VoteResponse(Verdict::Granted) = &envelope.message {
+            return self.voted(envelope);
         }
+        let Message::AppendEntriesResponse(AppendEntriesResponse::Accepted { match_index }) =
+            &envelope.message
+        else {
+            return Ok(());
+        };
+        let node = envelope.from;
+        let durable = self.watched(node).durable.last();
+        require(*match_index <= durable.index, Invariant::DurablePromise, || {
+            format!("{node} acknowledges {match_index}, its disk holds {durable}")
+        })
     }
 
     /// A node's state machine is handed an entry.

@@ -74,7 +74,7 @@ impl World {
                 Ok(())
             }
             Ok(Saved::GivenUp) => Ok(()),
-            Ok(Saved::Whole(saving)) => self.finish_save(node, life, saving),
+            Ok(Saved::Whole(saving)) => self.finish_save(node, life, *saving),
             Err(_) => self.stop_failed(node),
         }
     }
@@ -145,7 +145,7 @@ impl World {
 enum Saved {
     More,
     GivenUp,
-    Whole(Saving),
+    Whole(Box<Saving>),
 }
 
 impl Process {
@@ -159,7 +159,11 @@ impl Process {
                 saving.writer.write_chunk(&chunk)?;
                 Ok(Saved::More)
             }
-            Ok(None) => Ok(self.apply.saving.take().map_or(Saved::GivenUp, Saved::Whole)),
+            Ok(None) => Ok(self
+                .apply
+                .saving
+                .take()
+                .map_or(Saved::GivenUp, |saving| Saved::Whole(Box::new(saving)))),
             Err(_) => {
                 // The view was closed by a received snapshot.
                 self.apply.saving = None;

@@ -136,4 +136,4 @@ impl LogSide {
     }
 }
 
-const SYNCS_PER_LOOK: u64 = 100;
+const SYNCS_PER_LOOK: u64 = 1_000;

@@ -493,11 +493,10 @@ impl World {
 }
 
 fn is_granted(message: &Message) -> bool {
-    match message {
-        Message::VoteResponse(verdict) => *verdict == Verdict::Granted,
-        Message::PreVoteResponse(answer) => answer.verdict == Verdict::Granted,
-        _ => false,
-    }
+    let in_vote = matches!(message, Message::VoteResponse(Verdict::Granted));
+    let in_pre_vote =
+        matches!(message, Message::PreVoteResponse(answer) if answer.verdict == Verdict::Granted);
+    in_vote || in_pre_vote
 }
 
 fn decode(packet: &Packet) -> Result<Envelope, Violation> {
