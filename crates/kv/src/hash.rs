@@ -1,6 +1,5 @@
 //! A checksum of the keyspace that members compare.
 
-use crate::record::Position;
 use crate::{Error, Keyspace, Revision};
 
 /// The checksum of everything readable up to a revision.
@@ -9,8 +8,8 @@ use crate::{Error, Keyspace, Revision};
 /// compacted versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashKv {
-    /// CRC-32C of `"key"`, then of every version in order of revision: its numbers, key and value. Versions
-    /// before the compacted revision count only if they are still what a read there sees.
+    /// CRC-32C of `"key"`, then of every version by key and revision: its numbers, key and value. Versions
+    /// up to the compacted revision count only if they are what a read there sees.
     pub hash: u32,
     /// The revision the checksum is of.
     pub revision: Revision,
@@ -27,13 +26,12 @@ impl Keyspace {
         let revision = at.unwrap_or(self.revision());
         self.store.check_readable(revision)?;
         let compacted = self.compacted();
-        let records = self.store.log.from(Position::start_of(Revision(0)));
-        let hash = records
-            .take_while(|record| record.revision() <= revision)
-            .filter(|record| record.revision() > compacted || self.store.is_state_at(compacted, record))
-            .fold(crc32c::crc32c(b"key"), |crc, record| {
-                crc32c::crc32c_append(crc, record.block())
-            });
+        let mut hash = crc32c::crc32c(b"key");
+        for history in self.store.index.from(b"") {
+            for record in history.state_and_changes(compacted, revision) {
+                hash = crc32c::crc32c_append(hash, record.block());
+            }
+        }
         Ok(HashKv {
             hash,
             revision,

@@ -7,8 +7,10 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Bound;
 
-use crate::{KeyRange, Revision, record::Record};
+use crate::record::{Position, Record};
+use crate::{KeyRange, Revision};
 
 /// Every key that has a version, deleted ones too as long as history remembers them.
 #[derive(Debug, Default)]
@@ -27,16 +29,32 @@ impl KeyIndex {
         range.into_iter().flatten()
     }
 
-    /// Adds a version, newer than all others of its key.
-    pub(crate) fn push(&mut self, record: Record) {
-        let history = match self.keys.take(record.key()) {
-            None => KeyHistory {
-                latest: record,
-                older: None,
-            },
-            Some(history) => history.push(record),
-        };
-        self.keys.insert(history);
+    /// The histories from a key on, in key order.
+    pub(crate) fn from(&self, key: &[u8]) -> impl Iterator<Item = &KeyHistory> {
+        self.keys
+            .range::<[u8], _>((Bound::Included(key), Bound::Unbounded))
+    }
+
+    /// Takes a key out, to be put back by [`Self::insert`] with one version more.
+    pub(crate) fn take(&mut self, key: &[u8]) -> Option<KeyHistory> {
+        self.keys.take(key)
+    }
+
+    /// Adds a version, newer than all others of its key, whose history was taken out before.
+    pub(crate) fn insert(&mut self, history: Option<KeyHistory>, record: Record) {
+        self.keys.insert(KeyHistory::with(history, record));
+    }
+
+    /// An index of records that are in order of key, then of position.
+    pub(crate) fn from_ordered(records: impl Iterator<Item = Record>) -> Self {
+        let mut histories: Vec<KeyHistory> = Vec::new();
+        for record in records {
+            let history = histories.pop_if(|last| last.key() == record.key());
+            histories.push(KeyHistory::with(history, record));
+        }
+        Self {
+            keys: histories.into_iter().collect(),
+        }
     }
 
     /// Removes a key's oldest versions, at most `count` of them, and the key with its last one.
@@ -69,6 +87,10 @@ pub(crate) struct KeyHistory {
 }
 
 impl KeyHistory {
+    pub(crate) fn key(&self) -> &[u8] {
+        self.latest.key()
+    }
+
     /// The newest version, if the key exists in it.
     pub(crate) fn alive(&self) -> Option<&Record> {
         Some(&self.latest).filter(|record| record.is_put())
@@ -100,6 +122,40 @@ impl KeyHistory {
         }
     }
 
+    /// The versions that somebody can see from `compacted` on, in order; those at `after` and before it
+    /// left out.
+    pub(crate) fn visible_from(
+        &self,
+        compacted: Revision,
+        after: Option<Position>,
+    ) -> impl Iterator<Item = &Record> {
+        let older = self.older.as_deref();
+        let told = |older: &VecDeque<Record>| {
+            after.map_or(0, |after| {
+                older.partition_point(|record| record.position() <= after)
+            })
+        };
+        let first = self.superseded(compacted).max(older.map_or(0, told));
+        let count = older.map_or(0, VecDeque::len);
+        let latest = (first <= count && after.is_none_or(|after| self.latest.position() > after))
+            .then_some(&self.latest);
+        older
+            .into_iter()
+            .flat_map(move |older| older.range(first.min(count)..))
+            .chain(latest)
+    }
+
+    /// The state at `compacted` and every later version up to `until`.
+    pub(crate) fn state_and_changes(
+        &self,
+        compacted: Revision,
+        until: Revision,
+    ) -> impl Iterator<Item = &Record> {
+        let changes = self.visible_from(compacted, None);
+        let within = move |record: &&Record| record.revision() > compacted && record.revision() <= until;
+        self.alive_at(compacted).into_iter().chain(changes.filter(within))
+    }
+
     fn count_until(&self, revision: Revision) -> usize {
         let older = self.older.as_ref().map_or(0, |older| {
             older.partition_point(|record| record.revision() <= revision)
@@ -107,12 +163,16 @@ impl KeyHistory {
         older + usize::from(self.latest.revision() <= revision)
     }
 
-    fn push(mut self, record: Record) -> Self {
-        let older = self.older.get_or_insert_default();
-        older.push_back(self.latest);
+    /// A history with one version more.
+    fn with(history: Option<Self>, record: Record) -> Self {
+        let older = history.map(|history| {
+            let mut older = history.older.unwrap_or_default();
+            older.push_back(history.latest);
+            older
+        });
         Self {
             latest: record,
-            older: self.older,
+            older,
         }
     }
 
@@ -132,13 +192,13 @@ impl KeyHistory {
 
 impl Borrow<[u8]> for KeyHistory {
     fn borrow(&self) -> &[u8] {
-        self.latest.key()
+        self.key()
     }
 }
 
 impl Ord for KeyHistory {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.latest.key().cmp(other.latest.key())
+        self.key().cmp(other.key())
     }
 }
 
@@ -182,7 +242,8 @@ mod tests {
     fn index() -> KeyIndex {
         let mut index = KeyIndex::default();
         for record in [put(2), put(4), tombstone(6), put(8)] {
-            index.push(record);
+            let history = index.take(b"k");
+            index.insert(history, record);
         }
         index
     }
@@ -222,6 +283,28 @@ mod tests {
             .collect::<Vec<_>>();
         // At 6 the tombstone stays, for a watch from 6; at 7 it goes.
         assert_eq!(superseded, [0, 0, 0, 1, 1, 2, 3, 3, 3]);
+    }
+
+    #[test]
+    fn versions_can_be_gone_on_with() {
+        let index = index();
+        let visible = |compacted: i64, after: Option<i64>| {
+            let after = after.map(|after| Position::start_of(Revision(after)));
+            let versions = index.get(b"k").unwrap().visible_from(Revision(compacted), after);
+            versions.map(|record| record.revision().0).collect::<Vec<_>>()
+        };
+        assert_eq!(visible(-1, None), [2, 4, 6, 8]);
+        assert_eq!(visible(-1, Some(4)), [6, 8]);
+        assert_eq!(visible(6, None), [6, 8]);
+        assert_eq!(visible(7, Some(2)), [8]);
+        assert_eq!(visible(6, Some(8)), [0; 0]);
+    }
+
+    #[test]
+    fn an_index_of_ordered_records_is_as_one_that_grew() {
+        let ordered = KeyIndex::from_ordered([put(2), put(4), tombstone(6), put(8)].into_iter());
+        let seen = |index: &KeyIndex| (1..=9).map(|at| alive_at(index, at)).collect::<Vec<_>>();
+        assert_eq!(seen(&ordered), seen(&index()));
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Keyspace {
     /// should be called again soon: while a snapshot is open nothing is removed, and the answer is no.
     pub fn compact_step(&mut self, budget: usize) -> bool {
         let snapshot_open = Arc::strong_count(&self.snapshots) > 1;
-        !snapshot_open && self.store.sweep(budget)
+        !snapshot_open && self.store.sweep(budget.max(1))
     }
 
     fn execute(&mut self, command: Command, effects: &mut Effects) -> Result<Response, Error> {

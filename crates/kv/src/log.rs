@@ -26,6 +26,21 @@ struct Segment {
 }
 
 impl RevisionLog {
+    /// A log of records in any order.
+    pub(crate) fn from_unordered(records: &[Record]) -> Self {
+        let mut places: Vec<(Position, usize)> = records
+            .iter()
+            .enumerate()
+            .map(|(at, record)| (record.position(), at))
+            .collect();
+        places.sort_unstable();
+        let mut log = Self::default();
+        places
+            .into_iter()
+            .for_each(|(_, at)| log.push(records[at].clone()));
+        log
+    }
+
     /// How many records there are.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -114,9 +129,33 @@ impl RevisionLog {
 
 impl Segment {
     /// The index of the first record at or after the position.
+    ///
+    /// Where each revision has one change and none is missing, that is its distance from the first; where
+    /// some are missing, it is soon found going back from there.
     fn place_of(&self, position: Position) -> usize {
+        let distance = position.main.0.saturating_sub(self.first.main.0);
+        let mut low = usize::try_from(distance).unwrap_or(0).min(self.records.len());
+        let mut high = self.records.len();
+        let mut step = 1;
+        while low > 0 && self.is_after(low, position) {
+            high = low;
+            low = low.saturating_sub(step);
+            step *= 2;
+        }
+        if self
+            .records
+            .get(low)
+            .is_some_and(|record| record.position() == position)
+        {
+            return low;
+        }
+        low + self.records[low..high].partition_point(|record| record.position() < position)
+    }
+
+    fn is_after(&self, place: usize, position: Position) -> bool {
         self.records
-            .partition_point(|record| record.position() < position)
+            .get(place)
+            .is_none_or(|record| record.position() > position)
     }
 }
 

@@ -102,6 +102,11 @@ impl Record {
         }
     }
 
+    /// What records are ordered by in the index and in snapshots.
+    pub(crate) fn order(&self) -> (&[u8], Position) {
+        (self.key(), self.position())
+    }
+
     pub(crate) fn revision(&self) -> Revision {
         Revision(self.i64_at(0))
     }

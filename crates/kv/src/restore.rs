@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 
 use crate::lease::Leases;
-use crate::record::{Position, Record};
+use crate::record::Record;
 use crate::snapshot::{
     AlarmMessage, EndMessage, FORMAT, FRAME_HEADER, FrameKind, HeadMessage, LeasesMessage, MAGIC, frame_crc,
 };
@@ -130,14 +130,14 @@ impl Input<'_, '_> {
 
 /// What has been read so far.
 struct Building {
-    store: Store,
+    revision: Revision,
+    compacted: Revision,
     last_lease_epoch: LeaseEpoch,
     leases: Vec<(LeaseId, i64, LeaseEpoch)>,
     members: BTreeMap<MemberId, Member>,
     alarms: BTreeSet<Alarm>,
     frames: u64,
-    records: u64,
-    last: Position,
+    records: Vec<Record>,
 }
 
 impl Building {
@@ -152,14 +152,14 @@ impl Building {
             return Err(head.wrong("its revisions are impossible"));
         }
         Ok(Self {
-            store: Store::at(revision, compacted),
+            revision,
+            compacted,
             last_lease_epoch: LeaseEpoch(message.last_lease_epoch),
             leases: Vec::new(),
             members: BTreeMap::new(),
             alarms: BTreeSet::new(),
             frames: 1,
-            records: 0,
-            last: Position::start_of(Revision::FIRST),
+            records: Vec::new(),
         })
     }
 
@@ -217,22 +217,23 @@ impl Building {
     }
 
     fn add_record(&mut self, record: Record) -> Result<(), &'static str> {
-        let position = record.position();
-        if position <= self.last {
+        if self
+            .records
+            .last()
+            .is_some_and(|last| last.order() >= record.order())
+        {
             return Err("versions are out of order");
         }
-        if position.main > self.store.revision() {
-            return Err("a version is from the future");
+        if record.revision() > self.revision || record.revision() <= Revision::FIRST {
+            return Err("a version has an impossible revision");
         }
-        self.last = position;
-        self.records += 1;
-        self.store.restore(record);
+        self.records.push(record);
         Ok(())
     }
 
     fn check_end(&self, frame: &Frame) -> Result<(), RestoreError> {
         let end: EndMessage = frame.message()?;
-        if (end.frames, end.records) == (self.frames, self.records) {
+        if (end.frames, end.records) == (self.frames, self.records.len() as u64) {
             Ok(())
         } else {
             Err(frame.wrong("frames are missing"))
@@ -240,8 +241,9 @@ impl Building {
     }
 
     fn finish(self, end: &Frame) -> Result<Keyspace, RestoreError> {
+        let store = Store::restored(self.revision, self.compacted, self.records);
         let mut leases = Leases::restored(self.leases.into_iter(), self.last_lease_epoch);
-        for record in self.store.range(&crate::KeyRange::all(), None) {
+        for record in store.range(&crate::KeyRange::all(), None) {
             let Some(lease) = record.lease() else { continue };
             if leases.get(lease).is_none() {
                 return Err(end.wrong("a key has a lease that does not exist"));
@@ -250,7 +252,7 @@ impl Building {
         }
         let (members, alarms) = (self.members, self.alarms);
         Ok(Keyspace {
-            store: self.store,
+            store,
             leases,
             members,
             alarms,

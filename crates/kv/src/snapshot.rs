@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
-use crate::record::{Position, Record};
+use crate::record::Record;
 use crate::wire::{MemberMessage, alarm_to_wire};
 use crate::{Alarm, Keyspace, Lease, LeaseId, Revision};
 
@@ -50,7 +50,7 @@ pub(crate) enum FrameKind {
     Member = 3,
     /// An [`AlarmMessage`].
     Alarm = 4,
-    /// Records, each after its length in 4 bytes.
+    /// Records by key and position, each after its length in 4 bytes.
     Records = 5,
     /// An [`EndMessage`].
     End = 6,
@@ -107,7 +107,8 @@ pub struct Snapshot {
     open: Arc<()>,
     revision: Revision,
     compacted: Revision,
-    cursor: Position,
+    /// The last record that was written.
+    last: Option<Record>,
     frames: u64,
     records: u64,
     ended: bool,
@@ -122,7 +123,7 @@ impl Keyspace {
             open: Arc::clone(&self.snapshots),
             revision: self.revision(),
             compacted: self.compacted(),
-            cursor: Position::start_of(Revision(0)),
+            last: None,
             frames: 0,
             records: 0,
             ended: false,
@@ -181,25 +182,33 @@ impl Keyspace {
         }
     }
 
-    /// Writes a frame of records, or the end.
+    /// Writes a frame of records; after the last one, the end.
     fn write_records(&self, snapshot: &mut Snapshot) {
         let mut payload = BytesMut::new();
-        let left = self.store.log.from(snapshot.cursor);
-        for record in left.take_while(|record| record.revision() <= snapshot.revision) {
-            if payload.len() >= FRAME_BYTES {
-                break;
-            }
-            snapshot.cursor = record.position().next();
-            if self.store.is_visible_from(snapshot.compacted, record) {
+        let last = snapshot.last.take();
+        let after = last.as_ref().map_or(&b""[..], Record::key);
+        for history in self.store.index.from(after) {
+            let done = last
+                .as_ref()
+                .filter(|last| last.key() == history.key())
+                .map(Record::position);
+            for record in history.visible_from(snapshot.compacted, done) {
+                if record.revision() > snapshot.revision {
+                    break;
+                }
+                if payload.len() >= FRAME_BYTES {
+                    snapshot.write_frame(FrameKind::Records, &payload);
+                    return;
+                }
                 put_record(&mut payload, record);
                 snapshot.records += 1;
+                snapshot.last = Some(record.clone());
             }
         }
-        if payload.is_empty() {
-            snapshot.write_end();
-        } else {
+        if !payload.is_empty() {
             snapshot.write_frame(FrameKind::Records, &payload);
         }
+        snapshot.write_end();
     }
 }
 

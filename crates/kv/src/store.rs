@@ -4,7 +4,7 @@
 //! - The current revision is that of the last write that changed something.
 //! - Reading depends on `compacted`, never on how far the sweep has come.
 
-use crate::index::KeyIndex;
+use crate::index::{KeyHistory, KeyIndex};
 use crate::log::RevisionLog;
 use crate::record::{NewVersion, Position, Record};
 use crate::sweep::Sweep;
@@ -72,18 +72,28 @@ pub struct HistoryBatch {
 
 impl Store {
     pub(crate) fn new() -> Self {
-        Self::at(Revision::FIRST, Revision::NOTHING_COMPACTED)
+        Self::restored(Revision::FIRST, Revision::NOTHING_COMPACTED, Vec::new())
     }
 
-    /// An empty store that goes on from a revision, to be filled by [`Self::restore`].
-    pub(crate) fn at(revision: Revision, compacted: Revision) -> Self {
+    /// A store of these versions, which are in order of key, then of position. They are all there is to see
+    /// at `revision` when it was compacted at `compacted`.
+    pub(crate) fn restored(revision: Revision, compacted: Revision, records: Vec<Record>) -> Self {
+        let mut size = StoreSize::default();
+        for key in records.chunk_by(|a, b| a.key() == b.key()) {
+            key.iter().for_each(|record| size.add(record));
+            let ended = key.split_last().map_or(&[][..], |(_, older)| older);
+            ended
+                .iter()
+                .filter(|record| record.is_put())
+                .for_each(|record| size.end(record));
+        }
         Self {
-            index: KeyIndex::default(),
-            log: RevisionLog::default(),
+            log: RevisionLog::from_unordered(&records),
+            index: KeyIndex::from_ordered(records.into_iter()),
             sweep: Sweep::done_to(compacted),
             revision,
             compacted,
-            size: StoreSize::default(),
+            size,
         }
     }
 
@@ -198,26 +208,6 @@ impl Store {
         Ok(batch)
     }
 
-    /// Whether a version can be seen, by a read or a watch, when everything before `compacted` is gone.
-    ///
-    /// Says the same of a version before and after the sweep has removed the others.
-    pub(crate) fn is_visible_from(&self, compacted: Revision, record: &Record) -> bool {
-        record.revision() >= compacted || self.is_state_at(compacted, record)
-    }
-
-    /// Whether a version is what reads at a revision see of its key.
-    pub(crate) fn is_state_at(&self, revision: Revision, record: &Record) -> bool {
-        let history = self.index.get(record.key());
-        let seen = history.and_then(|history| history.alive_at(revision));
-        seen.is_some_and(|seen| seen.position() == record.position())
-    }
-
-    /// Takes over a version of a snapshot; they come in order of position.
-    pub(crate) fn restore(&mut self, record: Record) {
-        let replaced = self.latest(record.key()).map(Record::size);
-        self.add(record, replaced);
-    }
-
     /// Forgets a version that nobody can see.
     pub(crate) fn forget(&mut self, record: &Record) {
         self.size.total_bytes -= record.size();
@@ -235,19 +225,31 @@ impl Store {
         }
     }
 
-    /// Adds a version that replaces one of the given size.
-    fn add(&mut self, record: Record, replaced: Option<usize>) {
-        self.size.total_bytes += record.size();
-        if let Some(replaced) = replaced {
-            self.size.keys -= 1;
-            self.size.live_bytes -= replaced;
+    /// Adds a version to a key that was taken out of the index.
+    fn add(&mut self, history: Option<KeyHistory>, record: Record) {
+        self.size.add(&record);
+        if let Some(replaced) = history.as_ref().and_then(KeyHistory::alive) {
+            self.size.end(replaced);
         }
-        if record.is_put() {
-            self.size.keys += 1;
-            self.size.live_bytes += record.size();
-        }
-        self.index.push(record.clone());
+        self.index.insert(history, record.clone());
         self.log.push(record);
+    }
+}
+
+impl StoreSize {
+    /// Counts a version that is the latest of its key.
+    fn add(&mut self, record: &Record) {
+        self.total_bytes += record.size();
+        if record.is_put() {
+            self.keys += 1;
+            self.live_bytes += record.size();
+        }
+    }
+
+    /// Counts a version that is no longer the latest of its key.
+    fn end(&mut self, record: &Record) {
+        self.keys -= 1;
+        self.live_bytes -= record.size();
     }
 }
 
@@ -280,12 +282,11 @@ impl Write<'_> {
 
     /// Creates or overwrites a key. Answers with what was there before.
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8], lease: Option<LeaseId>) -> Option<Record> {
-        let previous = self.store.latest(key).cloned();
-        let (create, version) = previous.as_ref().map_or((self.position.main, 1), |record| {
-            (record.create(), record.version().saturating_add(1))
-        });
         let position = self.position;
-        self.add(
+        self.add(key, |replaced| {
+            let (create, version) = replaced.map_or((position.main, 1), |replaced| {
+                (replaced.create(), replaced.version().saturating_add(1))
+            });
             Record::put(&NewVersion {
                 position,
                 key,
@@ -293,17 +294,15 @@ impl Write<'_> {
                 create,
                 version,
                 lease,
-            }),
-            previous.clone(),
-        );
-        previous
+            })
+        })
     }
 
     /// Deletes a key. Answers with what was there before; nothing happens if that is nothing.
     pub(crate) fn delete(&mut self, key: &[u8]) -> Option<Record> {
-        let previous = self.store.latest(key).cloned()?;
-        self.add(Record::tombstone(self.position, key), Some(previous.clone()));
-        Some(previous)
+        self.store.latest(key)?;
+        let position = self.position;
+        self.add(key, |_| Record::tombstone(position, key))
     }
 
     /// Makes the revision current, if it changed anything.
@@ -312,19 +311,20 @@ impl Write<'_> {
         self.changes
     }
 
-    fn add(&mut self, record: Record, replaced: Option<Record>) {
-        let replaced_size = replaced.as_ref().map(Record::size);
-        let previous = match replaced {
+    /// Adds a version, made from the one it replaces. Answers with that.
+    fn add(&mut self, key: &[u8], make: impl FnOnce(Option<&Record>) -> Record) -> Option<Record> {
+        let history = self.store.index.take(key);
+        let replaced = history.as_ref().and_then(KeyHistory::alive).cloned();
+        let before = self.store.revision;
+        let previous = match (&replaced, &history) {
             // Written by this very revision: watchers see what was there before the revision.
-            Some(replaced) if replaced.revision() == self.position.main => self.before(record.key()),
-            replaced => replaced,
+            (Some(last), Some(history)) if last.revision() > before => history.alive_at(before).cloned(),
+            _ => replaced.clone(),
         };
-        self.store.add(record.clone(), replaced_size);
+        let record = make(replaced.as_ref());
+        self.store.add(history, record.clone());
         self.changes.push(Change { record, previous });
         self.position = self.position.next();
-    }
-
-    fn before(&self, key: &[u8]) -> Option<Record> {
-        self.store.index.get(key)?.alive_at(self.store.revision).cloned()
+        replaced
     }
 }

@@ -1,6 +1,6 @@
 //! The formats that are written down: commands and snapshots. Golden files hold them still; random bytes
 //! must never do harm.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 mod support;
 
@@ -14,21 +14,57 @@ use support::*;
 
 /// One of every command, with every field set somewhere.
 fn commands() -> Vec<(&'static str, Command)> {
-    let member = MemberId(0xdead_beef);
-    let read = Range {
-        at: Some(Revision(3)),
-        limit: 5.try_into().ok(),
-        order: SortOrder::Descend,
-        target: SortTarget::Value,
-        filter: RevisionFilter {
-            min_mod: Some(Revision(1)),
-            max_mod: Some(Revision(9)),
-            min_create: Some(Revision(2)),
-            max_create: Some(Revision(8)),
-        },
-        projection: Projection::KeysOnly,
-        ..Range::new(span("a", "b"))
+    let leased = Put {
+        prev_kv: true,
+        ..Put::new("k", "v").with_lease(LeaseId(-7))
     };
+    let expired = RevokeCause::Expired { epoch: LeaseEpoch(3) };
+    let member = Member {
+        id: MEMBER,
+        name: "one".into(),
+        peer_urls: vec!["http://one:2380".into()],
+        client_urls: vec!["http://one:2379".into(), "unix:/run/one".into()],
+    };
+    let alarm = |action, kind| Command::Alarm {
+        action,
+        alarm: Alarm { member: MEMBER, kind },
+    };
+    vec![
+        ("put", put_command("key", "value")),
+        ("put-lease", Command::Put(leased)),
+        ("delete", delete_command(span("a", "z"))),
+        ("txn", Command::Txn(full_txn())),
+        ("compact", compact(42)),
+        (
+            "grant",
+            Command::LeaseGrant {
+                id: LeaseId(7),
+                ttl_secs: 60,
+            },
+        ),
+        ("revoke", revoke(7)),
+        (
+            "expire",
+            Command::LeaseRevoke {
+                id: LeaseId(7),
+                cause: expired,
+            },
+        ),
+        (
+            "renew",
+            Command::LeaseRenew {
+                ids: vec![LeaseId(7), LeaseId(8)],
+            },
+        ),
+        ("member", Command::PublishMember(member)),
+        ("alarm", alarm(AlarmAction::Activate, AlarmKind::NoSpace)),
+        ("disarm", alarm(AlarmAction::Deactivate, AlarmKind::Corrupt)),
+    ]
+}
+
+const MEMBER: MemberId = MemberId(0xdead_beef);
+
+fn full_txn() -> Txn {
     let operands = [
         (Relation::Equal, Operand::Version(1)),
         (Relation::Greater, Operand::Create(Revision(2))),
@@ -41,10 +77,10 @@ fn commands() -> Vec<(&'static str, Command)> {
         relation,
         operand,
     });
-    let txn = Txn {
+    Txn {
         compares: compares.to_vec(),
         success: vec![
-            Op::Range(read),
+            Op::Range(full_range()),
             Op::Put(Put {
                 value: Assign::Keep,
                 lease: Assign::Keep,
@@ -59,65 +95,24 @@ fn commands() -> Vec<(&'static str, Command)> {
             success: vec![Op::Put(Put::new("k", ""))],
             ..Txn::default()
         })],
-    };
-    let alarm = |kind| Alarm { member, kind };
-    vec![
-        ("put", put_command("key", "value")),
-        (
-            "put-lease",
-            Command::Put(Put {
-                prev_kv: true,
-                ..Put::new("k", "v").with_lease(LeaseId(-7))
-            }),
-        ),
-        ("delete", delete_command(span("a", "z"))),
-        ("txn", Command::Txn(txn)),
-        ("compact", compact(42)),
-        (
-            "grant",
-            Command::LeaseGrant {
-                id: LeaseId(7),
-                ttl_secs: 60,
-            },
-        ),
-        ("revoke", revoke(7)),
-        (
-            "expire",
-            Command::LeaseRevoke {
-                id: LeaseId(7),
-                cause: RevokeCause::Expired { epoch: LeaseEpoch(3) },
-            },
-        ),
-        (
-            "renew",
-            Command::LeaseRenew {
-                ids: vec![LeaseId(7), LeaseId(8)],
-            },
-        ),
-        (
-            "member",
-            Command::PublishMember(Member {
-                id: member,
-                name: "one".into(),
-                peer_urls: vec!["http://one:2380".into()],
-                client_urls: vec!["http://one:2379".into(), "unix:/run/one".into()],
-            }),
-        ),
-        (
-            "alarm",
-            Command::Alarm {
-                action: AlarmAction::Activate,
-                alarm: alarm(AlarmKind::NoSpace),
-            },
-        ),
-        (
-            "disarm",
-            Command::Alarm {
-                action: AlarmAction::Deactivate,
-                alarm: alarm(AlarmKind::Corrupt),
-            },
-        ),
-    ]
+    }
+}
+
+fn full_range() -> Range {
+    Range {
+        at: Some(Revision(3)),
+        limit: 5.try_into().ok(),
+        order: SortOrder::Descend,
+        target: SortTarget::Value,
+        filter: RevisionFilter {
+            min_mod: Some(Revision(1)),
+            max_mod: Some(Revision(9)),
+            min_create: Some(Revision(2)),
+            max_create: Some(Revision(8)),
+        },
+        projection: Projection::KeysOnly,
+        ..Range::new(span("a", "b"))
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,5 +1,5 @@
 //! The keyspace against a naive twin: a list of all events that is replayed from the start for everything.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 mod support;
 
