@@ -30,26 +30,40 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn options() -> Options {
-    Options { segment_bytes: 8 << 10, ..Options::new(7) }
+    Options {
+        segment_bytes: 8 << 10,
+        ..Options::new(7)
+    }
 }
 
 /// Two groups, several batches, more than one segment.
 fn small_log() -> MemDisk {
     let disk = MemDisk::new();
-    let (mut wal, _) = Wal::open(Arc::new(disk.clone()), Path::new(DIR), options()).expect("an empty disk opens");
+    let (mut wal, _) =
+        Wal::open(Arc::new(disk.clone()), Path::new(DIR), options()).expect("an empty disk opens");
     for batch in 1..=BATCHES {
         let records = [entry(1, batch), state(batch), entry(2, batch)];
-        wal.append(&records).and_then(|()| wal.sync()).expect("the disk works");
+        wal.append(&records)
+            .and_then(|()| wal.sync())
+            .expect("the disk works");
     }
     disk
 }
 
 fn entry(group: u64, index: u64) -> Record {
-    Record::Entry { group, index, term: 1 + index / 5, body: body(group, index) }
+    Record::Entry {
+        group,
+        index,
+        term: 1 + index / 5,
+        body: body(group, index),
+    }
 }
 
 fn state(number: u64) -> Record {
-    Record::State { group: 1, body: Bytes::copy_from_slice(&number.to_le_bytes()) }
+    Record::State {
+        group: 1,
+        body: Bytes::copy_from_slice(&number.to_le_bytes()),
+    }
 }
 
 fn body(group: u64, index: u64) -> Bytes {
@@ -82,7 +96,12 @@ fn apply(disk: &MemDisk, damage: &[u8]) {
     let bytes = &damage[4..8];
     match damage[1] % 4 {
         0 => overwrite(disk, &path, offset, bytes),
-        1 => overwrite(disk, &path, offset & !511, &vec![0; 512 * usize::from(damage[4] % 8)]),
+        1 => overwrite(
+            disk,
+            &path,
+            offset & !511,
+            &vec![0; 512 * usize::from(damage[4] % 8)],
+        ),
         2 => cut(disk, &path, offset),
         _ => disk.remove(&path).expect("the file is there"),
     }
@@ -112,7 +131,9 @@ fn cut(disk: &MemDisk, path: &Path, offset: u64) {
 fn replace_last(disk: &MemDisk, bytes: &[u8]) {
     let Some(path) = file(disk, u8::MAX) else { return };
     let file = disk.open(&path, OpenMode::ReadWrite).expect("the file is there");
-    file.set_len(0).and_then(|()| file.write_at(0, bytes)).expect("the disk works");
+    file.set_len(0)
+        .and_then(|()| file.write_at(0, bytes))
+        .expect("the disk works");
 }
 
 const DIR: &str = "wal";

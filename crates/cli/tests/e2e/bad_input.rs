@@ -181,7 +181,8 @@ fn a_damaged_log() {
         .collect();
     segments.sort();
     let mut bytes = std::fs::read(&segments[0]).unwrap();
-    bytes[6000] ^= 0x10;
+    let place = bytes.windows(6).position(|window| window == b"key100").unwrap();
+    bytes[place] ^= 0x10;
     std::fs::write(&segments[0], bytes).unwrap();
     let text = node.start_fails_untouched(&[]);
     let name = segments[0].file_name().unwrap().to_str().unwrap();

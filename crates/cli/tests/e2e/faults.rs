@@ -10,13 +10,18 @@ use crate::harness::workload::Workload;
 use anyhow::ensure;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Short, so that elections do not make the tests long.
 const TIMING: [&str; 4] = ["--heartbeat-interval", "50", "--election-timeout", "500"];
 
+/// One test at a time: three of them would starve each other's elections on a small machine.
+static TURN: Mutex<()> = Mutex::new(());
+
 #[test]
 fn acknowledged_writes_survive_kill_9_of_every_node() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     block_on(async {
         let mut cluster = Cluster::start(binary(), 3, Place::Loopback, &TIMING)?;
         cluster.leader().await?;
@@ -37,6 +42,7 @@ fn acknowledged_writes_survive_kill_9_of_every_node() {
 
 #[test]
 fn all_killed_at_once_find_their_data() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     block_on(async {
         let mut cluster = Cluster::start(binary(), 3, Place::Loopback, &TIMING)?;
         cluster.leader().await?;
@@ -57,6 +63,7 @@ fn all_killed_at_once_find_their_data() {
 
 #[test]
 fn a_follower_whose_log_is_gone_catches_up_by_snapshot_while_writes_go_on() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     block_on(async {
         let flags = [TIMING.as_slice(), &["--snapshot-count", "50"]].concat();
         let mut cluster = Cluster::start(binary(), 3, Place::Loopback, &flags)?;
