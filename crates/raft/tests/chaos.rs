@@ -9,7 +9,7 @@ mod cluster;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use cluster::{Cluster, Options};
+use cluster::{Cluster, LogRead, Options};
 use quorate_raft::status::RoleKind;
 use quorate_raft::{Delivery, Index, Input, Limits, NodeId, Outcome};
 
@@ -23,6 +23,8 @@ struct Mood {
     reorder: u64,
     crash: u64,
     cut: u64,
+    /// A node whose clock is slow, as if it were paused again and again.
+    slow: Option<NodeId>,
 }
 
 struct Run {
@@ -116,6 +118,7 @@ impl Run {
             reorder: dice.one_of(&[0, 100, 900]),
             crash: dice.one_of(&[0, 10, 30]),
             cut: dice.one_of(&[0, 10, 30]),
+            slow: dice.one_of(&[None, Some(NodeId(1)), Some(NodeId(2))]),
         };
         Self {
             cluster,
@@ -142,8 +145,8 @@ impl Run {
         }
         match self.dice.below(100) {
             0..45 => self.message(),
-            45..60 => self.tick(),
-            60..85 => self.work(),
+            45..65 => self.tick(),
+            65..90 => self.work(),
             _ => self.ask(),
         }
     }
@@ -171,6 +174,9 @@ impl Run {
         let Some(id) = self.dice.any_of(&self.cluster.running()) else {
             return;
         };
+        if self.mood.slow == Some(id) && self.dice.chance(850) {
+            return;
+        }
         for _ in 0..=self.dice.below(3) {
             self.cluster.step(id, Input::Tick);
         }
@@ -187,7 +193,10 @@ impl Run {
                 self.cluster.apply(id, Index(to))
             }
             5 => self.cluster.restore(id),
-            6 => self.cluster.answer_log_read(id, self.dice.0.is_multiple_of(10)),
+            6 => {
+                let how = [LogRead::Early, LogRead::Early, LogRead::Late, LogRead::Gone];
+                self.cluster.answer_log_read(id, self.dice.one_of(&how))
+            }
             _ => {
                 let outcome = if self.dice.chance(200) {
                     Delivery::Failed
@@ -326,6 +335,6 @@ fn options(seed: u64, dice: &mut Dice) -> Options {
 }
 
 /// How many things happen in a run before all faults end.
-const STEPS: u32 = 500;
+const STEPS: u32 = 700;
 /// How many election timeouts a healed cluster may take.
 const PATIENCE: u32 = 40;

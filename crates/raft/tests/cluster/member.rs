@@ -2,9 +2,24 @@
 
 use std::collections::VecDeque;
 
-use quorate_raft::{Configuration, Entry, Index, Node, ReadLog, SendSnapshot, SnapshotMeta, Status, Write};
+use quorate_raft::{
+    Configuration, Entry, Index, LogReadError, Node, ReadLog, SendSnapshot, SnapshotMeta, Status, Write,
+};
 
 use super::disk::Disk;
+
+pub(super) type FoundEntries = Result<Vec<Entry>, LogReadError>;
+
+/// When a disk reads the entries that it is asked for, if it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogRead {
+    /// When it was asked: entries may have been replaced since.
+    Early,
+    /// When it answers.
+    Late,
+    /// It says that they are gone.
+    Gone,
+}
 
 /// One node and what it waits for.
 #[derive(Debug)]
@@ -19,7 +34,8 @@ pub(crate) struct Member {
     pub(super) applied: Index,
     pub(super) handed: Index,
     pub(super) restore: Option<SnapshotMeta>,
-    pub(super) log_reads: VecDeque<ReadLog>,
+    /// Reads of the log, with what the disk held when they were asked for.
+    pub(super) log_reads: VecDeque<(ReadLog, FoundEntries)>,
     pub(super) snapshots: VecDeque<SendSnapshot>,
     pub(super) lives: u64,
 }

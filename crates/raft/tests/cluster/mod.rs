@@ -22,6 +22,7 @@ use quorate_raft::{
 
 use disk::Disk;
 use history::History;
+pub(crate) use member::LogRead;
 use member::{Member, describe};
 use network::Network;
 
@@ -246,15 +247,15 @@ impl Cluster {
     }
 
     /// Answers the oldest read of the log. Says whether there was one.
-    pub(crate) fn answer_log_read(&mut self, id: NodeId, gone: bool) -> bool {
+    pub(crate) fn answer_log_read(&mut self, id: NodeId, how: LogRead) -> bool {
         let member = member_mut(&mut self.members, id);
-        let Some(request) = member.log_reads.pop_front() else {
+        let Some((request, early)) = member.log_reads.pop_front() else {
             return false;
         };
-        let entries = if gone {
-            Err(LogReadError::Gone)
-        } else {
-            member.durable.read(&request)
+        let entries = match how {
+            LogRead::Early => early,
+            LogRead::Late => member.durable.read(&request),
+            LogRead::Gone => Err(LogReadError::Gone),
         };
         self.step(id, Input::LogRead { request, entries });
         true
@@ -309,7 +310,7 @@ impl Cluster {
             && (self.persist(id, count)
                 || self.restore(id)
                 || self.apply(id, Index(u64::MAX))
-                || self.answer_log_read(id, false)
+                || self.answer_log_read(id, LogRead::Late)
                 || self.ship(id, Delivery::Delivered))
     }
 
@@ -434,7 +435,9 @@ impl Cluster {
                 purpose, from, to, ..
             } = read;
             self.say_manual(id, &format!("reads its log {from} to {to}: {purpose:?}"));
-            member_mut(&mut self.members, id).log_reads.push_back(read);
+            let member = member_mut(&mut self.members, id);
+            let early = member.durable.read(&read);
+            member.log_reads.push_back((read, early));
         }
         for send in snapshots {
             self.say_manual(

@@ -15,7 +15,7 @@ use quorate_raft::{
 };
 
 use crate::cluster::network::Filter;
-use crate::cluster::{Cluster, Options};
+use crate::cluster::{Cluster, LogRead, Options};
 
 type Failure = Box<dyn Error>;
 
@@ -274,7 +274,14 @@ fn work(cluster: &mut Cluster, name: &str, args: &Args) -> Result<(), Failure> {
         "persist" => cluster.persist(node, usize::try_from(args.number_or(u64::MAX))?),
         "apply" => cluster.apply(node, Index(args.number_or(u64::MAX))),
         "restore" => cluster.restore(node),
-        "readlog" => cluster.answer_log_read(node, args.has("gone")),
+        "readlog" => {
+            let how = if args.has("gone") {
+                LogRead::Gone
+            } else {
+                LogRead::Late
+            };
+            cluster.answer_log_read(node, how)
+        }
         "snapshot" => cluster.snapshot(node, args.numbers.first().copied().map(Index)),
         _ => cluster.ship(
             node,
