@@ -199,3 +199,40 @@ async fn a_peer_that_breaks_the_protocol_is_cut_off_and_nothing_else() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_sees_another_in_its_term_stops() {
+    let mut cluster = cluster().await;
+    let follower = cluster.follower().await;
+    let incarnation = cluster.node(follower).incarnation();
+    cluster.stop_node(follower).await;
+    let leader = cluster.leader().await;
+    let term = cluster.node(leader).status().await.unwrap().term;
+    let (from, to) = (NodeId(follower), NodeId(leader));
+    let hello = Hello {
+        from,
+        to,
+        incarnation,
+        ..hello()
+    };
+    let group = GroupId(1);
+    let message = Message::Commit(quorate_raft::Index(1));
+    let claim = Envelope {
+        group,
+        from,
+        to,
+        term,
+        message,
+    };
+
+    let mut stream = TcpStream::connect(cluster.address(leader)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    say(&mut stream, &Frame::Hello(hello));
+    assert!(matches!(hear(&mut stream), Some(Frame::Welcome(_))));
+    say(&mut stream, &Frame::Message(claim));
+    let stopped = cluster.node(leader).closed().await.to_string();
+    assert!(
+        stopped.contains(&format!("sees {from} lead term {term} too")),
+        "{stopped}"
+    );
+}

@@ -130,7 +130,7 @@ pub(crate) fn start<M: Machine>(
     let peer_address = transport.address();
     let mut workers = Workers::new(lock);
     let apply = Arc::clone(&workers.queues.apply);
-    let driver = Driver::new(node, workers.queues.ports(outbox, config.observer.clone()));
+    let driver = Driver::new(node, workers.queues.ports(outbox, config.observer.clone(), &fate));
     let (status_sender, status) = watch::channel(Arc::new(driver.status()));
     let (ended_sender, ended) = watch::channel(false);
 
@@ -210,13 +210,19 @@ struct Queues<M: Machine> {
 }
 
 impl<M: Machine> Queues<M> {
-    fn ports(&self, outbox: Outbox, observer: Option<Arc<dyn Observer>>) -> ThreadPorts<M> {
+    fn ports(
+        &self,
+        outbox: Outbox,
+        observer: Option<Arc<dyn Observer>>,
+        fate: &Arc<Fate<M>>,
+    ) -> ThreadPorts<M> {
         ThreadPorts {
             outbox,
             log: Arc::clone(&self.log),
             apply: Arc::clone(&self.apply),
             reads: Arc::clone(&self.reads),
             observer,
+            fate: Arc::clone(fate),
             role_changed: false,
         }
     }

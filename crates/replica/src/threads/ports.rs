@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quorate_raft::{EntryId, Envelope, Event, ReadLog, SendSnapshot, SnapshotMeta, Write};
 use tokio::sync::oneshot;
 
+use super::inbox::Fate;
 use super::requests::{Operator, Proposer, Reader, refuse};
 use crate::apply::ApplyTask;
 use crate::config::Observer;
@@ -47,6 +48,7 @@ pub(crate) struct ThreadPorts<M: Machine> {
     pub(super) apply: Arc<Queue<ApplyWork<M>>>,
     pub(super) reads: Arc<Queue<ReadLog>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) fate: Arc<Fate<M>>,
     /// Whether something happened since the status was published that its watchers wait for.
     pub(super) role_changed: bool,
 }
@@ -88,7 +90,13 @@ impl<M: Machine> Ports for ThreadPorts<M> {
         if matches!(event, Event::Committed { .. }) {
             return;
         }
-        match matches!(event, Event::Ignored { .. } | Event::SecondLeader { .. }) {
+        if let Event::SecondLeader { .. } = event {
+            // Paper §5.2 rules it out, so a member forgot its vote: nothing either leader says is safe.
+            self.fate.fail(&format!(
+                "it {event}: some member lost its data. Replace that member before starting this one again"
+            ));
+        }
+        match matches!(event, Event::Ignored { .. }) {
             true => tracing::warn!("{event}"),
             false => tracing::info!("{event}"),
         }
