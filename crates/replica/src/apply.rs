@@ -9,6 +9,7 @@
 //! Left out: threads, and the writing of snapshots (the owner does both).
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -71,7 +72,11 @@ pub struct Reading<Q, A> {
     pub responder: A,
 }
 
-/// When to make a snapshot. Whichever bound is reached first counts.
+/// When to make a snapshot: when either bound is reached, but not before what was applied weighs half
+/// of the last snapshot.
+///
+/// So a large state is not written again for every few entries: over time, snapshots write no more
+/// than three times what the log does.
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotPolicy {
     /// After this many entries.
@@ -131,6 +136,8 @@ pub struct Applier<M: Machine, A> {
     view: View<M>,
     /// Applied since the last snapshot was begun.
     since: Since,
+    /// What the last snapshot weighs, as far as it was read.
+    snapshot_bytes: u64,
 }
 
 /// The snapshot being made.
@@ -168,6 +175,7 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
             waiting: BTreeMap::new(),
             view: View::None,
             since: Since::default(),
+            snapshot_bytes: 0,
         };
         if start.id.index > Index::ZERO {
             applier.restore(start)?;
@@ -244,7 +252,12 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
     /// Stays true until it is begun, so that a wish that comes while one is being made is not lost.
     #[must_use]
     pub fn snapshot_due(&self) -> bool {
-        self.since.entries >= self.policy.every_entries || self.since.bytes >= self.policy.every_bytes
+        let SnapshotPolicy {
+            every_entries,
+            every_bytes,
+        } = self.policy;
+        let reached = self.since.entries >= every_entries || self.since.bytes >= every_bytes;
+        reached && self.since.bytes >= self.snapshot_bytes / 2
     }
 
     /// Fixes a view of the state; none while one is being made, or when there is nothing to keep.
@@ -254,6 +267,7 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
         }
         self.view = View::Open(self.machine.begin_snapshot());
         self.since = Since::default();
+        self.snapshot_bytes = 0;
         Some(SnapshotMeta {
             id: self.applied,
             configuration: Arc::clone(&self.configuration),
@@ -270,6 +284,9 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
             return Err(SnapshotError("a received snapshot took its place".to_owned()));
         };
         let chunk = self.machine.snapshot_chunk(view, max_bytes);
+        if let Ok(Some(chunk)) = &chunk {
+            self.snapshot_bytes += chunk.len() as u64;
+        }
         if !matches!(chunk, Ok(Some(_))) {
             self.close_view(View::Read);
         }
@@ -318,8 +335,10 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
         if !matches!(self.view, View::None) {
             self.close_view(View::Read);
         }
-        let mut chunks = self.snapshots.read(id)?;
-        let restored = self.machine.restore(&mut chunks);
+        let mut bytes = 0;
+        let count = |chunk: &io::Result<Bytes>| bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        let restored = self.machine.restore(&mut self.snapshots.read(id)?.inspect(count));
+        self.snapshot_bytes = bytes;
         restored.map_err(|error| ApplyFailure::Restore { id, error })?;
         self.applied = id;
         self.configuration = Arc::clone(&meta.configuration);

@@ -254,3 +254,28 @@ fn a_restart_goes_on_from_the_snapshot() {
     applier.process(entries(5..=5)).unwrap();
     assert_eq!(applier.machine().applied, ["a", "b", "command 5"]);
 }
+
+#[test]
+fn a_large_state_is_not_written_again_for_a_few_entries() {
+    let snapshots = snapshots();
+    let mut applier = applier(&snapshots);
+    applier.process(entries(1..=30)).unwrap();
+    applier.begin_snapshot().unwrap();
+    let bytes: usize = chunks_of(&mut applier).iter().map(String::len).sum();
+    applier.snapshot_ended();
+    let half = u64::try_from(bytes).unwrap() / 2;
+    let mut since = 0;
+    for index in 31.. {
+        since += command(index, 1).weight();
+        applier.process(entries(index..=index)).unwrap();
+        assert_eq!(
+            applier.snapshot_due(),
+            index >= 33 && since >= half,
+            "after entry {index}"
+        );
+        if applier.snapshot_due() {
+            assert!(index > 33, "the state is large enough to show the difference");
+            break;
+        }
+    }
+}
