@@ -4,6 +4,13 @@ use std::time::Duration;
 
 use quorate_sim::{Load, Mood, Options, Report, Size, run};
 
+fn short() -> Options {
+    Options {
+        duration: Duration::from_secs(8),
+        ..Options::default()
+    }
+}
+
 fn check(seed: u64, options: &Options) -> Report {
     run(seed, options).unwrap_or_else(|failure| panic!("{failure}"))
 }
@@ -18,35 +25,35 @@ fn check_all(seeds: std::ops::Range<u64>, options: &Options) {
 
 #[test]
 fn drawn_clusters_survive_drawn_faults() {
-    check_all(0..30, &Options::default());
+    check_all(0..24, &short());
 }
 
 #[test]
 fn three_nodes_survive_drawn_faults() {
     let options = Options {
         size: Size::Exactly(3),
-        ..Options::default()
+        ..short()
     };
-    check_all(1_000..1_020, &options);
+    check_all(1_000..1_012, &options);
 }
 
 #[test]
 fn five_nodes_survive_drawn_faults() {
     let options = Options {
         size: Size::Exactly(5),
-        ..Options::default()
+        ..short()
     };
-    check_all(2_000..2_010, &options);
+    check_all(2_000..2_006, &options);
 }
 
 #[test]
 fn without_faults_nothing_is_refused_for_long() {
     let options = Options {
         mood: Mood::Calm,
-        duration: Duration::from_secs(10),
+        duration: Duration::from_secs(5),
         ..Options::default()
     };
-    for seed in 0..5 {
+    for seed in 0..3 {
         let report = check(seed, &options);
         assert!(report.faults.is_empty(), "{report}");
         assert!(report.operations.answered > 100, "{report}");

@@ -5,33 +5,32 @@
 //! - What happens to a process that stands still happens when it goes on.
 //!
 //! Here: the loop, processes and messages. [`disk`]: the log's side. [`apply`]: the state machine's
-//! side. [`bulk`]: snapshots on their way. [`faults`]: what goes wrong. [`settle`]: healing, and the end.
+//! side. [`service`]: clients. [`bulk`]: snapshots on their way. [`faults`]: what goes wrong. [`settle`]: healing, and the end.
 
 mod apply;
 mod bulk;
 mod disk;
 mod faults;
+mod service;
 mod settle;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use quorate::apply::Reading;
 use quorate::codec::frame;
 use quorate::driver::DriverInput;
-use quorate::machine::Machine;
 use quorate_raft::message::{Message, Verdict};
 use quorate_raft::{Envelope, NodeId, ReadLog};
 
-use crate::clients::{Call, Caution, Clients, Submission, Wake};
+use crate::clients::{Caution, Clients};
 use crate::digest::Digest;
 use crate::history::OperationId;
 use crate::invariant::{Invariant, Violation};
 use crate::network::{Arrival, Network, Packet};
-use crate::ports::{Caller, Collected, Input, Reply};
+use crate::ports::{Collected, Input};
 use crate::profile::{Fault, Options, Profile};
-use crate::registers::{Quirk, Registers};
+use crate::registers::Quirk;
 use crate::rng::{Rng, Stream};
 use crate::safety::Safety;
 use crate::schedule::{Schedule, Time};
@@ -371,85 +370,6 @@ impl World {
         for Arrival { after, packet } in arrivals {
             self.schedule.after(after, Happening::Arrive(packet));
         }
-    }
-
-    fn wake_later(&mut self, wake: Wake) {
-        self.schedule.after(wake.after, Happening::Wake(wake.client));
-    }
-
-    fn wake(&mut self, client: u64) -> Result<(), Violation> {
-        let Some(submission) = self.clients.wake(client) else {
-            return Ok(());
-        };
-        let is_auditor = client == self.profile.client.clients;
-        if let Some(operation) = submission.begins.filter(|_| !is_auditor) {
-            let patience = self.profile.client.patience;
-            self.schedule
-                .after(patience, Happening::TimedOut(client, operation));
-        }
-        self.submit(submission)
-    }
-
-    fn submit(&mut self, submission: Submission) -> Result<(), Violation> {
-        let Submission {
-            request, node, call, ..
-        } = submission;
-        let life = self.servers[&node].life;
-        let stale = self.wiring == Wiring::StaleReads;
-        let Some(process) = self.process(node, life) else {
-            let wake = self.clients.refused(request);
-            wake.into_iter().for_each(|wake| self.wake_later(wake));
-            return Ok(());
-        };
-        let caller = Caller {
-            request,
-            outbox: process.outbox.clone(),
-        };
-        let input = match call {
-            Call::Propose(command) => DriverInput::Propose {
-                command: Registers::encode(command).expect("clients propose no reads"),
-                proposer: caller,
-            },
-            Call::Read(key) => {
-                let reading = Reading {
-                    query: key,
-                    responder: caller,
-                };
-                if stale {
-                    process.apply.applier.read_local(reading);
-                    return self.answer(node, life);
-                }
-                DriverInput::Read(reading)
-            }
-        };
-        self.give(node, life, input)
-    }
-
-    /// Brings what a node left for clients to them.
-    fn answer(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
-        let Some(process) = self.process(node, life) else {
-            return Ok(());
-        };
-        let replies = std::mem::take(&mut *process.outbox.borrow_mut());
-        replies.into_iter().try_for_each(|reply| self.reply(node, reply))
-    }
-
-    fn reply(&mut self, node: NodeId, reply: Reply) -> Result<(), Violation> {
-        let digest = Digest::EMPTY.display(&format_args!("{reply:?}"));
-        self.trace.add(self.schedule.now(), digest, || {
-            format!("{node} answers {reply:?}")
-        });
-        let wake = match reply {
-            Reply::Responded(request, response) => self.clients.responded(request, response)?,
-            Reply::Read(request, value) => self.clients.read(request, value)?,
-            Reply::Failed(request, failure) => self.clients.failed(request, failure)?,
-            Reply::Operator(request) => {
-                self.clients.operator_answered(request)?;
-                None
-            }
-        };
-        wake.into_iter().for_each(|wake| self.wake_later(wake));
-        Ok(())
     }
 
     /// Notes what a turn came to.

@@ -1,0 +1,98 @@
+//! The clients' side: what they ask of nodes, and what nodes tell them.
+//!
+//! Between a client and a node nothing takes time and nothing is lost; a node that does not run
+//! refuses, and one that dies takes with it what was under way there.
+
+use quorate::apply::Reading;
+use quorate::driver::DriverInput;
+use quorate::machine::Machine;
+use quorate_raft::NodeId;
+
+use super::{Happening, Wiring, World};
+use crate::clients::{Call, Submission, Wake};
+use crate::digest::Digest;
+use crate::invariant::Violation;
+use crate::ports::{Caller, Reply};
+use crate::registers::Registers;
+use crate::server::Life;
+
+impl World {
+    pub(super) fn wake_later(&mut self, wake: Wake) {
+        self.schedule.after(wake.after, Happening::Wake(wake.client));
+    }
+
+    pub(super) fn wake(&mut self, client: u64) -> Result<(), Violation> {
+        let Some(submission) = self.clients.wake(client) else {
+            return Ok(());
+        };
+        let is_auditor = client == self.profile.client.clients;
+        if let Some(operation) = submission.begins.filter(|_| !is_auditor) {
+            let patience = self.profile.client.patience;
+            self.schedule
+                .after(patience, Happening::TimedOut(client, operation));
+        }
+        self.submit(submission)
+    }
+
+    fn submit(&mut self, submission: Submission) -> Result<(), Violation> {
+        let Submission {
+            request, node, call, ..
+        } = submission;
+        let life = self.servers[&node].life;
+        let stale = self.wiring == Wiring::StaleReads;
+        let Some(process) = self.process(node, life) else {
+            let wake = self.clients.refused(request);
+            wake.into_iter().for_each(|wake| self.wake_later(wake));
+            return Ok(());
+        };
+        let caller = Caller {
+            request,
+            outbox: process.outbox.clone(),
+        };
+        let input = match call {
+            Call::Propose(command) => DriverInput::Propose {
+                command: Registers::encode(command).expect("clients propose no reads"),
+                proposer: caller,
+            },
+            Call::Read(key) => {
+                let reading = Reading {
+                    query: key,
+                    responder: caller,
+                };
+                if stale {
+                    process.apply.applier.read_local(reading);
+                    return self.answer(node, life);
+                }
+                DriverInput::Read(reading)
+            }
+        };
+        self.give(node, life, input)
+    }
+
+    /// Brings what a node left for clients to them.
+    pub(super) fn answer(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
+        let replies = std::mem::take(&mut *process.outbox.borrow_mut());
+        replies.into_iter().try_for_each(|reply| self.reply(node, reply))
+    }
+
+    fn reply(&mut self, node: NodeId, reply: Reply) -> Result<(), Violation> {
+        let digest = Digest::EMPTY.display(&format_args!("{reply:?}"));
+        self.trace.add(self.schedule.now(), digest, || {
+            format!("{node} answers {reply:?}")
+        });
+        let wake = match reply {
+            Reply::Responded(request, response) => self.clients.responded(request, response)?,
+            Reply::Read(request, value) => self.clients.read(request, value)?,
+            Reply::Failed(request, failure) => self.clients.failed(request, failure)?,
+            Reply::Operator(request) => {
+                self.clients.operator_answered(request)?;
+                None
+            }
+        };
+        wake.into_iter().for_each(|wake| self.wake_later(wake));
+        Ok(())
+    }
+}
