@@ -261,7 +261,7 @@ fn a_large_state_is_not_written_again_for_a_few_entries() {
     let mut applier = applier(&snapshots);
     applier.process(entries(1..=30)).unwrap();
     applier.begin_snapshot().unwrap();
-    let bytes: usize = chunks_of(&mut applier).iter().map(String::len).sum();
+    let bytes: usize = chunks_of(&mut applier).iter().map(|chunk| chunk.len()).sum();
     applier.snapshot_ended();
     let half = u64::try_from(bytes).unwrap() / 2;
     let mut since = 0;
