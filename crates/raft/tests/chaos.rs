@@ -23,14 +23,14 @@ struct Mood {
     reorder: u64,
     crash: u64,
     cut: u64,
-    /// A node whose clock is slow, as if it were paused again and again.
-    slow: Option<NodeId>,
 }
 
 struct Run {
     cluster: Cluster,
     dice: Dice,
     mood: Mood,
+    /// A node whose clock is slow, as if it were paused again and again.
+    slow: Option<NodeId>,
     asked: u64,
 }
 
@@ -113,17 +113,17 @@ impl Run {
             cluster.be_silent();
         }
         let mood = Mood {
-            lose: dice.one_of(&[0, 20, 200]),
-            double: dice.one_of(&[0, 20, 200]),
-            reorder: dice.one_of(&[0, 100, 900]),
-            crash: dice.one_of(&[0, 10, 30]),
-            cut: dice.one_of(&[0, 10, 30]),
-            slow: dice.one_of(&[None, Some(NodeId(1)), Some(NodeId(2))]),
+            lose: dice.one_of(&[0, 20, 100]),
+            double: dice.one_of(&[0, 20, 100]),
+            reorder: dice.one_of(&[0, 100, 500]),
+            crash: dice.one_of(&[0, 3, 10]),
+            cut: dice.one_of(&[0, 4, 8]),
         };
         Self {
             cluster,
             dice,
             mood,
+            slow: None,
             asked: 0,
         }
     }
@@ -138,15 +138,19 @@ impl Run {
 
     fn act(&mut self) {
         if self.dice.chance(self.mood.crash) {
-            self.crash_or_restart();
+            self.crash();
+        }
+        if self.dice.chance(20) {
+            self.restart();
         }
         if self.dice.chance(self.mood.cut) {
             self.cut_or_heal();
         }
+        // A few round trips fit into the time between two ticks, or nobody would ever lead.
         match self.dice.below(100) {
-            0..45 => self.message(),
-            45..65 => self.tick(),
-            65..90 => self.work(),
+            0..60 => self.message(),
+            60..70 => self.tick(),
+            70..92 => self.work(),
             _ => self.ask(),
         }
     }
@@ -174,10 +178,10 @@ impl Run {
         let Some(id) = self.dice.any_of(&self.cluster.running()) else {
             return;
         };
-        if self.mood.slow == Some(id) && self.dice.chance(850) {
+        if self.slow == Some(id) && self.dice.chance(850) {
             return;
         }
-        for _ in 0..=self.dice.below(3) {
+        for _ in 0..=self.dice.below(2) {
             self.cluster.step(id, Input::Tick);
         }
     }
@@ -187,8 +191,8 @@ impl Run {
             return;
         };
         let _ = match self.dice.below(8) {
-            0..3 => self.cluster.persist(id, 1 + self.dice.place(3)),
-            3..5 => {
+            0..4 => self.cluster.persist(id, 1 + self.dice.place(3)),
+            4 => {
                 let to = self.cluster.status(id).applied_index.0 + 1 + self.dice.below(4);
                 self.cluster.apply(id, Index(to))
             }
@@ -209,17 +213,18 @@ impl Run {
     }
 
     fn ask(&mut self) {
-        let Some(id) = self.dice.any_of(&self.cluster.running()) else {
+        let id = self.someone();
+        if !self.cluster.is_running(id) {
             return;
-        };
-        match self.dice.below(10) {
-            0..6 => {
+        }
+        match self.dice.below(20) {
+            0..12 => {
                 let count = 1 + self.dice.below(3);
                 let commands: Vec<String> = (0..count).map(|_| self.command()).collect();
                 self.cluster.propose(id, &commands);
             }
-            6..8 => self.cluster.read(id, 1 + self.dice.place(2)),
-            8 => {
+            12..17 => self.cluster.read(id, 1 + self.dice.place(2)),
+            17..19 => {
                 self.cluster.snapshot(id, None);
             }
             _ => {
@@ -235,28 +240,52 @@ impl Run {
         format!("{}{padding}", self.asked)
     }
 
-    fn crash_or_restart(&mut self) {
-        let Some(id) = self.dice.any_of(&self.cluster.ids()) else {
-            return;
-        };
+    fn crash(&mut self) {
+        let id = self.someone();
         if self.cluster.is_running(id) {
             let done = self.dice.place(self.cluster.writes(id) + 1);
             self.cluster.crash(id, done);
-        } else {
+        }
+    }
+
+    fn restart(&mut self) {
+        let ids = self.cluster.ids().into_iter();
+        let down: Vec<NodeId> = ids.filter(|id| !self.cluster.is_running(*id)).collect();
+        if let Some(id) = self.dice.any_of(&down) {
             self.cluster.start(id);
         }
     }
 
     fn cut_or_heal(&mut self) {
         let ids = self.cluster.ids();
-        let (a, b) = (self.dice.one_of(&ids), self.dice.one_of(&ids));
-        match self.dice.below(4) {
+        let (a, b) = (self.someone(), self.dice.one_of(&ids));
+        match self.dice.below(6) {
             0 => self.cluster.network.cut(a, b),
-            1 => ids.into_iter().for_each(|other| {
-                self.cluster.network.cut(a, other);
-                self.cluster.network.cut(other, a);
-            }),
-            _ => self.cluster.network.heal(),
+            1 => self.isolate(a),
+            2 => {
+                // It goes on believing that it leads while the others elect another.
+                self.isolate(a);
+                self.slow = Some(a);
+            }
+            _ => {
+                self.cluster.network.heal();
+                self.slow = None;
+            }
+        }
+    }
+
+    /// A leader half of the time, if there is one.
+    fn someone(&mut self) -> NodeId {
+        let any = self.dice.one_of(&self.cluster.ids());
+        let leads = |id: &NodeId| self.cluster.status(*id).role == RoleKind::Leader;
+        let leader = self.cluster.running().into_iter().find(leads);
+        leader.filter(|_| self.dice.chance(500)).unwrap_or(any)
+    }
+
+    fn isolate(&mut self, id: NodeId) {
+        for other in self.cluster.ids() {
+            self.cluster.network.cut(id, other);
+            self.cluster.network.cut(other, id);
         }
     }
 
@@ -335,6 +364,6 @@ fn options(seed: u64, dice: &mut Dice) -> Options {
 }
 
 /// How many things happen in a run before all faults end.
-const STEPS: u32 = 700;
+const STEPS: u32 = 3_000;
 /// How many election timeouts a healed cluster may take.
 const PATIENCE: u32 = 40;

@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 use quorate_raft::invariants::{check_state, check_step};
 use quorate_raft::{
     Config, Configuration, Delivery, Entry, EntryId, Envelope, GroupId, Index, Input, Limits, LogReadError,
-    Node, NodeId, Proposal, ReadLog, Ready, SendSnapshot, Session, SnapshotMeta, Status, Ticket, Write,
+    Node, NodeId, Proposal, Purpose, ReadLog, Ready, SendSnapshot, Session, SnapshotMeta, Status, Ticket,
+    Write,
 };
 
 use disk::Disk;
@@ -261,6 +262,14 @@ impl Cluster {
         true
     }
 
+    /// Moves the reads for applying before those for peers: disks may answer in any order.
+    pub(crate) fn reads_to_apply_first(&mut self, id: NodeId) {
+        let reads = &mut member_mut(&mut self.members, id).log_reads;
+        reads
+            .make_contiguous()
+            .sort_by_key(|(read, _)| read.purpose != Purpose::Apply);
+    }
+
     /// Brings the oldest snapshot that waits to its peer, or fails to. Says whether there was one.
     pub(crate) fn ship(&mut self, id: NodeId, outcome: Delivery) -> bool {
         let Some(send) = member_mut(&mut self.members, id).snapshots.pop_front() else {
@@ -316,16 +325,24 @@ impl Cluster {
 
     /// Delivers messages and does all work, until nothing moves.
     pub(crate) fn stabilize(&mut self) {
+        let ids = self.ids();
+        self.stabilize_among(&ids);
+    }
+
+    /// Does the work of these nodes and delivers what is sent to them, until they rest.
+    pub(crate) fn stabilize_among(&mut self, ids: &[NodeId]) {
         for _ in 0..10_000 {
-            let mut worked = false;
-            for id in self.ids() {
-                worked |= self.work(id);
+            let mut moved = false;
+            for id in ids {
+                moved |= self.work(*id);
             }
-            let messages = self.network.take_all();
-            if messages.is_empty() && !worked {
+            for envelope in self.network.take_to(ids) {
+                moved = true;
+                self.receive(envelope);
+            }
+            if !moved {
                 return;
             }
-            messages.into_iter().for_each(|envelope| self.receive(envelope));
         }
         panic!("it never comes to rest");
     }

@@ -57,8 +57,9 @@ impl Network {
         taken
     }
 
-    pub(crate) fn take_all(&mut self) -> Vec<Envelope> {
-        std::mem::take(&mut self.in_flight)
+    pub(crate) fn take_to(&mut self, ids: &[NodeId]) -> Vec<Envelope> {
+        let to_them = |envelope: &mut Envelope| ids.contains(&envelope.to);
+        self.in_flight.extract_if(.., to_them).collect()
     }
 
     pub(crate) fn take_at(&mut self, place: usize) -> Envelope {

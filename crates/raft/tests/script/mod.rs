@@ -182,7 +182,7 @@ fn run(cluster: &mut Cluster, name: &str, args: &Args) -> Result<Vec<String>, Fa
         }
         "read" => cluster.read(args.node()?, usize::try_from(args.number_or(1))?),
         "transfer" => cluster.transfer(args.node()?, *args.nodes.get(1).ok_or("to which node?")?),
-        "stabilize" => cluster.stabilize(),
+        "stabilize" => cluster.stabilize_among(&args.nodes_or(cluster.ids())),
         "crash" => cluster.crash(args.node()?, args.value("writes", 0)?),
         "restart" => cluster.start(args.node()?),
         "store" => store(cluster, args)?,
@@ -275,10 +275,13 @@ fn work(cluster: &mut Cluster, name: &str, args: &Args) -> Result<(), Failure> {
         "apply" => cluster.apply(node, Index(args.number_or(u64::MAX))),
         "restore" => cluster.restore(node),
         "readlog" => {
-            let how = if args.has("gone") {
-                LogRead::Gone
-            } else {
-                LogRead::Late
+            if args.has("apply") {
+                cluster.reads_to_apply_first(node);
+            }
+            let how = match args.words.first().map(String::as_str) {
+                Some("gone") => LogRead::Gone,
+                Some("early") => LogRead::Early,
+                _ => LogRead::Late,
             };
             cluster.answer_log_read(node, how)
         }
