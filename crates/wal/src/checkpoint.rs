@@ -18,8 +18,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::checkpoint_layout::{
+    CHUNK_PLACE, ChunkPlace, HEADER, HeaderError, MAX_CHUNKS, TRAILER, Trailer, VERSION, chunk_crc,
+    decode_header, encode_header,
+};
 use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
-use crate::layout::{get_u32, get_u64, put_u32, put_u64, size};
+use crate::layout::size;
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -367,34 +371,24 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn read_header(&self) -> Result<(Bytes, u32), CheckpointError> {
-        let header = self.read(0, HEADER as u64)?;
-        if &header[..8] != HEADER_MAGIC {
-            return Err(self.damaged(0, "it does not begin like a checkpoint"));
-        }
-        let crc = get_u32(&header, HEADER - 4);
-        if crc32c::crc32c(&header[..HEADER - 4]) != crc {
-            return Err(self.damaged(0, "the checksum of its header is wrong"));
-        }
-        let found = get_u32(&header, 8);
-        if found == 0 {
-            return Err(self.damaged(8, "its version makes no sense"));
-        }
-        if found > VERSION {
-            return Err(CheckpointError::NewerVersion {
+        let bytes = self.read(0, HEADER as u64)?;
+        let header = decode_header(&bytes).map_err(|error| match error {
+            HeaderError::Damaged(what) => self.damaged(0, what),
+            HeaderError::Newer(found) => CheckpointError::NewerVersion {
                 file: self.path.to_owned(),
                 found,
                 supported: VERSION,
-            });
-        }
-        let meta_len = u64::from(get_u32(&header, 12));
+            },
+        })?;
+        let meta_len = u64::from(header.meta_len);
         if meta_len > MAX_META {
-            return Err(self.damaged(12, "its meta data is too long"));
+            return Err(self.damaged(0, "its meta data is too long"));
         }
         let meta = self.read(HEADER as u64, meta_len)?;
-        if crc32c::crc32c(&meta) != get_u32(&header, 16) {
+        if crc32c::crc32c(&meta) != header.meta_crc {
             return Err(self.damaged(HEADER as u64, "the checksum of its meta data is wrong"));
         }
-        Ok((Bytes::from(meta), crc))
+        Ok((Bytes::from(meta), header.crc))
     }
 
     /// The trailer, and where the index of chunks before it begins.
@@ -459,80 +453,6 @@ impl Parts<'_> {
     }
 }
 
-/// Where a chunk is, and its checksum.
-struct ChunkPlace {
-    offset: u64,
-    length: u32,
-    crc: u32,
-}
-
-impl ChunkPlace {
-    fn encode(&self, buf: &mut [u8]) {
-        put_u64(buf, 0, self.offset);
-        put_u32(buf, 8, self.length);
-        put_u32(buf, 12, self.crc);
-    }
-
-    fn decode(buf: &[u8]) -> ChunkPlace {
-        ChunkPlace {
-            offset: get_u64(buf, 0),
-            length: get_u32(buf, 8),
-            crc: get_u32(buf, 12),
-        }
-    }
-}
-
-struct Trailer {
-    chunks: u32,
-    index_crc: u32,
-    file_length: u64,
-    whole_crc: u32,
-}
-
-impl Trailer {
-    fn encode(&self, header_crc: u32, buf: &mut [u8]) {
-        buf[..8].copy_from_slice(TRAILER_MAGIC);
-        put_u32(buf, 8, self.chunks);
-        put_u32(buf, 12, self.index_crc);
-        put_u64(buf, 16, self.file_length);
-        put_u32(buf, 24, self.whole_crc);
-        put_u32(buf, 28, crc32c::crc32c_append(header_crc, &buf[..28]));
-    }
-
-    /// `None` if these bytes are not the trailer of a file whose header has this checksum.
-    fn decode(header_crc: u32, buf: &[u8]) -> Option<Trailer> {
-        let sound =
-            &buf[..8] == TRAILER_MAGIC && crc32c::crc32c_append(header_crc, &buf[..28]) == get_u32(buf, 28);
-        let trailer = Trailer {
-            chunks: get_u32(buf, 8),
-            index_crc: get_u32(buf, 12),
-            file_length: get_u64(buf, 16),
-            whole_crc: get_u32(buf, 24),
-        };
-        (sound && u64::from(trailer.chunks) <= MAX_CHUNKS).then_some(trailer)
-    }
-}
-
-fn encode_header(meta: &[u8]) -> (Vec<u8>, u32) {
-    let mut header = vec![0; HEADER];
-    header[..8].copy_from_slice(HEADER_MAGIC);
-    put_u32(&mut header, 8, VERSION);
-    put_u32(
-        &mut header,
-        12,
-        u32::try_from(meta.len()).expect("at most MAX_META"),
-    );
-    put_u32(&mut header, 16, crc32c::crc32c(meta));
-    let crc = crc32c::crc32c(&header[..HEADER - 4]);
-    put_u32(&mut header, HEADER - 4, crc);
-    header.extend_from_slice(meta);
-    (header, crc)
-}
-
-fn chunk_crc(header_crc: u32, number: u32, chunk: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c_append(header_crc, &number.to_le_bytes()), chunk)
-}
-
 fn file_of(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}{SUFFIX}"))
 }
@@ -567,15 +487,8 @@ impl<T> Trying<T> for io::Result<T> {
     }
 }
 
-const VERSION: u32 = 1;
-const HEADER_MAGIC: &[u8; 8] = b"QUORCKP\n";
-const TRAILER_MAGIC: &[u8; 8] = b"QUOREND\n";
-const HEADER: usize = 32;
-const TRAILER: usize = 32;
-const CHUNK_PLACE: usize = 16;
 const SUFFIX: &str = ".ckpt";
 const DRAFT_SUFFIX: &str = ".ckpt.tmp";
 const MAX_NAME: usize = 200;
 const MAX_META: u64 = 1 << 20;
 const MAX_CHUNK: u64 = 16 << 20;
-const MAX_CHUNKS: u64 = 1 << 24;

@@ -141,3 +141,16 @@ pub enum ReadError {
         source: io::Error,
     },
 }
+
+/// Damage, with what a person can do about it.
+pub(crate) fn damaged(file: PathBuf, offset: u64, what: impl Into<String>) -> OpenError {
+    OpenError::Damaged {
+        file,
+        offset,
+        what: what.into(),
+        advice: ADVICE,
+    }
+}
+
+const ADVICE: &str = "nothing was changed: restore the directory from a backup, or replace this member by a new \
+                      one with an empty directory";

@@ -76,7 +76,7 @@ impl FrameBuilder {
         let bytes = header.encode(self.place.plus(self.buf.len()));
         self.buf.extend_from_slice(&bytes);
         self.buf.extend_from_slice(body(record));
-        self.digest = crc32c::crc32c_append(self.digest, &bytes);
+        self.digest = digest_with(self.digest, &bytes);
         if !self.runs.last_mut().is_some_and(|run| run.extend(&header)) {
             self.runs.push(Run::starting(&header));
         }
@@ -84,7 +84,7 @@ impl FrameBuilder {
         header
     }
 
-    /// Completes the frame; returns its bytes and the checksum that the next frame chains to.
+    /// Completes the frame; returns its bytes and what the next frame chains to.
     pub(crate) fn finish(&mut self, stamp: Stamp) -> (&[u8], u32) {
         let total = frame_len(self.buf.len() - FRAME_HEADER, self.runs.len());
         self.buf.resize(total, 0);
@@ -114,7 +114,7 @@ impl FrameBuilder {
             crc: 0,
         };
         header.encode(self.place, &mut self.buf);
-        (&self.buf, header.crc)
+        (&self.buf, chain_after(&header, self.digest))
     }
 
     fn put_end(&mut self, mut footer: Footer) {
@@ -138,6 +138,25 @@ const KEPT_BUFFER: usize = 4 << 20;
 /// The length of a frame whose records, with their headers, take `content` bytes.
 pub(crate) fn frame_len(content: usize, runs: usize) -> usize {
     (FRAME_HEADER + content + runs * RUN + FOOTER).next_multiple_of(SECTOR)
+}
+
+/// The digest of record headers, continued by one more. Their own checksums are left out: what ends in
+/// its checksum has the same checksum whatever it says.
+fn digest_with(digest: u32, record_header: &[u8]) -> u32 {
+    crc32c::crc32c_append(digest, &record_header[..RECORD_HEADER - 4])
+}
+
+/// What the frame after this one must give as its chain: it stands for the frame's header and for the
+/// identity and the body of every record.
+fn chain_after(header: &FrameHeader, digest: u32) -> u32 {
+    crc32c::crc32c_append(header.crc, &digest.to_le_bytes())
+}
+
+/// What a whole frame holds.
+pub(crate) struct Contents {
+    pub(crate) records: Vec<Found>,
+    /// The chain of the next frame.
+    pub(crate) next_chain: u32,
 }
 
 /// A record found in a frame.
@@ -169,7 +188,7 @@ pub(crate) enum Cause {
 }
 
 /// Takes a frame apart that has a valid header. `frame` is as long as the header says.
-pub(crate) fn open_frame(place: Place, header: &FrameHeader, frame: &[u8]) -> Result<Vec<Found>, Fault> {
+pub(crate) fn open_frame(place: Place, header: &FrameHeader, frame: &[u8]) -> Result<Contents, Fault> {
     Opener {
         place,
         header,
@@ -183,7 +202,7 @@ pub(crate) fn open_frame(place: Place, header: &FrameHeader, frame: &[u8]) -> Re
 #[derive(Default)]
 struct Walk {
     found: Vec<Found>,
-    /// The checksum of all their headers.
+    /// See [`digest_with`].
     digest: u32,
     /// The first body whose checksum is wrong.
     bad_body: Option<Range<usize>>,
@@ -199,7 +218,7 @@ struct Opener<'a> {
 }
 
 impl Opener<'_> {
-    fn open(mut self) -> Result<Vec<Found>, Fault> {
+    fn open(mut self) -> Result<Contents, Fault> {
         self.mark_written(0, FRAME_HEADER);
         let footer_at = self.frame.len() - FOOTER;
         let footer = Footer::decode(self.place.plus(footer_at), &self.frame[footer_at..]);
@@ -218,7 +237,10 @@ impl Opener<'_> {
             .ok_or_else(|| self.unreadable("the frame's footer is wrong", footer_at..self.frame.len()))?;
         self.check_footer(&footer, footer_at, digest)?;
         self.check_runs(&footer, footer_at, &found)?;
-        Ok(found)
+        Ok(Contents {
+            records: found,
+            next_chain: chain_after(self.header, digest),
+        })
     }
 
     fn walk(&mut self) -> Result<Walk, Fault> {
@@ -226,7 +248,7 @@ impl Opener<'_> {
         let mut at = FRAME_HEADER;
         for _ in 0..self.header.records {
             let record = self.record_at(at)?;
-            walk.digest = crc32c::crc32c_append(walk.digest, &self.frame[at..at + RECORD_HEADER]);
+            walk.digest = digest_with(walk.digest, &self.frame[at..at + RECORD_HEADER]);
             at = record.body.end;
             let sound = crc32c::crc32c(&self.frame[record.body.clone()]) == record.header.body_crc;
             if !sound && walk.bad_body.is_none() {
@@ -293,13 +315,21 @@ impl Opener<'_> {
     }
 
     fn unreadable(&self, what: &'static str, bytes: Range<usize>) -> Fault {
-        let sectors = bytes.start / SECTOR..bytes.end.div_ceil(SECTOR);
+        let at = bytes.start;
+        let sectors = at / SECTOR..bytes.end.div_ceil(SECTOR);
         let written = self.written[sectors].iter().all(|written| *written);
-        Fault {
-            what,
-            at: bytes.start,
-            cause: if written { Cause::Rot } else { Cause::TornOrRot },
-        }
+        let cause = if written && !self.is_blank_from(bytes.end - 1) {
+            Cause::Rot
+        } else {
+            Cause::TornOrRot
+        };
+        Fault { what, at, cause }
+    }
+
+    /// A frame that is sound up to a point and blank from there on was being written, even where a disk
+    /// writes less than a sector at once.
+    fn is_blank_from(&self, at: usize) -> bool {
+        self.frame[at..].iter().all(|byte| *byte == 0)
     }
 
     /// Valid pieces that do not fit together: each place of a segment is written once, so no tear

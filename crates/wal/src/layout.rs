@@ -88,7 +88,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) length: u64,
     /// The number of its first frame. All frames before were durable when this was written.
     pub(crate) first_frame: u64,
-    /// The checksum in the header of the frame before.
+    /// Stands for the whole frame before.
     pub(crate) chain: u32,
     /// The lowest segment that was needed when this was written.
     pub(crate) floor: SegmentId,
@@ -162,7 +162,7 @@ pub(crate) struct FrameHeader {
     /// The lowest segment that was needed when this was written.
     pub(crate) floor: SegmentId,
     pub(crate) records: u32,
-    /// The checksum in the header of the frame before.
+    /// Stands for the whole frame before.
     pub(crate) chain: u32,
     /// This header's own checksum.
     pub(crate) crc: u32,
@@ -352,7 +352,7 @@ pub(crate) struct Footer {
     /// As in the frame's header.
     pub(crate) records: u32,
     pub(crate) runs: u32,
-    /// The checksum of all record headers, one after the other.
+    /// The checksum of all record headers, without their own checksums, one after the other.
     pub(crate) digest: u32,
     pub(crate) runs_crc: u32,
 }

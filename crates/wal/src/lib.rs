@@ -23,18 +23,22 @@
 
 mod admit;
 pub mod checkpoint;
+mod checkpoint_layout;
 pub mod disk;
 pub mod error;
 mod frame;
 mod index;
 mod layout;
 pub mod mem_disk;
+mod mem_file;
+mod open_segment;
 pub mod os_disk;
 pub mod reader;
 pub mod record;
 mod recovery;
 mod segment;
 mod tail;
+mod traces;
 pub mod wal;
 
 pub use checkpoint::{

@@ -8,6 +8,7 @@
 //!   contents it has had since it was: torn writes, and writes that arrive out of order.
 //! - Creating, renaming and removing a name, and making a directory, are cached until `sync_dir` of
 //!   the directory. A crash keeps any subset of those that were not synced; each is whole or absent.
+//! - A sync that fails has not made anything durable, and syncing again does not help.
 //! - Reads see what is cached. Files opened before a crash fail after it: their process is dead.
 //! - Chosen calls can be made to fail ([`MemDisk::fail_nth`]), room can be short
 //!   ([`MemDisk::set_capacity`]), bits can rot ([`MemDisk::flip`]).
@@ -22,9 +23,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile, OpenMode};
-
-/// The unit in which writes reach the disk: whole or not at all.
-pub const SECTOR: u64 = 512;
+use crate::mem_file::FileState;
+pub use crate::mem_file::SECTOR;
 
 /// The calls that can be counted and made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,9 +83,10 @@ impl MemDisk {
         self.crash_choosing(&mut |_| 0);
     }
 
-    /// The process dies and the machine lives: everything written survives.
+    /// The process dies and the machine lives: everything written can still be read, and what was not
+    /// synced can still be lost.
     pub fn kill_process(&self) {
-        self.crash_choosing(&mut |choices| choices - 1);
+        self.state.lock().end_life();
     }
 
     /// Another disk with the same contents, cached and durable; open files stay with this one.
@@ -95,8 +96,10 @@ impl MemDisk {
         }
     }
 
-    /// Makes the `nth` call of `op` from here fail with an I/O error, 1 being the next. A write that
-    /// fails has written nothing; what a sync that fails would have made durable stays cached.
+    /// Makes the `nth` call of `op` from here fail with an I/O error, 1 being the next. A call that fails
+    /// has done nothing, but a sync of a file that fails is the last that tries: as in a real system, what
+    /// it should have made durable can be read as before, later syncs succeed without it, and a crash
+    /// may lose it.
     pub fn fail_nth(&self, op: DiskOp, nth: u64) {
         let mut state = self.state.lock();
         let at = state.count(op) + nth;
@@ -265,10 +268,14 @@ impl DiskFile for MemFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.with(DiskOp::Sync, |state| {
+        let synced = self.with(DiskOp::Sync, |state| {
             state.file(self.id).sync();
             Ok(())
-        })
+        });
+        if synced.is_err() {
+            self.disk.state.lock().give_up_sync(self.id);
+        }
+        synced
     }
 }
 
@@ -425,8 +432,18 @@ impl State {
         for file in self.files.values_mut() {
             file.crash(choose);
         }
+        self.end_life();
+    }
+
+    fn end_life(&mut self) {
         self.life += 1;
         self.failures.clear();
+    }
+
+    fn give_up_sync(&mut self, id: u64) {
+        if let Some(file) = self.files.get_mut(&id) {
+            file.give_up_sync();
+        }
     }
 
     /// Names in directories that did not survive are gone with them.
@@ -454,130 +471,119 @@ impl Node {
     }
 }
 
-type Sector = [u8; 512];
-const ZERO: Sector = [0; 512];
-const _: () = assert!(ZERO.len() as u64 == SECTOR);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// One file's bytes. A sector that is nowhere is zero.
-#[derive(Clone, Default)]
-struct FileState {
-    durable: BTreeMap<u64, Sector>,
-    durable_len: u64,
-    /// What each sector has held since the last sync, oldest first.
-    pending: BTreeMap<u64, Vec<Sector>>,
-    pending_len: Vec<u64>,
-}
-
-impl FileState {
-    fn len(&self) -> u64 {
-        self.pending_len.last().copied().unwrap_or(self.durable_len)
+    fn disk_with_file(bytes: &[u8]) -> (MemDisk, Arc<dyn DiskFile>) {
+        let disk = MemDisk::new();
+        let file = disk.open(path(), OpenMode::CreateNew).unwrap();
+        file.write_at(0, bytes).unwrap();
+        (disk, file)
     }
 
-    fn sector(&self, number: u64) -> &Sector {
-        let pending = self.pending.get(&number).and_then(|versions| versions.last());
-        pending.or_else(|| self.durable.get(&number)).unwrap_or(&ZERO)
+    fn path() -> &'static Path {
+        Path::new("file")
     }
 
-    fn read(&self, offset: u64, buf: &mut [u8]) -> usize {
-        let len = clamp(self.len().saturating_sub(offset), buf.len());
-        for part in parts(offset, len) {
-            buf[part.buf].copy_from_slice(&self.sector(part.sector)[part.within]);
-        }
-        len
+    #[test]
+    fn a_name_that_was_not_synced_is_lost_with_its_bytes() {
+        let (disk, file) = disk_with_file(b"x");
+        file.sync_data().unwrap();
+        disk.lose_unsynced();
+        assert_eq!(disk.contents(path()).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
-    fn write(&mut self, offset: u64, buf: &[u8]) {
-        for part in parts(offset, buf.len()) {
-            let mut sector = *self.sector(part.sector);
-            sector[part.within].copy_from_slice(&buf[part.buf]);
-            self.pending.entry(part.sector).or_default().push(sector);
-        }
-        let end = offset + buf.len() as u64;
-        if end > self.len() {
-            self.pending_len.push(end);
-        }
+    #[test]
+    fn bytes_that_were_not_synced_are_lost_with_the_name_there() {
+        let (disk, file) = disk_with_file(b"old");
+        file.sync_data().unwrap();
+        disk.sync_dir(Path::new("")).unwrap();
+        file.write_at(0, b"new!").unwrap();
+        assert_eq!(disk.contents(path()).unwrap(), b"new!");
+        disk.lose_unsynced();
+        assert_eq!(disk.contents(path()).unwrap(), b"old");
+        assert!(file.len().is_err(), "its process is dead");
     }
 
-    fn set_len(&mut self, len: u64) {
-        let old = self.len();
-        if len < old {
-            self.zero(len, old);
-        }
-        if len != old {
-            self.pending_len.push(len);
+    #[test]
+    fn a_crash_can_leave_any_content_a_sector_had_since_the_sync() {
+        let (disk, file) = disk_with_file(b"0");
+        file.sync_data().unwrap();
+        disk.sync_dir(Path::new("")).unwrap();
+        file.write_at(0, b"1").unwrap();
+        file.write_at(0, b"2").unwrap();
+        for (choice, left) in [(0, b"0"), (1, b"1"), (2, b"2")] {
+            let disk = disk.fork();
+            disk.crash_choosing(&mut |choices| {
+                assert_eq!(choices, 3);
+                choice
+            });
+            assert_eq!(disk.contents(path()).unwrap(), left);
         }
     }
 
-    /// What lies past a cut must read as zero if the file grows again.
-    fn zero(&mut self, from: u64, to: u64) {
-        let written: Vec<u64> = self.durable.keys().chain(self.pending.keys()).copied().collect();
-        for number in written {
-            let start = from.max(number * SECTOR);
-            let end = to.min((number + 1) * SECTOR);
-            if start < end {
-                self.write(start, &ZERO[..clamp(end - start, ZERO.len())]);
-            }
-        }
+    #[test]
+    fn a_rename_happens_as_a_whole_or_not_at_all() {
+        let (disk, file) = disk_with_file(b"x");
+        file.sync_data().unwrap();
+        disk.sync_dir(Path::new("")).unwrap();
+        disk.rename(path(), Path::new("other")).unwrap();
+        assert_eq!(disk.list(Path::new("")).unwrap(), ["other"]);
+        let before = disk.fork();
+        before.lose_unsynced();
+        assert_eq!(before.list(Path::new("")).unwrap(), ["file"]);
+        disk.crash_choosing(&mut |choices| choices - 1);
+        assert_eq!(disk.list(Path::new("")).unwrap(), ["other"]);
     }
 
-    fn sync(&mut self) {
-        self.settle(&mut |choices| choices - 1);
+    #[test]
+    fn a_sync_after_one_that_failed_succeeds_and_helps_nothing() {
+        let (disk, file) = disk_with_file(b"x");
+        disk.sync_dir(Path::new("")).unwrap();
+        disk.fail_nth(DiskOp::Sync, 1);
+        assert!(file.sync_data().is_err());
+        file.sync_data().unwrap();
+        assert_eq!(disk.contents(path()).unwrap(), b"x");
+        disk.lose_unsynced();
+        assert_ne!(disk.contents(path()).unwrap(), b"x");
     }
 
-    fn crash(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
-        self.settle(choose);
+    #[test]
+    fn what_is_cut_off_reads_as_zero_when_the_file_grows_again() {
+        let (disk, file) = disk_with_file(&[7; 1500]);
+        file.sync_data().unwrap();
+        file.set_len(600).unwrap();
+        file.set_len(1500).unwrap();
+        let bytes = disk.contents(path()).unwrap();
+        assert!(bytes[..600].iter().all(|byte| *byte == 7) && bytes[600..].iter().all(|byte| *byte == 0));
     }
 
-    fn settle(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
-        for (number, versions) in std::mem::take(&mut self.pending) {
-            if let Some(kept) = choose(versions.len() + 1).checked_sub(1) {
-                self.durable.insert(number, versions[kept]);
-            }
-        }
-        let lens = std::mem::take(&mut self.pending_len);
-        if !lens.is_empty()
-            && let Some(kept) = choose(lens.len() + 1).checked_sub(1)
-        {
-            self.durable_len = lens[kept];
-        }
+    #[test]
+    fn a_full_disk_refuses_what_needs_more_room() {
+        let (disk, file) = disk_with_file(&[7; 1000]);
+        disk.set_capacity(1200);
+        file.write_at(0, &[8; 1200]).unwrap();
+        assert_eq!(
+            file.write_at(1000, &[8; 201]).unwrap_err().kind(),
+            io::ErrorKind::StorageFull
+        );
+        assert_eq!(
+            file.allocate(1201).unwrap_err().kind(),
+            io::ErrorKind::StorageFull
+        );
+        file.write_at(0, &[9; 100]).unwrap();
     }
 
-    fn flip(&mut self, offset: u64, mask: u8) {
-        let number = offset / SECTOR;
-        let within = clamp(offset % SECTOR, ZERO.len());
-        self.durable.entry(number).or_insert(ZERO)[within] ^= mask;
-        for version in self.pending.get_mut(&number).into_iter().flatten() {
-            version[within] ^= mask;
-        }
+    #[test]
+    fn files_in_a_directory_that_is_lost_are_lost() {
+        let disk = MemDisk::new();
+        disk.create_dir(Path::new("a/b")).unwrap();
+        disk.open(Path::new("a/b/c"), OpenMode::CreateNew).unwrap();
+        disk.sync_dir(Path::new("a/b")).unwrap();
+        disk.sync_dir(Path::new("a")).unwrap();
+        disk.lose_unsynced();
+        assert!(disk.list(Path::new("a/b")).is_err());
+        assert!(disk.list(Path::new("")).unwrap().is_empty());
     }
-}
-
-struct Part {
-    sector: u64,
-    within: std::ops::Range<usize>,
-    buf: std::ops::Range<usize>,
-}
-
-/// Cuts a range of a file at the borders of sectors.
-fn parts(offset: u64, len: usize) -> impl Iterator<Item = Part> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        if done == len {
-            return None;
-        }
-        let at = offset + done as u64;
-        let start = clamp(at % SECTOR, ZERO.len());
-        let size = (ZERO.len() - start).min(len - done);
-        let part = Part {
-            sector: at / SECTOR,
-            within: start..start + size,
-            buf: done..done + size,
-        };
-        done += size;
-        Some(part)
-    })
-}
-
-fn clamp(value: u64, limit: usize) -> usize {
-    usize::try_from(value).map_or(limit, |value| value.min(limit))
 }

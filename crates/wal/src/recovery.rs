@@ -1,6 +1,6 @@
 //! Opening a log: what is there, what may be cut, what is damage.
 //!
-//! Frame by frame, in order. The frame that is due is known by its number, by the checksum of the one
+//! Frame by frame, in order. The frame that is due is known by its number, by its chain to the one
 //! before, and by its place, so nothing else can stand in for it. If it is not whole:
 //!
 //! | | the frame that is due | later in its segment | verdict |
@@ -9,7 +9,7 @@
 //! | 2 | not whole, in a segment that has a successor | | damaged: a segment is begun when all before is durable |
 //! | 3 | not whole | something written when this frame was durable | damaged |
 //! | 4 | readable parts contradict each other | | damaged: each place is written once |
-//! | 5 | unreadable in sectors that hold another part of it, readable | | damaged: sectors are written whole or not at all |
+//! | 5 | unreadable in sectors that hold a readable part of it, and not blank from there on | | damaged: sectors are written whole or not at all |
 //! | 6 | not whole otherwise | parts of it or of later frames | unfinished tail: cut |
 //! | 7 | no trace | nothing | the end |
 //!
@@ -20,21 +20,18 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::disk::{DiskFile, OpenMode, read_exact_at};
-use crate::error::OpenError;
+use crate::error::{OpenError, damaged};
 use crate::frame::{Cause, Found, open_frame};
 use crate::index::{Effect, Index, Location};
-use crate::layout::{
-    BadHeader, DATA_START, FOOTER, Footer, FrameHeader, Kind, Place, SECTOR, SEGMENT_HEADER, SegmentHeader,
-    SegmentId, VERSION, size,
-};
+use crate::layout::{DATA_START, Footer, FrameHeader, Kind, Place, SECTOR, SegmentHeader, SegmentId, size};
+use crate::open_segment::OpenSegment;
 use crate::record::{Cut, LogId};
 use crate::segment::{Listing, SegmentDir, Trying};
 use crate::tail::{Tail, Window};
+use crate::traces::{Traces, footer_of};
 
 /// What the files say, not yet made durable.
 pub(crate) struct Recovery {
@@ -42,7 +39,7 @@ pub(crate) struct Recovery {
     pub(crate) index: Index,
     /// The number of the next frame.
     pub(crate) next_frame: u64,
-    /// The checksum in the header of the last frame.
+    /// Stands for the last frame.
     pub(crate) chain: u32,
     pub(crate) cut: Option<Cut>,
     pub(crate) tail: Option<Tail>,
@@ -87,7 +84,7 @@ pub(crate) fn read(dir: &SegmentDir, listing: &Listing) -> Result<Option<Recover
     }
     let (tail, cut) = replay.last_segment(last)?;
     if lowest > replay.floor {
-        return Err(missing(dir.file_of(replay.floor)));
+        return Err(missing(dir.file_of(SegmentId(lowest.0 - 1))));
     }
     replay.index.check().map_err(|(group, gap)| {
         let what = format!(
@@ -117,57 +114,6 @@ pub(crate) fn read(dir: &SegmentDir, listing: &Listing) -> Result<Option<Recover
         tail: Some(tail),
         leftovers,
     }))
-}
-
-/// A segment whose header has been checked.
-struct OpenSegment {
-    id: SegmentId,
-    header: SegmentHeader,
-    file: Arc<dyn DiskFile>,
-    path: PathBuf,
-    /// The file's length now.
-    length: u64,
-}
-
-impl OpenSegment {
-    fn open(dir: &SegmentDir, id: SegmentId) -> Result<OpenSegment, OpenError> {
-        let path = dir.file_of(id);
-        let file = dir.disk.open(&path, OpenMode::ReadWrite).trying("open", &path)?;
-        let length = file.len().trying("read", &path)?;
-        let mut bytes = [0; SEGMENT_HEADER];
-        if length < DATA_START {
-            return Err(damaged(path, length, "the file ends inside its first block"));
-        }
-        read_exact_at(&*file, 0, &mut bytes).trying("read", &path)?;
-        let header = match SegmentHeader::decode(&bytes) {
-            Ok(header) => header,
-            Err(BadHeader::Newer(found)) => {
-                return Err(OpenError::NewerVersion {
-                    file: path,
-                    found,
-                    supported: VERSION,
-                });
-            }
-            Err(BadHeader::NotASegment) => return Err(damaged(path, 0, "it does not begin like a segment")),
-            Err(BadHeader::Checksum) => return Err(damaged(path, 0, "the checksum of its header is wrong")),
-            Err(BadHeader::Nonsense) => return Err(damaged(path, 0, "its header makes no sense")),
-        };
-        if header.segment != id {
-            let what = format!("its header says that it is segment {:08x}", header.segment.0);
-            return Err(damaged(path, 0, what));
-        }
-        Ok(OpenSegment {
-            id,
-            header,
-            file,
-            path,
-            length,
-        })
-    }
-
-    fn window(&self) -> Window {
-        Window::new(self.file.clone(), self.length.min(self.header.length))
-    }
 }
 
 /// Where in the sequence of frames the replay is.
@@ -245,7 +191,7 @@ impl Replay<'_> {
                 Due::Broken(broken) => break broken,
             }
         };
-        let traces = self.traces(segment, &mut window, end)?;
+        let traces = Traces::find(self.place(segment, end), &mut window).trying("read", &segment.path)?;
         let cut = self.judge(segment, end, &broken, &traces)?;
         let rewrite_from = self.unsynced.front().map_or(end, |(_, offset)| *offset);
         let (id, file, path) = (segment.id, segment.file.clone(), segment.path.clone());
@@ -302,11 +248,7 @@ impl Replay<'_> {
         window: &mut Window,
         offset: u64,
     ) -> Result<Due, OpenError> {
-        let place = Place {
-            wal_id: self.wal_id,
-            segment: segment.id,
-            offset,
-        };
+        let place = self.place(segment, offset);
         let Some(sector) = window.get(offset, SECTOR).trying("read", &segment.path)? else {
             return Ok(Due::Broken(Broken::torn("a frame is missing", offset)));
         };
@@ -329,11 +271,19 @@ impl Replay<'_> {
                     cause: fault.cause,
                 }))
             }
-            Ok(found) => {
-                self.apply_records(segment, offset, frame, &found)?;
-                self.advance(&header, offset);
+            Ok(contents) => {
+                self.apply_records(segment, offset, frame, &contents.records)?;
+                self.advance(&header, offset, contents.next_chain);
                 Ok(Due::Whole { length })
             }
+        }
+    }
+
+    fn place(&self, segment: &OpenSegment, offset: u64) -> Place {
+        Place {
+            wal_id: self.wal_id,
+            segment: segment.id,
+            offset,
         }
     }
 
@@ -356,7 +306,7 @@ impl Replay<'_> {
         }
     }
 
-    fn advance(&mut self, header: &FrameHeader, offset: u64) {
+    fn advance(&mut self, header: &FrameHeader, offset: u64, next_chain: u32) {
         while self
             .unsynced
             .front()
@@ -366,7 +316,7 @@ impl Replay<'_> {
         }
         self.unsynced.push_back((header.frame, offset));
         self.next_frame += 1;
-        self.chain = header.crc;
+        self.chain = next_chain;
         self.floor = header.floor;
     }
 
@@ -389,58 +339,6 @@ impl Replay<'_> {
         }
         Ok(())
     }
-
-    /// Looks for headers and footers of this segment from `from` on; frames begin and end at borders of
-    /// sectors, so these are the only places.
-    fn traces(&self, segment: &OpenSegment, window: &mut Window, from: u64) -> Result<Traces, OpenError> {
-        let mut traces = Traces {
-            end: from,
-            synced: 0,
-            blank: true,
-        };
-        let mut place = Place {
-            wal_id: self.wal_id,
-            segment: segment.id,
-            offset: from,
-        };
-        while let Some(sector) = window.get(place.offset, SECTOR).trying("read", &segment.path)? {
-            traces.look_at(place, sector);
-            place = place.plus(SECTOR);
-        }
-        Ok(traces)
-    }
-}
-
-/// What is left behind the last whole frame.
-struct Traces {
-    /// The end of the last sector that holds a header or a footer of this segment.
-    end: u64,
-    /// The highest frame that was durable when any of them was written.
-    synced: u64,
-    /// Whether there is nothing but zeros.
-    blank: bool,
-}
-
-impl Traces {
-    fn look_at(&mut self, place: Place, sector: &[u8]) {
-        if sector == BLANK {
-            return;
-        }
-        self.blank = false;
-        let header = FrameHeader::decode(place, sector).map(|header| header.synced);
-        let footer = footer_of(place, sector).map(|footer| footer.synced);
-        if let Some(synced) = header.max(footer) {
-            self.end = place.plus(SECTOR).offset;
-            self.synced = self.synced.max(synced);
-        }
-    }
-}
-
-const BLANK: &[u8] = &[0; SECTOR];
-
-fn footer_of(place: Place, sector: &[u8]) -> Option<Footer> {
-    let at = SECTOR - FOOTER;
-    Footer::decode(place.plus(at), &sector[at..])
 }
 
 /// The sector at `place` should begin with a frame header and does not.
@@ -489,18 +387,6 @@ fn effect(segment: SegmentId, offset: u64, frame: &[u8], record: &Found) -> Effe
     }
 }
 
-fn damaged(file: PathBuf, offset: u64, what: impl Into<String>) -> OpenError {
-    OpenError::Damaged {
-        file,
-        offset,
-        what: what.into(),
-        advice: ADVICE,
-    }
-}
-
 fn missing(file: PathBuf) -> OpenError {
     damaged(file, 0, "a segment is missing")
 }
-
-const ADVICE: &str = "nothing was changed: restore the directory from a backup, or replace this member by a new \
-                      one with an empty directory";

@@ -83,6 +83,12 @@ impl Tail {
         self.file.sync_data()
     }
 
+    /// Gives back the room behind the end, which is of no more use once there is a next segment.
+    fn shorten(&self) -> io::Result<()> {
+        self.file.set_len(self.end)?;
+        self.file.sync_data()
+    }
+
     fn into_active(self) -> Active {
         Active {
             segment: self.id,
@@ -107,7 +113,7 @@ impl Recovery {
             return Ok(tail.into_active());
         }
         let active = self.begin(dir, next_id(tail.id, dir)?, segment_bytes)?;
-        tail.file.set_len(tail.end).trying("shorten", &tail.path)?;
+        tail.shorten().trying("shorten", &tail.path)?;
         Ok(active)
     }
 

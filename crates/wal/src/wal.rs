@@ -96,7 +96,7 @@ pub struct Wal {
     active: Active,
     /// The number of the next frame.
     next_frame: u64,
-    /// The checksum in the header of the last frame.
+    /// Stands for the last frame.
     chain: u32,
     /// The last frame that is durable.
     synced: u64,
@@ -299,7 +299,7 @@ impl Wal {
             floor: self.floor,
             chain: self.chain,
         };
-        let (bytes, crc) = self.builder.finish(stamp);
+        let (bytes, chain) = self.builder.finish(stamp);
         let (active, len) = (&self.active, bytes.len() as u64);
         assert!(
             active.offset + len <= active.length,
@@ -312,7 +312,7 @@ impl Wal {
         self.stats.bytes += len;
         self.active.offset += len;
         self.next_frame += 1;
-        self.chain = crc;
+        self.chain = chain;
         self.begin_frame();
         self.publish();
         Ok(())

@@ -1,5 +1,7 @@
 //! Appending, reading, letting go, and what is refused, without any fault.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::*;
@@ -8,7 +10,13 @@ use quorate_wal::{LogId, MemDisk, OpenError, Options, ReadError, Record, WalErro
 #[test]
 fn what_was_synced_is_found_again() {
     let disk = MemDisk::new();
-    let records = [state("v1"), entry(1, 1, "a"), entry(2, 1, "b"), entry(3, 2, ""), state("v2")];
+    let records = [
+        state("v1"),
+        entry(1, 1, "a"),
+        entry(2, 1, "b"),
+        entry(3, 2, ""),
+        state("v2"),
+    ];
     let (mut wal, recovered) = open(&disk).unwrap();
     assert_eq!(recovered, Default::default());
     wal.append(&records).unwrap();
@@ -26,10 +34,16 @@ fn a_reader_sees_what_is_appended_and_stops_at_max_bytes() {
     let disk = MemDisk::new();
     let (mut wal, _) = open(&disk).unwrap();
     let reader = wal.reader();
-    wal.append(&[entry(1, 1, body(1, 100)), entry(2, 1, body(2, 100))]).unwrap();
+    wal.append(&[entry(1, 1, body(1, 100)), entry(2, 1, body(2, 100))])
+        .unwrap();
     wal.append(&[entry(3, 2, body(3, 100))]).unwrap();
     let indexes = |from, to, max| -> Vec<u64> {
-        reader.read(1, from, to, max).unwrap().iter().map(|entry| entry.index).collect()
+        reader
+            .read(1, from, to, max)
+            .unwrap()
+            .iter()
+            .map(|entry| entry.index)
+            .collect()
     };
     assert_eq!(indexes(1, 3, 300), [1, 2, 3]);
     assert_eq!(indexes(1, 3, 299), [1, 2]);
@@ -37,7 +51,10 @@ fn a_reader_sees_what_is_appended_and_stops_at_max_bytes() {
     assert_eq!(indexes(2, 2, 1000), [2]);
     assert_eq!(indexes(3, u64::MAX, u64::MAX), [3]);
     assert_eq!(reader.read(1, 3, 3, 0).unwrap()[0].body, body(3, 100));
-    assert!(matches!(reader.read(1, 4, 9, 1), Err(ReadError::NotFound { index: 4, .. })));
+    assert!(matches!(
+        reader.read(1, 4, 9, 1),
+        Err(ReadError::NotFound { index: 4, .. })
+    ));
     assert!(matches!(reader.read(7, 1, 1, 1), Err(ReadError::NotFound { .. })));
     wal.append(&[compact(2, 1)]).unwrap();
     let base = LogId::new(2, 1);
@@ -48,7 +65,12 @@ fn a_reader_sees_what_is_appended_and_stops_at_max_bytes() {
 fn an_entry_replaces_everything_after_it() {
     let disk = MemDisk::new();
     let (mut wal, _) = open(&disk).unwrap();
-    let records = [entry(1, 1, "a"), entry(2, 1, "b"), entry(3, 1, "c"), entry(2, 2, "B")];
+    let records = [
+        entry(1, 1, "a"),
+        entry(2, 1, "b"),
+        entry(3, 1, "c"),
+        entry(2, 2, "B"),
+    ];
     wal.append(&records).unwrap();
     assert_eq!(wal.reader().bounds(1).1, LogId::new(2, 2));
     wal.sync().unwrap();
@@ -60,14 +82,32 @@ fn an_entry_replaces_everything_after_it() {
 fn a_batch_with_a_refused_record_leaves_nothing() {
     let disk = MemDisk::new();
     let (mut wal, _) = open(&disk).unwrap();
-    wal.append(&[entry(1, 1, "a"), compact(1, 1), entry(2, 1, "b")]).unwrap();
+    wal.append(&[entry(1, 1, "a"), compact(1, 1), entry(2, 1, "b")])
+        .unwrap();
     let before = wal.stats();
     let big = body(1, 16 << 10);
     let gap = wal.append(&[entry(3, 1, "c"), entry(5, 1, "e")]);
-    assert!(matches!(gap, Err(WalError::Gap { group: 1, index: 5, .. })));
+    assert!(matches!(
+        gap,
+        Err(WalError::Gap {
+            group: 1,
+            index: 5,
+            ..
+        })
+    ));
     let low = wal.append(&[entry(1, 1, "a")]);
-    assert!(matches!(low, Err(WalError::BeforeBase { group: 1, index: 1, .. })));
-    assert!(matches!(wal.append(&[state(big)]), Err(WalError::TooLarge { .. })));
+    assert!(matches!(
+        low,
+        Err(WalError::BeforeBase {
+            group: 1,
+            index: 1,
+            ..
+        })
+    ));
+    assert!(matches!(
+        wal.append(&[state(big)]),
+        Err(WalError::TooLarge { .. })
+    ));
     assert_eq!(wal.stats(), before);
     wal.append(&[entry(3, 1, "c")]).unwrap();
 }
@@ -80,7 +120,8 @@ fn the_largest_body_fits_and_one_byte_more_does_not() {
         Err(WalError::TooLarge { limit, .. }) => usize::try_from(limit).unwrap(),
         other => panic!("{other:?}"),
     };
-    wal.append(&[entry(1, 1, body(1, limit)), entry(2, 1, body(2, limit))]).unwrap();
+    wal.append(&[entry(1, 1, body(1, limit)), entry(2, 1, body(2, limit))])
+        .unwrap();
     assert!(wal.append(&[entry(3, 1, body(3, limit + 1))]).is_err());
     wal.sync().unwrap();
     drop(wal);
@@ -95,7 +136,12 @@ fn groups_do_not_mix_and_a_batch_goes_on_in_the_next_segment() {
     let mut records = Vec::new();
     for index in 1..=60 {
         for group in [1, 2, 9] {
-            records.push(Record::Entry { group, index, term: group, body: body(index * group, 300) });
+            records.push(Record::Entry {
+                group,
+                index,
+                term: group,
+                body: body(index * group, 300),
+            });
         }
     }
     wal.append(&records).unwrap();
@@ -123,8 +169,15 @@ fn compaction_frees_segments_and_carries_what_is_still_needed() {
     let (mut wal, _) = open(&disk).unwrap();
     let mut records = vec![
         state("the vote"),
-        Record::State { group: 2, body: "of another group".into() },
-        Record::Reset { group: 3, index: 70, term: 7 },
+        Record::State {
+            group: 2,
+            body: "of another group".into(),
+        },
+        Record::Reset {
+            group: 3,
+            index: 70,
+            term: 7,
+        },
     ];
     wal.append(&records).unwrap();
     for index in 1..=200 {
@@ -163,7 +216,10 @@ fn a_log_that_is_compacted_for_long_stays_small() {
         wal.sync().unwrap();
     }
     let stats = wal.stats();
-    assert!(stats.reclaimed > 100 && stats.segments <= 3 && stats.spares <= 2, "{stats:?}");
+    assert!(
+        stats.reclaimed > 100 && stats.segments <= 3 && stats.spares <= 2,
+        "{stats:?}"
+    );
     drop(wal);
     disk.lose_unsynced();
     assert_eq!(recover(&disk).unwrap().0, Model::of(&records));
@@ -211,8 +267,14 @@ fn a_log_goes_on_in_its_last_segment_when_the_rest_of_it_is_blank() {
 #[test]
 fn options_that_make_no_sense_are_refused() {
     for segment_bytes in [0, 512, 4096, 8191, 8193, 2 << 30] {
-        let options = Options { segment_bytes, ..options() };
-        assert!(matches!(open_with(&MemDisk::new(), options), Err(OpenError::BadOptions(_))));
+        let options = Options {
+            segment_bytes,
+            ..options()
+        };
+        assert!(matches!(
+            open_with(&MemDisk::new(), options),
+            Err(OpenError::BadOptions(_))
+        ));
     }
 }
 
@@ -221,7 +283,14 @@ fn segments_of_another_size_are_read_and_new_ones_have_the_new_size() {
     let disk = MemDisk::new();
     let mut records = Vec::new();
     for (start, segment_bytes) in [(0, 16 << 10), (50, 32 << 10), (100, 8 << 10)] {
-        let (mut wal, recovered) = open_with(&disk, Options { segment_bytes, ..options() }).unwrap();
+        let (mut wal, recovered) = open_with(
+            &disk,
+            Options {
+                segment_bytes,
+                ..options()
+            },
+        )
+        .unwrap();
         assert_eq!(contents(&wal, &recovered), Model::of(&records));
         for index in start + 1..=start + 50 {
             records.push(entry(index, 1, body(index, 700)));

@@ -1,5 +1,5 @@
 //! What the tests of the log share: a small log, and everything that can be read from it.
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,10 @@ pub const SECTOR: u64 = 512;
 pub const WAL_ID: u128 = 0x1234_5678_9abc_def0_0fed_cba9_8765_4321;
 
 pub fn options() -> Options {
-    Options { segment_bytes: 16 << 10, ..Options::new(WAL_ID) }
+    Options {
+        segment_bytes: 16 << 10,
+        ..Options::new(WAL_ID)
+    }
 }
 
 pub fn open(disk: &MemDisk) -> Result<(Wal, Recovered), OpenError> {
@@ -30,19 +33,35 @@ pub fn open_with(disk: &MemDisk, options: Options) -> Result<(Wal, Recovered), O
 }
 
 pub fn entry(index: u64, term: u64, body: impl Into<Bytes>) -> Record {
-    Record::Entry { group: 1, index, term, body: body.into() }
+    Record::Entry {
+        group: 1,
+        index,
+        term,
+        body: body.into(),
+    }
 }
 
 pub fn state(body: impl Into<Bytes>) -> Record {
-    Record::State { group: 1, body: body.into() }
+    Record::State {
+        group: 1,
+        body: body.into(),
+    }
 }
 
 pub fn compact(index: u64, term: u64) -> Record {
-    Record::Compact { group: 1, index, term }
+    Record::Compact {
+        group: 1,
+        index,
+        term,
+    }
 }
 
 pub fn reset(index: u64, term: u64) -> Record {
-    Record::Reset { group: 1, index, term }
+    Record::Reset {
+        group: 1,
+        index,
+        term,
+    }
 }
 
 /// A body of `len` bytes that are not zero and differ from those of other seeds.
@@ -78,7 +97,12 @@ impl Model {
 
     pub fn apply(&mut self, record: &Record) {
         match record {
-            Record::Entry { group, index, term, body } => {
+            Record::Entry {
+                group,
+                index,
+                term,
+                body,
+            } => {
                 let group = self.0.entry(*group).or_default();
                 group.entries.retain(|at, _| at < index);
                 group.entries.insert(*index, (*term, body.clone()));
@@ -106,9 +130,15 @@ pub fn contents(wal: &Wal, recovered: &Recovered) -> Model {
     let mut model = Model::default();
     for (&number, group) in &recovered.groups {
         assert_eq!(reader.bounds(number), (group.base, group.last));
-        let mut read = GroupModel { state: group.state.clone(), base: group.base, ..Default::default() };
+        let mut read = GroupModel {
+            state: group.state.clone(),
+            base: group.base,
+            ..Default::default()
+        };
         if group.last != group.base {
-            let entries = reader.read(number, group.base.index + 1, u64::MAX, u64::MAX).unwrap();
+            let entries = reader
+                .read(number, group.base.index + 1, u64::MAX, u64::MAX)
+                .unwrap();
             read.entries = entries.into_iter().map(|e| (e.index, (e.term, e.body))).collect();
         }
         assert_eq!(last_of(&read), group.last);
