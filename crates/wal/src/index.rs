@@ -232,3 +232,75 @@ impl Group {
         self.first = self.base.index.saturating_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effect(kind: Kind, index: u64, term: u64) -> Effect {
+        let location = Location {
+            segment: SegmentId(1),
+            offset: 0,
+            length: 0,
+            body_crc: 0,
+        };
+        Effect {
+            kind,
+            group: 1,
+            id: LogId::new(index, term),
+            location,
+            state: None,
+        }
+    }
+
+    fn replay(effects: &[(Kind, u64, u64)]) -> Result<Index, Gap> {
+        let mut index = Index::default();
+        for &(kind, at, term) in effects {
+            index.apply(effect(kind, at, term))?;
+        }
+        Ok(index)
+    }
+
+    #[test]
+    fn entries_may_come_before_the_base_they_follow_but_not_without_it() {
+        let lost_beginning = [(Kind::Entry, 5, 1), (Kind::Entry, 6, 2), (Kind::Entry, 7, 2)];
+        let index = replay(&lost_beginning).unwrap();
+        assert_eq!(
+            index.check(),
+            Err((
+                1,
+                Gap {
+                    index: 5,
+                    last: LogId::default()
+                }
+            ))
+        );
+        let carried = [&lost_beginning[..], &[(Kind::Compact, 5, 1)]].concat();
+        let index = replay(&carried).unwrap();
+        assert_eq!(index.check(), Ok(()));
+        let group = &index.groups[&1];
+        assert_eq!((group.base(), group.last()), (LogId::new(5, 1), LogId::new(7, 2)));
+        assert_eq!(group.recovered().terms, [LogId::new(6, 2)]);
+        assert_eq!(group.entry(5), None);
+    }
+
+    #[test]
+    fn a_gap_between_entries_is_told() {
+        let gap = replay(&[(Kind::Entry, 1, 1), (Kind::Entry, 3, 1)]).map(|_| ());
+        assert_eq!(
+            gap,
+            Err(Gap {
+                index: 3,
+                last: LogId::new(1, 1)
+            })
+        );
+    }
+
+    #[test]
+    fn the_highest_index_there_is_does_no_harm() {
+        let index = replay(&[(Kind::Reset, u64::MAX - 1, 1), (Kind::Entry, u64::MAX, 1)]).unwrap();
+        assert_eq!(index.check(), Ok(()));
+        let index = replay(&[(Kind::Reset, u64::MAX, 1), (Kind::Entry, u64::MAX, 1)]).unwrap();
+        assert!(index.groups[&1].entry(0).is_none());
+    }
+}

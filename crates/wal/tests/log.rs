@@ -4,8 +4,10 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::*;
-use quorate_wal::{LogId, MemDisk, OpenError, Options, ReadError, Record, WalError};
+use quorate_wal::{Disk, LogId, MemDisk, OpenError, Options, ReadError, Record, WalError};
 
 #[test]
 fn what_was_synced_is_found_again() {
@@ -301,4 +303,90 @@ fn segments_of_another_size_are_read_and_new_ones_have_the_new_size() {
         wal.sync().unwrap();
     }
     assert_eq!(recover(&disk).unwrap().0, Model::of(&records));
+}
+
+#[test]
+fn segments_that_a_crash_kept_from_being_let_go_are_let_go_at_the_next_open() {
+    let disk = MemDisk::new();
+    let (mut wal, _) = open(&disk).unwrap();
+    for index in 1..=80 {
+        wal.append(&[entry(index, 1, body(index, 900))]).unwrap();
+    }
+    wal.append(&[compact(60, 1)]).unwrap();
+    wal.sync().unwrap();
+    let spare = disk
+        .list(Path::new(DIR))
+        .unwrap()
+        .into_iter()
+        .find(|name| name.starts_with("spare"))
+        .unwrap();
+    disk.rename(&Path::new(DIR).join(spare), Path::new(FIRST))
+        .unwrap();
+    drop(wal);
+    let (wal, _) = open(&disk).unwrap();
+    assert_eq!(wal.reader().read(1, 61, 80, u64::MAX).unwrap().len(), 20);
+    let names = disk.list(Path::new(DIR)).unwrap();
+    assert!(!names.contains(&"00000001.wal".to_owned()), "{names:?}");
+}
+
+#[test]
+fn a_segment_gives_back_its_room_when_its_tail_is_cut() {
+    let disk = MemDisk::new();
+    let (mut wal, _) = open(&disk).unwrap();
+    wal.append(&[entry(1, 1, "a")]).unwrap();
+    wal.sync().unwrap();
+    wal.append(&[entry(2, 1, body(2, 600))]).unwrap();
+    let mut sectors = 0;
+    disk.crash_choosing(&mut |_| {
+        sectors += 1;
+        usize::from(sectors == 1)
+    });
+    let (wal, recovered) = open(&disk).unwrap();
+    let cut = recovered.cut.unwrap();
+    assert_eq!(
+        (cut.file.as_path(), cut.offset, cut.bytes),
+        (Path::new(FIRST), DATA + SECTOR, SECTOR)
+    );
+    assert_eq!(wal.stats().segments, 2);
+    assert_eq!(
+        disk.contents(Path::new(FIRST)).unwrap().len() as u64,
+        DATA + SECTOR
+    );
+}
+
+#[test]
+fn a_reader_in_another_thread_never_sees_wrong_entries_while_segments_are_recycled() {
+    let disk = MemDisk::new();
+    let (mut wal, _) = open(&disk).unwrap();
+    let reader = wal.reader();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let reading = std::thread::spawn(move || {
+        let (mut numbers, mut read) = (Numbers(3), 0);
+        while stopped.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+            let from = reader.bounds(1).0.index + 1 + numbers.below(5);
+            match reader.read(1, from, from + numbers.below(10), 5000) {
+                Ok(entries) => {
+                    for (entry, index) in entries.iter().zip(from..) {
+                        assert_eq!((entry.index, entry.term), (index, index / 100));
+                        assert_eq!(entry.body, body(index, 300));
+                    }
+                    read += entries.len();
+                }
+                Err(ReadError::Compacted { .. } | ReadError::NotFound { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        read
+    });
+    for index in 1..=3000 {
+        wal.append(&[entry(index, index / 100, body(index, 300))])
+            .unwrap();
+        if index % 20 == 0 {
+            wal.append(&[compact(index - 10, (index - 10) / 100)]).unwrap();
+        }
+        wal.sync().unwrap();
+    }
+    drop(stop);
+    assert!(reading.join().unwrap() > 0);
+    assert!(wal.stats().reclaimed > 50);
 }
