@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Payload};
 use crate::io::{Outcome, ReadReady, Rejection, Resolved};
 use crate::message::{Forwarded, ReadId, ReadOutcome};
 use crate::types::{EntryId, Index, NodeId, Session, Term, Ticket};
@@ -95,8 +95,13 @@ impl Requests {
         let before = |(other, _): &(EntryId, Ticket)| (other.index, other.term) < (id.index, id.term);
         if self.appended.back().is_none_or(before) {
             self.appended.push_back((id, ticket));
+            return;
+        }
+        let at = self.appended.partition_point(before);
+        if self.appended.get(at).is_some_and(|(other, _)| *other == id) {
+            // Only a broken leader gives one place to two commands: which of them it holds is unknown.
+            self.resolve(ticket, Outcome::Unknown);
         } else {
-            let at = self.appended.partition_point(before);
             self.appended.insert(at, (id, ticket));
         }
     }
@@ -108,11 +113,7 @@ impl Requests {
                 && id.index <= entry.id.index
             {
                 self.appended.pop_front();
-                let outcome = if id == entry.id {
-                    Outcome::Committed(id)
-                } else {
-                    Outcome::Rejected(Rejection::NotLeader { leader: None })
-                };
+                let outcome = outcome_of(id, entry);
                 self.resolve(ticket, outcome);
             }
         }
@@ -179,8 +180,10 @@ impl Requests {
             Forwarded::Refused => self.reject_all(forward.tickets, Rejection::NotLeader { leader: None }),
             Forwarded::Overloaded => self.reject_all(forward.tickets, Rejection::Overloaded),
             Forwarded::Appended { first } => {
-                for (ticket, index) in forward.tickets.into_iter().zip(first.0..) {
-                    let id = EntryId::new(Index(index), forward.term);
+                let mut index = first;
+                for ticket in forward.tickets {
+                    let id = EntryId::new(index, forward.term);
+                    index = index.next();
                     if id.index <= handed {
                         self.resolve(ticket, Outcome::Unknown);
                     } else if id.term < self.committed_term {
@@ -296,5 +299,67 @@ impl Requests {
         let forward = self.forwards.remove(&seq)?;
         self.forwarded_bytes -= forward.bytes;
         Some(forward)
+    }
+}
+
+/// What became of a command that was to be `id`, now that `entry` is committed in that place.
+fn outcome_of(id: EntryId, entry: &Entry) -> Outcome {
+    match &entry.payload {
+        Payload::Command(_) if id == entry.id => Outcome::Committed(id),
+        // Only a broken leader says that this place holds a command.
+        Payload::Noop | Payload::Configuration(_) if id == entry.id => Outcome::Unknown,
+        Payload::Command(_) | Payload::Noop | Payload::Configuration(_) => {
+            Outcome::Rejected(Rejection::NotLeader { leader: None })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn forwarded(tickets: &[u64], first: u64) -> Requests {
+        let mut requests = Requests::new(Session(1));
+        for ticket in tickets {
+            let seq = requests.forward(Term(1), vec![Ticket(*ticket)], 1);
+            let outcome = Forwarded::Appended { first: Index(first) };
+            requests.on_forwarded(Session(1), seq, outcome, Index(4));
+        }
+        requests
+    }
+
+    fn outcomes(mut requests: Requests, payload: Payload) -> Vec<(u64, Outcome)> {
+        let id = EntryId::new(Index(5), Term(1));
+        requests.on_committed(&[Entry { id, payload }]);
+        let outcome = |resolved: Resolved| (resolved.ticket.0, resolved.outcome);
+        requests.take_resolved().into_iter().map(outcome).collect()
+    }
+
+    #[test]
+    fn one_place_is_not_given_to_two_commands() {
+        let requests = forwarded(&[1, 2], 5);
+        requests.check(Index(4));
+        let committed = Outcome::Committed(EntryId::new(Index(5), Term(1)));
+        let command = Payload::Command(Bytes::new());
+        assert_eq!(
+            outcomes(requests, command),
+            [(2, Outcome::Unknown), (1, committed)]
+        );
+    }
+
+    #[test]
+    fn a_place_without_a_command_answers_no_command() {
+        assert_eq!(
+            outcomes(forwarded(&[1], 5), Payload::Noop),
+            [(1, Outcome::Unknown)]
+        );
+    }
+
+    #[test]
+    fn a_place_at_the_end_of_all_numbers_does_not_overflow() {
+        let requests = forwarded(&[1, 2], u64::MAX);
+        requests.check(Index(4));
     }
 }

@@ -1,6 +1,7 @@
 //! The numbers of the protocol, each with a type of its own.
 //!
 //! - A [`Term`] and an [`Index`] are never mixed up, and never with a node's id.
+//! - No arithmetic overflows, whatever number a peer sends.
 //! - [`EntryId`] orders like the paper's "more up to date": first by term, then by index.
 
 use std::fmt;
@@ -59,7 +60,7 @@ impl Term {
     /// The term after this one.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -70,7 +71,7 @@ impl Index {
     /// The place after this one.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 
     /// The place before this one; before 0 there is only 0.
@@ -84,7 +85,7 @@ impl WriteSeq {
     /// The write after this one.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -92,7 +93,7 @@ impl Round {
     /// The round after this one.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
