@@ -112,6 +112,8 @@ struct Search {
     /// Where the return of each operation is among the edges; none when it has no end.
     returns: Vec<Option<usize>>,
     taken: Vec<u64>,
+    /// Who must take effect on the value that each operation brings.
+    observers: Vec<Vec<usize>>,
     /// Answered operations that have not taken effect yet.
     missing: usize,
     deepest: (usize, Option<usize>),
@@ -147,6 +149,7 @@ impl Search {
             taken: vec![0; operations.len().div_ceil(64)],
             missing: returns.iter().flatten().count(),
             deepest: (usize::MAX, None),
+            observers: observers(&operations),
             operations,
             edges,
             returns,
@@ -197,9 +200,29 @@ impl Search {
     /// The operation called at `at` and what it would leave, if it may be the next to take effect.
     fn possible(&self, at: usize, value: Option<Value>) -> Option<(usize, Option<Value>)> {
         match self.edges.get(at)? {
-            Edge::Call(n) => effect(&self.operations[*n], value).map(|after| (*n, after)),
+            Edge::Call(n) => {
+                let after = effect(&self.operations[*n], value)?;
+                self.is_observed_next(*n).then_some((*n, after))
+            }
             Edge::Return(_) => None,
         }
+    }
+
+    /// Whether the value that operation `n` brings can be seen by one who must see it, right after.
+    ///
+    /// Values are distinct, so whoever saw it took effect before any other change: one of them comes next.
+    fn is_observed_next(&self, n: usize) -> bool {
+        let observers = &self.observers[n];
+        let mut at = self.next[self.edges.len()];
+        while !observers.is_empty() {
+            match self.edges.get(at) {
+                Some(Edge::Call(other)) if observers.contains(other) => return true,
+                Some(Edge::Return(other)) if *other != n => return false,
+                Some(Edge::Call(_) | Edge::Return(_)) => at = self.next[at],
+                None => return false,
+            }
+        }
+        true
     }
 
     fn take(&mut self, call: usize, n: usize) {
@@ -249,6 +272,46 @@ impl Search {
             None => self.operations.clone(),
         };
         NotLinearizable::NoOrder { key, stuck }
+    }
+}
+
+/// For each operation, those that can only take effect on the value that it brings.
+fn observers(operations: &[Operation]) -> Vec<Vec<usize>> {
+    let brings = |operation: &Operation| match operation.action {
+        Action::Write(new) | Action::Swap { new, .. } => Some(new),
+        Action::Read => None,
+    };
+    let mut by_value: BTreeMap<Value, Vec<usize>> = BTreeMap::new();
+    for (n, operation) in operations.iter().enumerate() {
+        if let Some(value) = value_needed(operation) {
+            by_value.entry(value).or_default().push(n);
+        }
+    }
+    let of = |value: Value| by_value.get(&value).cloned().unwrap_or_default();
+    operations
+        .iter()
+        .map(|operation| brings(operation).map(of).unwrap_or_default())
+        .collect()
+}
+
+/// The value on which an operation that was answered took effect, if the answer tells.
+fn value_needed(operation: &Operation) -> Option<Value> {
+    match (operation.ending, operation.action) {
+        (
+            Ending::Answered {
+                answer: Answer::Found(value) | Answer::Kept(value),
+                ..
+            },
+            _,
+        ) => value,
+        (
+            Ending::Answered {
+                answer: Answer::Swapped,
+                ..
+            },
+            Action::Swap { expected, .. },
+        ) => expected,
+        (Ending::Answered { .. } | Ending::Unknown, _) => None,
     }
 }
 
