@@ -158,14 +158,17 @@ impl Search {
 
     fn run(mut self, key: Key) -> Result<(), NotLinearizable> {
         let head = self.edges.len();
-        let mut seen: BTreeSet<(Vec<u64>, Option<Value>)> = BTreeSet::new();
+        let mut seen: BTreeSet<(usize, Vec<u64>, Option<Value>)> = BTreeSet::new();
+        let mut memory = 0;
         let mut steps: Vec<Step> = Vec::new();
         let mut value = None;
         let mut at = self.next[head];
         while self.missing > 0 {
             if let Some((n, after)) = self.possible(at, value) {
                 self.take(at, n);
-                if seen.insert((self.taken.clone(), after)) {
+                let (skipped, rest) = self.taken_set();
+                memory += rest.len() * 8 + 64;
+                if seen.insert((skipped, rest, after)) {
                     steps.push(Step {
                         edge: at,
                         before: value,
@@ -190,7 +193,7 @@ impl Search {
                 value = step.before;
                 at = self.next[step.edge];
             }
-            if seen.len() * (self.taken.len() * 8 + 64) > MOST_MEMORY {
+            if memory > MOST_MEMORY {
                 return Err(NotLinearizable::TooHard { key });
             }
         }
@@ -223,6 +226,23 @@ impl Search {
             }
         }
         true
+    }
+
+    /// Which operations took effect: how many words of the set are full, and those after them that are not empty.
+    fn taken_set(&self) -> (usize, Vec<u64>) {
+        let full = self.taken.iter().take_while(|word| **word == u64::MAX).count();
+        let used = self
+            .taken
+            .iter()
+            .rposition(|word| *word != 0)
+            .map_or(0, |last| last + 1);
+        (
+            full,
+            self.taken
+                .get(full..used)
+                .map(<[u64]>::to_vec)
+                .unwrap_or_default(),
+        )
     }
 
     fn take(&mut self, call: usize, n: usize) {
