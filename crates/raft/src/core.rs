@@ -131,6 +131,10 @@ impl Core {
         );
         self.hard_state = HardState { term, vote: None };
         self.writes.hard_state_dirty = true;
+        // What waits was promised to a leader or candidate of an earlier term, and a leader of this one
+        // may have it replaced by the time the disk is ready.
+        self.writes.held.clear();
+        self.writes.held_for_term.clear();
     }
 
     /// Gives this node's only vote of the term.
