@@ -64,6 +64,8 @@ impl Server {
     /// It serves from here on, but may have to wait for its peers; see [`Server::ready`].
     pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
         let identity = config.check()?;
+        // First of all: of a node that runs already, its directory tells more than its ports do.
+        quorate::storage::inspect(&config.data_dir).map_err(quorate::StartError::from)?;
         let (clients, client_addrs) = bind_clients(&config)?;
         let peers = bind_peers(&config)?;
         let mut registry = Registry::default();

@@ -162,8 +162,8 @@ fn field<T, E>(
 }
 
 const TITLE: &str = "quorate data directory";
-const FILE: &str = "IDENTITY";
+pub(super) const FILE: &str = "IDENTITY";
 const TEMPORARY: &str = "IDENTITY.tmp";
 const MAX_BYTES: usize = 4096;
 /// What may be in a directory that was never used: a lock, and an identity whose writing was cut short.
-const HARMLESS: [&str; 3] = [TEMPORARY, "LOCK", "lost+found"];
+pub(super) const HARMLESS: [&str; 3] = [TEMPORARY, "LOCK", "lost+found"];

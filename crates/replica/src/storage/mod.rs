@@ -14,6 +14,7 @@
 //!
 //! What a start makes of a log and a snapshot that do not fit is a table in `recovery`.
 
+mod directory;
 mod identity;
 mod recovery;
 mod snapshots;
@@ -30,6 +31,8 @@ use quorate_raft::{
 };
 use quorate_wal::{Cut, Disk, Record, RecoveredGroup, Wal};
 
+pub(crate) use directory::examine;
+pub use directory::inspect;
 pub use identity::{FORMAT, Identity};
 pub use recovery::Contradiction;
 pub use snapshots::{Chunks, Outgoing, SnapshotWriter, Snapshots};
@@ -392,6 +395,20 @@ pub enum StorageError {
         directory: String,
         /// One of the files.
         found: String,
+    },
+    /// The directory is laid out as etcd's.
+    #[error(
+        "{directory} looks like etcd's data (member/wal, member/snap), which cannot be opened; choose an empty directory, and copy the keys over with a client"
+    )]
+    EtcdData {
+        /// The directory.
+        directory: String,
+    },
+    /// The path is a file's, or leads through one.
+    #[error("{directory} is not a directory; choose another path")]
+    NotADirectory {
+        /// The path.
+        directory: String,
     },
     /// The directory's identity cannot be understood.
     #[error("{directory}/IDENTITY is not usable: {problem}")]

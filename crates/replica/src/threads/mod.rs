@@ -40,7 +40,7 @@ use crate::driver::{Driver, DriverInput};
 use crate::error::{StartError, Stopped};
 use crate::machine::Machine;
 use crate::queue::Queue;
-use crate::storage::{Identity, Opened, Options, Storage, StorageError};
+use crate::storage::{self, Identity, Opened, Options, Storage, StorageError};
 use crate::transport::{self, Deliver, Outbox, Transport};
 use loops::{ApplyLoop, LogLoop, MainLoop, ReadLoop, SnapshotLoop, Ticker};
 use ports::{LogWork, SnapshotWork, ThreadPorts};
@@ -83,6 +83,8 @@ pub(crate) type Directory = (Arc<dyn Disk>, Option<DirLock>);
 
 /// Opens and locks the data directory.
 pub(crate) fn open_directory(config: &Config) -> Result<Directory, StartError> {
+    // Before the lock's file is made: what is not a node's stays as it is.
+    storage::examine(&config.data_dir)?;
     let disk = OsDisk::open(&config.data_dir).map_err(|source| StorageError::Io {
         path: config.data_dir.display().to_string(),
         source,
