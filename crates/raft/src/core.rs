@@ -281,17 +281,20 @@ impl Core {
         }
     }
 
-    pub(crate) fn on_snapshot_saved(&mut self, meta: SnapshotMeta, keep_after: Index) {
+    pub(crate) fn on_snapshot_saved(&mut self, meta: SnapshotMeta, keep_after: Option<Index>) {
         if self.log.on_snapshot_saved(meta) {
             self.compact(keep_after);
         }
     }
 
     /// Drops what a snapshot covers, but for what followers a little behind will want.
-    fn compact(&mut self, keep_after: Index) {
+    fn compact(&mut self, keep_after: Option<Index>) {
         let retained = self.config.limits.retained_entries;
         let up_to = Index(self.log.snapshot().id.index.0.saturating_sub(retained));
-        if let Some(base) = self.log.compact(up_to.min(keep_after)) {
+        if let Some(base) = self
+            .log
+            .compact(keep_after.map_or(up_to, |index| up_to.min(index)))
+        {
             self.out.compact = Some(base);
         }
     }

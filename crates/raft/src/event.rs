@@ -102,8 +102,6 @@ pub enum StepDown {
     HigherTerm,
     /// No quorum was heard of for an election timeout (thesis §6.2).
     LostQuorum,
-    /// It is no longer a voter.
-    Removed,
 }
 
 impl fmt::Display for Event {
@@ -137,7 +135,6 @@ impl fmt::Display for StepDown {
         f.write_str(match self {
             Self::HigherTerm => "higher term",
             Self::LostQuorum => "lost quorum",
-            Self::Removed => "removed",
         })
     }
 }

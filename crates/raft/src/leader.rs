@@ -5,11 +5,12 @@
 //! - Handlers note what changed; [`Leader::replicate`] sends, once per `Ready`, whatever each
 //!   follower is due. So proposals that come together leave together.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
 use crate::core::Core;
 use crate::entry::{Entry, LogSlice, Payload, weight_of};
 use crate::event::{Event, StepDown};
+use crate::intake::{ForwardsIn, Uncommitted};
 use crate::io::{Delivery, LogReadError, Outcome, Proposal, Purpose, ReadLog, Rejection};
 use crate::message::{
     AppendEntries, AppendEntriesResponse, Forward, ForwardResponse, Forwarded, Heartbeat, HeartbeatResponse,
@@ -19,7 +20,7 @@ use crate::node::Next;
 use crate::progress::Progress;
 use crate::reads::{ReadQueue, Reader};
 use crate::status::PeerStatus;
-use crate::types::{EntryId, Index, NodeId, Round, Session, Term, Ticket};
+use crate::types::{EntryId, Index, NodeId, Round, Term, Ticket};
 
 /// A leader of the node's term.
 #[derive(Clone, Debug)]
@@ -33,21 +34,6 @@ pub(crate) struct Leader {
     uncommitted: Uncommitted,
     forwards: BTreeMap<NodeId, ForwardsIn>,
     transfer: Option<Transfer>,
-}
-
-/// What was appended and not yet committed, for the bound on it.
-#[derive(Clone, Debug, Default)]
-struct Uncommitted {
-    batches: VecDeque<(Index, u64)>,
-    bytes: u64,
-}
-
-/// Which forwards of a follower were taken, so that none is taken twice.
-#[derive(Clone, Debug)]
-struct ForwardsIn {
-    session: Session,
-    last_seq: u64,
-    retired: BTreeSet<Session>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +80,7 @@ impl Leader {
         self.tick_transfer(core);
         self.heartbeat_elapsed += 1;
         if self.heartbeat_elapsed >= core.config.heartbeat_ticks {
+            self.progress.values_mut().for_each(Progress::expect_answer);
             self.send_heartbeats(core);
         }
         Next::Stay
@@ -270,12 +257,8 @@ impl Leader {
     }
 
     /// Entries after this index must stay: a snapshot up to here is on its way (raft-scenarios V22).
-    pub(crate) fn keep_after(&self) -> Index {
-        self.progress
-            .values()
-            .filter_map(Progress::snapshot_index)
-            .min()
-            .unwrap_or(Index(u64::MAX))
+    pub(crate) fn keep_after(&self) -> Option<Index> {
+        self.progress.values().filter_map(Progress::snapshot_index).min()
     }
 
     /// Sends every follower what it is due.
@@ -316,8 +299,7 @@ impl Leader {
         for progress in self.progress.values() {
             progress.check(core.log.last().index);
         }
-        let bytes: u64 = self.uncommitted.batches.iter().map(|(_, bytes)| bytes).sum();
-        assert_eq!(bytes, self.uncommitted.bytes, "leader: uncommitted bytes");
+        self.uncommitted.check();
     }
 
     fn on_accepted(&mut self, core: &mut Core, from: NodeId, match_index: Index) {
@@ -390,7 +372,8 @@ impl Leader {
             Some(Rejection::Transferring)
         } else if bytes > limits.max_command_bytes.max(limits.max_message_bytes) {
             Some(Rejection::TooLarge)
-        } else if self.uncommitted.bytes > 0 && self.uncommitted.bytes + bytes > limits.max_uncommitted_bytes
+        } else if self.uncommitted.bytes() > 0
+            && self.uncommitted.bytes() + bytes > limits.max_uncommitted_bytes
         {
             Some(Rejection::Overloaded)
         } else {
@@ -399,11 +382,10 @@ impl Leader {
     }
 
     fn take_forward(&mut self, from: NodeId, msg: &Forward) -> bool {
-        let known = self.forwards.entry(from).or_insert_with(|| ForwardsIn {
-            session: msg.session,
-            last_seq: 0,
-            retired: BTreeSet::new(),
-        });
+        let known = self
+            .forwards
+            .entry(from)
+            .or_insert_with(|| ForwardsIn::new(msg.session));
         known.take(msg.session, msg.seq)
     }
 
@@ -505,38 +487,6 @@ impl Leader {
             transfer.asked = true;
             core.send(transfer.to, Message::TimeoutNow);
         }
-    }
-}
-
-impl Uncommitted {
-    fn push(&mut self, index: Index, bytes: u64) {
-        self.batches.push_back((index, bytes));
-        self.bytes += bytes;
-    }
-
-    fn free_to(&mut self, index: Index) {
-        while let Some((last, bytes)) = self.batches.front().copied()
-            && last <= index
-        {
-            self.batches.pop_front();
-            self.bytes -= bytes;
-        }
-    }
-}
-
-impl ForwardsIn {
-    /// Whether the forward is new. One of a life that has ended is not, nor one older than the latest.
-    fn take(&mut self, session: Session, seq: u64) -> bool {
-        if session != self.session {
-            if self.retired.contains(&session) {
-                return false;
-            }
-            self.retired.insert(std::mem::replace(&mut self.session, session));
-            self.last_seq = 0;
-        }
-        let new = seq > self.last_seq;
-        self.last_seq = self.last_seq.max(seq);
-        new
     }
 }
 

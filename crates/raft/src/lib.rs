@@ -13,7 +13,7 @@
 //!
 //! Reading order: [`types`] and [`entry`] (the words), [`message`] (what nodes say), [`io`] (the
 //! contract with the caller), `log` (one replica's log), `core` (what all roles share), then the
-//! roles: `follower`, `candidate`, `leader` with its `progress` and `reads`. `node` ties them.
+//! roles: `follower`, `candidate`, `leader` with its `progress`, `reads` and `intake`. `node` ties them.
 //!
 //! What is left out: changes of membership (configurations, joint ones included, have their place
 //! in the log, in snapshots and in every quorum), leases for reads, witnesses.
@@ -24,6 +24,7 @@ mod core;
 pub mod entry;
 pub mod event;
 mod follower;
+mod intake;
 pub mod invariants;
 pub mod io;
 mod leader;

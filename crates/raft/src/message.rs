@@ -117,7 +117,7 @@ pub struct AppendEntries {
     pub commit: Index,
 }
 
-/// Answers [`AppendEntries`], [`Message::InstallSnapshot`], and heartbeats of an unsure leader.
+/// Answers [`AppendEntries`] and [`Message::InstallSnapshot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendEntriesResponse {
     /// The follower's log equals the leader's up to here, durably.
@@ -213,6 +213,37 @@ pub enum ReadOutcome {
     Ready(Index),
     /// The sender does not lead, or cannot take more.
     Refused,
+}
+
+impl Envelope {
+    /// What makes it one that no correct peer sends, whoever it is for.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        let (term, last) = match &self.message {
+            Message::AppendEntries(append) => (append.slice.last_term(), append.slice.last().index),
+            Message::InstallSnapshot(meta) => (meta.id.term, meta.id.index),
+            Message::RequestPreVote(_)
+            | Message::PreVoteResponse(_)
+            | Message::RequestVote(_)
+            | Message::VoteResponse(_)
+            | Message::AppendEntriesResponse(_)
+            | Message::Heartbeat(_)
+            | Message::HeartbeatResponse(_)
+            | Message::Commit(_)
+            | Message::TimeoutNow
+            | Message::StaleTerm
+            | Message::Forward(_)
+            | Message::ForwardResponse(_)
+            | Message::ReadIndex(_)
+            | Message::ReadIndexResponse(_) => (self.term, Index::ZERO),
+        };
+        if term > self.term {
+            Some("its entries are of a later term than itself")
+        } else if self.term.0 > LARGEST_NUMBER || last.0 > LARGEST_NUMBER {
+            Some("its numbers are larger than any that is ever reached")
+        } else {
+            None
+        }
+    }
 }
 
 impl Message {
@@ -343,3 +374,6 @@ impl fmt::Display for Verdict {
         })
     }
 }
+
+/// A term or index above this is no count of anything: a million a second would need 146,000 years.
+const LARGEST_NUMBER: u64 = 1 << 62;

@@ -251,11 +251,8 @@ impl Node {
             Some("its message is for another node")
         } else if envelope.from == config.id {
             Some("it says that it is this node")
-        } else if matches!(&envelope.message, Message::AppendEntries(append) if append.slice.last_term() > envelope.term)
-        {
-            Some("its entries are of a later term than itself")
         } else {
-            None
+            envelope.fault()
         }
     }
 
@@ -511,7 +508,7 @@ impl Node {
     fn on_snapshot_saved(&mut self, meta: SnapshotMeta) -> Next {
         let keep_after = match &self.role {
             Role::Leader(leader) => leader.keep_after(),
-            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => Index(u64::MAX),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
         };
         self.core.on_snapshot_saved(meta, keep_after);
         Next::Stay

@@ -23,6 +23,8 @@ pub(crate) struct Progress {
     silent_ticks: u32,
     /// Whether entries are being read from the disk for it.
     reading: bool,
+    /// Whether the next answer to a heartbeat is one to a heartbeat of the clock's, not of a read's.
+    retry_due: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -60,6 +62,7 @@ impl Progress {
             acked_round: Round(0),
             silent_ticks: 0,
             reading: false,
+            retry_due: false,
         }
     }
 
@@ -142,8 +145,8 @@ impl Progress {
         news
     }
 
-    /// It refused an append after `prev`; the logs agree at `agree` at best. Says whether that was acted on.
-    pub(crate) fn on_rejected(&mut self, prev: Index, agree: Index) -> bool {
+    /// It refused an append after `prev`; the logs agree at `agree` at best.
+    pub(crate) fn on_rejected(&mut self, prev: Index, agree: Index) {
         let acts = match &self.mode {
             Mode::Probe { next_index, .. } => prev == next_index.prev(),
             Mode::Replicate { next_index, .. } => prev > self.match_index && prev < *next_index,
@@ -152,7 +155,6 @@ impl Progress {
         if acts {
             self.probe(agree.next().min(prev));
         }
-        acts
     }
 
     /// Looks for where the logs agree, from `next_index` down.
@@ -191,9 +193,19 @@ impl Progress {
         self.silent_ticks = 0;
     }
 
+    /// A heartbeat of the clock's is sent: its answer tells whether something was lost.
+    pub(crate) fn expect_answer(&mut self) {
+        self.retry_due = true;
+    }
+
     /// It answered a heartbeat: a probe may be tried again. Says whether a pipelined append seems lost.
+    ///
+    /// Reads make heartbeats too, far more often than a slow disk acknowledges: those say nothing of loss.
     pub(crate) fn on_heartbeat_response(&mut self, round: Round) -> bool {
         self.acked_round = self.acked_round.max(round);
+        if !std::mem::take(&mut self.retry_due) {
+            return false;
+        }
         match &mut self.mode {
             Mode::Probe { waiting, .. } => {
                 *waiting = false;
