@@ -25,6 +25,8 @@ pub struct Config {
     pub cluster: ClusterId,
     /// The address of every member for its peers, this node included, as `host:port`.
     pub peers: BTreeMap<NodeId, String>,
+    /// What members are called in the log, beside their ids; those without a name have only an id there.
+    pub names: BTreeMap<NodeId, String>,
     /// Where to listen for peers, as `host:port`; this node's own address in `peers` unless set.
     pub listen: Option<String>,
     /// A socket that listens already, used in place of `listen`.
@@ -50,7 +52,8 @@ pub struct Config {
     /// How large a file of the log is, in bytes: a multiple of 512 between 8 KiB and 1 GiB. It bounds
     /// the size of a command.
     pub segment_bytes: u64,
-    /// Is told what the node does, for metrics.
+    /// Is told what the node does, for metrics. Events of the core are then its to log: a node without
+    /// an observer logs them by itself.
     pub observer: Option<Arc<dyn Observer>>,
 }
 
@@ -76,6 +79,7 @@ impl Config {
             node: NodeId(node),
             cluster: ClusterId(1),
             peers: BTreeMap::new(),
+            names: BTreeMap::new(),
             listen: None,
             listener: None,
             data_dir: PathBuf::new(),

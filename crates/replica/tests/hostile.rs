@@ -1,4 +1,5 @@
-//! Whatever comes to the port of a node's peers: the worst that happens is a closed connection.
+//! Whatever comes to the port of a node's peers: the worst that happens is a closed connection, unless
+//! a member proves that safety is lost already, by leading in another leader's term. Then the node stops.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
 
@@ -6,13 +7,14 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use common::{Cluster, PATIENCE, eventually};
 use quorate::NodeId;
 use quorate::codec::frame::{self, ClusterId, MAX_BODY_BYTES};
 use quorate::codec::{Frame, Hello, Incarnation, StreamKind};
-use quorate_raft::{Envelope, GroupId, Message, Term};
+use quorate_raft::{Configuration, EntryId, Envelope, GroupId, Index, Message, SnapshotMeta, Term};
 
 /// What node 2 of the cluster would say to node 1.
 fn hello() -> Hello {
@@ -65,7 +67,7 @@ fn refusal_of(cluster: &Cluster, hello: Hello) -> String {
     refusal.reason
 }
 
-/// A group of one that knows of a second member, so that there is someone to pretend to be.
+/// A group of three that has written once: whoever connects can pretend to be a member.
 async fn cluster() -> Cluster {
     let cluster = Cluster::start(3);
     cluster.node(1).propose(1).await.unwrap();
@@ -90,7 +92,7 @@ async fn whoever_does_not_belong_is_refused_with_a_reason() {
             ..hello()
         },
     );
-    assert!(misled.contains("you want n3, this is n1"), "{misled}");
+    assert!(misled.contains("you want node 3, this is node 1"), "{misled}");
     let stranger = refusal_of(
         &cluster,
         Hello {
@@ -98,7 +100,7 @@ async fn whoever_does_not_belong_is_refused_with_a_reason() {
             ..hello()
         },
     );
-    assert!(stranger.contains("n8 is no member"), "{stranger}");
+    assert!(stranger.contains("node 8 is no member"), "{stranger}");
     let newer = Hello {
         version: 900,
         oldest_version: 800,
@@ -173,7 +175,19 @@ async fn a_peer_that_breaks_the_protocol_is_cut_off_and_nothing_else() {
         term: Term(1_000_000),
         message: Message::TimeoutNow,
     };
+    // Its data never came: a core that believed it would throw its log away for nothing.
+    let without_data = Envelope {
+        group: GroupId(1),
+        from: NodeId(2),
+        to: NodeId(1),
+        term: Term(1_000_000),
+        message: Message::InstallSnapshot(SnapshotMeta {
+            id: EntryId::new(Index(1_000), Term(1_000)),
+            configuration: Arc::new(Configuration::new([1, 2, 3].map(NodeId), []).unwrap()),
+        }),
+    };
     let breaches = [
+        Frame::Message(without_data),
         Frame::Message(for_another),
         Frame::SnapshotDone,
         Frame::Hello(as_peer()),
@@ -216,7 +230,7 @@ async fn a_leader_that_sees_another_in_its_term_stops() {
         ..hello()
     };
     let group = GroupId(1);
-    let message = Message::Commit(quorate_raft::Index(1));
+    let message = Message::Commit(Index(1));
     let claim = Envelope {
         group,
         from,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use quorate::{Event, Observer, Replica, RoleKind, Status as RaftStatus};
+use quorate::{Event, NodeId, Observer, Replica, RoleKind, Status as RaftStatus};
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::ResponseHeader;
 use quorate_kv::{Command, Response, Revision};
@@ -197,20 +197,52 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// Measures what the replica's threads do.
-pub(crate) struct ReplicaObserver(pub(crate) Arc<Metrics>);
+/// Measures and logs what the replica's threads do.
+pub(crate) struct ReplicaObserver {
+    metrics: Arc<Metrics>,
+    /// How the core writes each member, and how people know it.
+    names: Vec<(String, String)>,
+    name: String,
+}
+
+impl ReplicaObserver {
+    /// The observer of this member.
+    pub(crate) fn new(identity: &Identity, metrics: &Arc<Metrics>) -> ReplicaObserver {
+        let members = identity.members.iter();
+        let names =
+            members.map(|(id, member)| (NodeId(*id).to_string(), format!("{} ({id:x})", member.name)));
+        ReplicaObserver {
+            metrics: Arc::clone(metrics),
+            names: names.collect(),
+            name: identity.members[&identity.member_id].name.clone(),
+        }
+    }
+
+    /// The event in the words of the core, with members by their names and the ids that clients show.
+    fn tell(&self, event: &Event) -> String {
+        let text = event.to_string();
+        let named = |text: String, (id, name): &(String, String)| text.replace(id, name);
+        self.names.iter().fold(text, named)
+    }
+}
 
 impl Observer for ReplicaObserver {
     fn event(&self, event: &Event) {
+        if matches!(event, Event::Committed { .. }) {
+            return;
+        }
+        let (name, event_text) = (&self.name, self.tell(event));
         if matches!(event, Event::SecondLeader { .. }) {
-            tracing::error!("this member {event}");
-        } else if !matches!(event, Event::Committed { .. }) {
-            tracing::info!("this member {event}");
+            tracing::error!(%name, "this member {event_text}");
+        } else if matches!(event, Event::Ignored { .. }) {
+            tracing::warn!(%name, "this member {event_text}");
+        } else {
+            tracing::info!(%name, "this member {event_text}");
         }
     }
 
     fn synced(&self, duration: std::time::Duration) {
-        self.0.wal_fsync.observe(duration.as_secs_f64());
+        self.metrics.wal_fsync.observe(duration.as_secs_f64());
     }
 }
 
@@ -224,3 +256,26 @@ macro_rules! answer {
     };
 }
 pub(crate) use answer;
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+    use quorate::Term;
+
+    use super::*;
+
+    #[test]
+    fn members_are_logged_by_name_and_hexadecimal_id() {
+        let identity = ServerConfig::new("m1", "nowhere").check().unwrap();
+        let metrics = Arc::new(Metrics::new(Registry::default()));
+        let observer = ReplicaObserver::new(&identity, &metrics);
+        let leader = NodeId(identity.member_id);
+        let event = Event::BecameFollower {
+            term: Term(3),
+            leader: Some(leader),
+        };
+        let text = observer.tell(&event);
+        assert!(text.contains(&format!("m1 ({:x})", leader.0)), "{text}");
+        assert!(!text.contains(&leader.to_string()), "{text}");
+    }
+}

@@ -252,6 +252,10 @@ fn replica_config(
         .peers(addresses)
         .data_dir(&config.data_dir);
     debug_assert!(replica.peers.contains_key(&NodeId(identity.member_id)));
+    let names = identity.members.iter();
+    replica.names = names
+        .map(|(id, member)| (NodeId(*id), member.name.clone()))
+        .collect();
     replica.listener = Some(Arc::new(listener));
     replica.tick = (config.heartbeat_interval / HEARTBEAT_TICKS).max(Duration::from_millis(1));
     replica.heartbeat_ticks = HEARTBEAT_TICKS;
@@ -263,7 +267,7 @@ fn replica_config(
     };
     replica.limits.retained_entries = replica.limits.retained_entries.min(config.snapshot_count);
     replica.request_timeout = config.request_timeout();
-    replica.observer = Some(Arc::new(ReplicaObserver(Arc::clone(metrics))));
+    replica.observer = Some(Arc::new(ReplicaObserver::new(identity, metrics)));
     replica
 }
 

@@ -26,7 +26,7 @@ pub(crate) async fn publish(node: Arc<Node>, own: Member, ready: watch::Sender<b
         }
         tokio::time::sleep(PUBLISH_PAUSE).await;
     }
-    tracing::info!(name = own.name, "ready to serve client requests");
+    tracing::debug!(name = own.name, "this member is published");
     ready.send_replace(true);
 }
 

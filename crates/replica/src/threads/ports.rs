@@ -96,9 +96,10 @@ impl<M: Machine> Ports for ThreadPorts<M> {
                 "it {event}: some member lost its data. Replace that member before starting this one again"
             ));
         }
-        match matches!(event, Event::Ignored { .. }) {
-            true => tracing::warn!("{event}"),
-            false => tracing::info!("{event}"),
+        match (&self.observer, event) {
+            (Some(_), _) => tracing::debug!("{event}"),
+            (None, Event::Ignored { .. }) => tracing::warn!("{event}"),
+            (None, _) => tracing::info!("{event}"),
         }
         self.role_changed = true;
     }

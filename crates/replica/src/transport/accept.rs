@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use quorate_raft::{Envelope, NodeId};
+use quorate_raft::{Envelope, Message, NodeId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -39,25 +39,39 @@ pub(super) async fn accept(office: Arc<Office>, listener: TcpListener) {
 }
 
 async fn serve(office: &Office, stream: TcpStream, address: SocketAddr) {
-    let ended = listen_to(office, stream).await;
-    match ended {
-        ConnectionError::Closed => tracing::debug!(%address, "a peer closed its connection"),
-        error => tracing::warn!(%address, %error, "a connection was closed"),
+    let (from, error) = listen_to(office, stream).await;
+    let peer = from.map_or_else(|| "unknown".to_owned(), |node| office.describe(node));
+    if let ConnectionError::Closed = error {
+        tracing::debug!(%peer, %address, "a peer closed its connection");
+        return;
+    }
+    // Strangers who claim many ids share one account with those who claim none.
+    let account = from.filter(|node| office.peers.contains_key(node));
+    if office
+        .complaints
+        .is_due(account, &format!("accepted: {error}"), Instant::now())
+    {
+        tracing::warn!(%peer, %address, %error, "a connection was closed");
     }
 }
 
-async fn listen_to(office: &Office, stream: TcpStream) -> ConnectionError {
+/// Why it ended, and who was at the other end, if that was said.
+async fn listen_to(office: &Office, stream: TcpStream) -> (Option<NodeId>, ConnectionError) {
+    let mut from = None;
     let ended = async {
         let mut connection = Connection::new(stream, office.patience)?;
-        let hello = connection.answer(office).await?;
+        let hello = connection.hello().await?;
+        from = Some(hello.from);
+        connection.answer(office, &hello).await?;
         match hello.stream {
             StreamKind::Messages => receive_messages(office, connection, hello.from).await,
             StreamKind::Bulk => bulk::receive(office, connection, hello.from).await,
         }
-    };
-    match ended.await {
+    }
+    .await;
+    match ended {
         Ok(never) => match never {},
-        Err(error) => error,
+        Err(error) => (from, error),
     }
 }
 
@@ -92,6 +106,12 @@ fn decode_messages(
         match frame {
             Frame::Message(envelope) => {
                 office.check_address(&envelope, from)?;
+                // The core takes it to mean that the snapshot is here: it comes after its data only.
+                if let Message::InstallSnapshot(_) = envelope.message {
+                    return Err(ConnectionError::Unexpected(
+                        "InstallSnapshot without data, in a message",
+                    ));
+                }
                 envelopes.push(envelope);
             }
             other => return Err(ConnectionError::Unexpected(other.name())),

@@ -32,13 +32,14 @@ pub(super) struct Receiving {
 pub(super) async fn send(office: Arc<Office>, request: SendSnapshot) {
     let to = request.announcement.to;
     let id = request.meta.id;
+    let peer = office.describe(to);
     let outcome = match bring(&office, request).await {
         Ok(()) => {
-            tracing::info!(%to, %id, "a snapshot was delivered");
+            tracing::info!(%peer, %id, "a snapshot was delivered");
             Delivery::Delivered
         }
         Err(why) => {
-            tracing::warn!(%to, %id, %why, "a snapshot was not delivered");
+            tracing::warn!(%peer, %id, %why, "a snapshot was not delivered");
             Delivery::Failed
         }
     };

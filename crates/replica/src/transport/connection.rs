@@ -79,18 +79,19 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Welcomes whoever dialed, or refuses it.
-    pub(super) async fn answer(&mut self, office: &Office) -> Result<Hello, ConnectionError> {
+    /// Waits for what whoever dialed says of itself.
+    pub(super) async fn hello(&mut self) -> Result<Hello, ConnectionError> {
         let frame = timeout(HANDSHAKE, self.read(MAX_HANDSHAKE_BYTES)).await;
-        let hello = match frame.map_err(|_elapsed| ConnectionError::TimedOut)?? {
-            Frame::Hello(hello) => hello,
-            other => return Err(ConnectionError::Unexpected(other.name())),
-        };
-        match office.check_hello(&hello) {
-            Ok(welcome) => {
-                self.write(&Frame::Welcome(welcome)).await?;
-                Ok(hello)
-            }
+        match frame.map_err(|_elapsed| ConnectionError::TimedOut)?? {
+            Frame::Hello(hello) => Ok(hello),
+            other => Err(ConnectionError::Unexpected(other.name())),
+        }
+    }
+
+    /// Welcomes whoever dialed, or refuses it.
+    pub(super) async fn answer(&mut self, office: &Office, hello: &Hello) -> Result<(), ConnectionError> {
+        match office.check_hello(hello) {
+            Ok(welcome) => self.write(&Frame::Welcome(welcome)).await,
             Err(refusal) => {
                 self.write(&Frame::Refusal(refusal.clone())).await?;
                 Err(refusal.into())
@@ -163,10 +164,13 @@ impl Office {
             ));
         }
         if hello.to != node {
-            return refuse(format!("you want {}, this is {node}", hello.to));
+            return refuse(format!(
+                "you want node {:x}, this is node {:x}",
+                hello.to.0, node.0
+            ));
         }
         if !self.peers.contains_key(&hello.from) {
-            return refuse(format!("{} is no member of this cluster", hello.from));
+            return refuse(format!("node {:x} is no member of this cluster", hello.from.0));
         }
         if let Err(known) = self.knows(hello.from, hello.incarnation) {
             return refuse(lost_directory(hello.from, known));
@@ -186,7 +190,9 @@ impl Office {
 
 fn lost_directory(node: NodeId, known: Incarnation) -> String {
     format!(
-        "{node} had data directory {known} and has another now: it has forgotten its votes; give it back its directory"
+        "node {:x} had data directory {known} and has another now: it has forgotten its votes; give it back its \
+         directory, for this version cannot replace a member",
+        node.0
     )
 }
 

@@ -1,7 +1,7 @@
 //! The sending end of a stream of messages: connects, sends, connects again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use quorate_raft::{Envelope, NodeId};
@@ -16,11 +16,11 @@ use crate::codec::{StreamKind, frame};
 /// Keeps a stream to `to` for ever, and sends on it what comes into the lane.
 pub(super) async fn keep_sending(office: Arc<Office>, to: NodeId, lane: Arc<Lane>) {
     let mut backoff = Backoff::new(office.patience / 2);
-    let mut last_complaint = String::new();
+    let peer = office.describe(to);
     loop {
         let error = match Connection::dial(&office, to, StreamKind::Messages).await {
             Ok(connection) => {
-                tracing::info!(%to, "connected");
+                tracing::info!(%peer, "connected");
                 backoff.reset();
                 lane.connect();
                 let ended = send_all(&office, to, &lane, connection.into_stream()).await;
@@ -29,11 +29,12 @@ pub(super) async fn keep_sending(office: Arc<Office>, to: NodeId, lane: Arc<Lane
             }
             Err(error) => error,
         };
-        let complaint = error.to_string();
-        // A peer that is down is told of once, not at each attempt.
-        if complaint != last_complaint {
-            tracing::warn!(%to, %error, "not connected");
-            last_complaint = complaint;
+        // A peer that is down is told of once in a while, not at each attempt.
+        if office
+            .complaints
+            .is_due(Some(to), &error.to_string(), Instant::now())
+        {
+            tracing::warn!(%peer, %error, "not connected");
         }
         tokio::time::sleep(backoff.next()).await;
     }

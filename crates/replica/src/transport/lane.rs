@@ -68,6 +68,10 @@ impl Lane {
         self.state.lock().connected = true;
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        self.state.lock().connected
+    }
+
     /// The connection is gone, and with it what waited.
     pub(super) fn disconnect(&self) {
         *self.state.lock() = State::default();

@@ -17,9 +17,11 @@
 
 mod accept;
 mod bulk;
+mod complaints;
 mod connection;
 mod dial;
 mod lane;
+mod quorum;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -37,6 +39,7 @@ use crate::config::{Config, Observer};
 use crate::error::StartError;
 use crate::storage::{Identity, Snapshots};
 use bulk::Receiving;
+use complaints::Complaints;
 use lane::Lane;
 
 /// Where the transport delivers what it brings. No method may wait.
@@ -76,6 +79,8 @@ struct Office {
     /// Drawn by each start.
     life: u64,
     peers: BTreeMap<NodeId, String>,
+    names: BTreeMap<NodeId, String>,
+    complaints: Complaints,
     /// A peer that has acknowledged nothing for so long is taken to be gone.
     patience: Duration,
     snapshots: Snapshots,
@@ -97,6 +102,16 @@ impl Office {
             to,
             incarnation: self.identity.incarnation,
             stream,
+        }
+    }
+
+    /// A node as the log names it: name, id in hexadecimal digits, configured address.
+    fn describe(&self, node: NodeId) -> String {
+        let name = self.names.get(&node).map_or("node", String::as_str);
+        let id = node.0;
+        match self.peers.get(&node) {
+            Some(address) => format!("{name} ({id:x}) at {address}"),
+            None => format!("{name} ({id:x})"),
         }
     }
 
@@ -172,6 +187,8 @@ impl Transport {
             identity,
             life,
             peers,
+            names: config.names.clone(),
+            complaints: Complaints::default(),
             patience: (config.tick * config.election_ticks * 2).max(LEAST_PATIENCE),
             snapshots,
             deliver,
@@ -219,6 +236,7 @@ impl Transport {
     async fn serve(mut self) -> std::io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         tokio::spawn(accept::accept(Arc::clone(&self.office), listener));
+        tokio::spawn(quorum::watch(Arc::clone(&self.office), self.lanes.clone()));
         for (node, lane) in self.lanes {
             tokio::spawn(dial::keep_sending(Arc::clone(&self.office), node, lane));
         }
