@@ -2,7 +2,7 @@
 //!
 //! [`Keyspace`] is the replicated state: it applies [`Command`]s that the log has agreed on and answers
 //! reads. [`WatchHub`] brings its changes to watchers, [`LeaseClock`] tells when leases end. All three can
-//! be driven without a clock, a thread or a socket, so that the simulator runs what production runs.
+//! be driven without a clock, a thread or a socket: time is an argument.
 //!
 //! - Two keyspaces that applied the same commands are equal: no clock, no randomness, no hash order.
 //! - A command that fails changes nothing. No command, whoever made it, can cause a panic.

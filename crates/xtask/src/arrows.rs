@@ -15,10 +15,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ("quorate-kv", &[]),
     ("quorate-etcd-api", &[]),
     ("quorate", &["quorate-raft", "quorate-wal"]),
-    (
-        "quorate-sim",
-        &["quorate", "quorate-kv", "quorate-raft", "quorate-wal"],
-    ),
+    ("quorate-sim", &["quorate", "quorate-raft", "quorate-wal"]),
     ("quorate-server", &["quorate", "quorate-kv", "quorate-etcd-api"]),
     (
         "quorate-cli",
