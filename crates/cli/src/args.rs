@@ -5,12 +5,13 @@
 //!   as it does for etcd.
 //! - A mistake is reported in one line.
 
-use crate::{bench, dev, sim, start};
+use crate::{bench, dev, etcd_flags, output, sim, start};
 use clap::builder::Styles;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::env;
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 
 /// A replicated store that etcd's own clients use, with its tools.
 #[derive(Parser)]
@@ -61,6 +62,12 @@ pub(crate) fn one_line(text: &str) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
+/// A number that counts something there must be one of at least.
+pub(crate) fn positive(text: &str) -> Result<NonZeroU64, String> {
+    text.parse()
+        .map_err(|_| format!("it must be a whole number from 1 to {}", u64::MAX))
+}
+
 fn command(lookup: impl Fn(&str) -> Option<String>) -> clap::Command {
     let command = Cli::command();
     command.mut_subcommand("start", |start| {
@@ -71,8 +78,8 @@ fn command(lookup: impl Fn(&str) -> Option<String>) -> clap::Command {
 /// `arg` with the value of its environment variable, if there is one, as its default.
 fn with_environment(arg: Arg, lookup: &impl Fn(&str) -> Option<String>) -> Arg {
     let Some(long) = arg.get_long() else { return arg };
-    let suffix = long.to_uppercase().replace('-', "_");
-    let found = ["QUORATE", "ETCD"].iter().find_map(|prefix| {
+    let suffix = etcd_flags::suffix(long);
+    let found = etcd_flags::VARIABLES.iter().find_map(|prefix| {
         let value = lookup(&format!("{prefix}_{suffix}"))?;
         (!value.is_empty()).then_some(value)
     });
@@ -92,17 +99,31 @@ fn leave(error: &clap::Error, path: &str) -> ! {
     if asked.contains(&error.kind()) {
         error.exit()
     }
-    eprintln!("quorate: {}", mistake(error, path));
+    output::complain(&mistake(error, path));
     std::process::exit(error.exit_code())
 }
 
 /// Clap's message without its usage block, in one line, for the command at `path`.
 fn mistake(error: &clap::Error, path: &str) -> String {
+    if let Some(flag) = unserved(error, path) {
+        return format!(
+            "{flag} is a flag of etcd's that this version of Quorate does not serve (see `{path} --help`)"
+        );
+    }
     let rendered = error.to_string();
     let message = rendered.split("Usage:").next().unwrap_or(&rendered);
     let message = message.split("For more information").next().unwrap_or(message);
     let message = one_line(message.trim_start_matches("error:")).replace(" tip: ", "; ");
     format!("{message} (see `{path} --help`)")
+}
+
+/// The flag that is the mistake, if it is one of etcd's that we do not have.
+fn unserved<'a>(error: &'a clap::Error, path: &str) -> Option<&'a str> {
+    let is_unknown = path == "quorate start" && error.kind() == ErrorKind::UnknownArgument;
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) if is_unknown && etcd_flags::is_unserved(flag) => Some(flag),
+        _ => None,
+    }
 }
 
 /// The command that `words` name, as one types it.
@@ -192,6 +213,29 @@ mod tests {
             .err()
             .unwrap();
         assert!(message.contains("heartbeat-interval"), "{message}");
+    }
+
+    #[test]
+    fn a_flag_that_only_etcd_has_is_called_so() {
+        let line = "quorate start --quota-backend-bytes=8 --name a";
+        let message = parse_with(line, &[]).err().unwrap();
+        assert!(
+            message.contains("--quota-backend-bytes is a flag of etcd's"),
+            "{message}"
+        );
+        let message = parse_with("quorate dev --wal-dir a", &[]).err().unwrap();
+        assert!(message.contains("unexpected argument"), "{message}");
+    }
+
+    #[test]
+    fn a_number_that_cannot_be_zero_says_so() {
+        for line in [
+            "quorate start --heartbeat-interval 0",
+            "quorate sim run --seeds 0",
+        ] {
+            let message = parse_with(line, &[]).err().expect(line);
+            assert!(message.contains("a whole number from 1 to"), "{message}");
+        }
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //!   each other over TCP. Only the process is shared, so that one Ctrl-C stops them all.
 //! - Started again with the same directory and addresses, it finds its data.
 
-use crate::{logging, start};
-use anyhow::{Context, bail, ensure};
+use crate::{logging, output, start};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
 use comfy_table::{Table, presets};
 use futures::future::select_all;
-use quorate_server::{InitialCluster, Server, ServerConfig, Url};
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use quorate_server::{InitialCluster, Server, ServerConfig, StartError, Url};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -20,8 +20,9 @@ Examples:
   quorate dev --nodes 5 --data-dir /tmp/try --listen-client 127.0.0.1:4001
 
 Node 1 serves clients at --listen-client, the others 20000, 30000, ... ports above it, or 10, 20, ...
-above it where those would be past 65535. Each talks to the others one port above its own.
-The data stays in --data-dir until you delete it.";
+above it where those would be past 65535. Each talks to the others one port above its own, on
+loopback only if clients are served on all interfaces (0.0.0.0). The data stays in --data-dir until
+you delete it, and belongs to the addresses it was made with: start it with the same ones.";
 
 /// The arguments of `quorate dev`.
 #[derive(Args)]
@@ -63,7 +64,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     };
     let outcome = tokio::select! {
         outcome = running => outcome,
-        () = stop => say("\nStopping.\n"),
+        () = stop => output::print_if_read("\nStopping.\n"),
     };
     stop_all(servers).await;
     outcome
@@ -77,11 +78,21 @@ async fn start_all(configs: Vec<ServerConfig>) -> anyhow::Result<Vec<Server>> {
             Ok(server) => servers.push(server),
             Err(error) => {
                 stop_all(servers).await;
-                return Err(error).with_context(|| format!("cannot start {name}"));
+                return Err(in_our_terms(error)).with_context(|| format!("cannot start {name}"));
             }
         }
     }
     Ok(servers)
+}
+
+/// What went wrong, with our flag in the place of those of `quorate start`.
+fn in_our_terms(error: StartError) -> anyhow::Error {
+    if let StartError::Listen { url, source, .. } = error {
+        return anyhow!(
+            "cannot listen on {url}: {source}; stop what uses it, or choose other ports with --listen-client"
+        );
+    }
+    error.into()
 }
 
 async fn stop_all(servers: Vec<Server>) {
@@ -107,13 +118,41 @@ fn configs(options: &Options) -> anyhow::Result<Vec<ServerConfig>> {
     }
     let config = |(place, (client, peer)): (usize, &(SocketAddr, SocketAddr))| ServerConfig {
         listen_client_urls: vec![Url::from_addr(*client)],
+        advertise_client_urls: vec![Url::from_addr(within_reach(*client))],
         listen_peer_urls: vec![Url::from_addr(*peer)],
         initial_advertise_peer_urls: vec![Url::from_addr(*peer)],
         initial_cluster: initial_cluster.clone(),
         initial_cluster_token: "quorate-dev".to_string(),
         ..ServerConfig::new(member(place), options.data_dir.join(member(place)))
     };
-    Ok(addresses.iter().enumerate().map(config).collect())
+    let configs: Vec<ServerConfig> = addresses.iter().enumerate().map(config).collect();
+    configs.iter().try_for_each(check_owner)?;
+    Ok(configs)
+}
+
+/// Fails if a node's directory is that of a cluster with other addresses, of which the ids are made.
+fn check_owner(config: &ServerConfig) -> anyhow::Result<()> {
+    let ours = config.check()?.cluster_id;
+    // A directory that cannot be read is the node's to complain of.
+    let identity = fs::read_to_string(config.data_dir.join("IDENTITY")).unwrap_or_default();
+    let id = identity.lines().find_map(|line| line.strip_prefix("cluster "));
+    let found = id.and_then(|id| u64::from_str_radix(id.trim(), 16).ok());
+    ensure!(
+        found.is_none_or(|found| found == ours),
+        "{} belongs to the addresses it was made with: give the same --listen-client, or another --data-dir",
+        config.data_dir.display(),
+    );
+    Ok(())
+}
+
+/// The address itself, or loopback in the place of all interfaces.
+fn within_reach(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 fn member(place: usize) -> String {
@@ -135,11 +174,13 @@ fn check_size(data_dir: &Path, nodes: u16) -> anyhow::Result<()> {
 
 /// An address to listen on whose port others can be counted from.
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let address = text
-        .parse()
-        .ok()
-        .filter(|address: &SocketAddr| address.port() != 0);
-    address.ok_or_else(|| "it must be an address and a port, as in 127.0.0.1:2379".to_string())
+    let form = "it must be a host and a port, as in 127.0.0.1:2379";
+    let url: Url = format!("http://{text}").parse().map_err(|_| form.to_string())?;
+    if url.port() == 0 {
+        return Err("the port cannot be 0, since those of the other nodes are counted from it".to_string());
+    }
+    url.resolve()
+        .map_err(|error| format!("the host has no address that can be found: {error}"))
 }
 
 /// Where each node listens: for clients, and for its peers one port above.
@@ -163,7 +204,8 @@ fn pair(first: SocketAddr, offset: u16) -> Option<(SocketAddr, SocketAddr)> {
     let peer = client.checked_add(1)?;
     Some((
         SocketAddr::new(first.ip(), client),
-        SocketAddr::new(first.ip(), peer),
+        // Peers are believed what they say, so that nobody outside this machine may be one.
+        within_reach(SocketAddr::new(first.ip(), peer)),
     ))
 }
 
@@ -171,8 +213,8 @@ fn pair(first: SocketAddr, offset: u16) -> Option<(SocketAddr, SocketAddr)> {
 fn greet(configs: &[ServerConfig], data_dir: &Path) -> anyhow::Result<()> {
     let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_path_buf());
     let endpoints: Vec<String> = configs.iter().map(client_endpoint).collect();
-    say(&format!(
-        "\nQuorate {version}: {nodes} nodes in this process, ready.\n\n{members}\n\n\
+    output::print_if_read(&format!(
+        "\nQuorate {version}: {nodes} in this process, ready.\n\n{members}\n\n\
          Data  {data}\n\n\
          Try, in another terminal:\n\n\
          \x20 export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={all}\n\
@@ -182,12 +224,19 @@ fn greet(configs: &[ServerConfig], data_dir: &Path) -> anyhow::Result<()> {
          \x20 curl http://{one}/health\n\n\
          Ctrl-C stops the cluster. Its data stays, and the next start finds it.\n",
         version = env!("CARGO_PKG_VERSION"),
-        nodes = configs.len(),
+        nodes = number(configs.len()),
         members = members(configs).trim_fmt(),
         data = data_dir.display(),
         all = endpoints.join(","),
         one = endpoints.first().map_or("", String::as_str),
     ))
+}
+
+fn number(nodes: usize) -> String {
+    match nodes {
+        1 => "1 node".to_string(),
+        more => format!("{more} nodes"),
+    }
 }
 
 fn members(configs: &[ServerConfig]) -> Table {
@@ -208,18 +257,10 @@ fn members(configs: &[ServerConfig]) -> Table {
 
 fn client_endpoint(config: &ServerConfig) -> String {
     config
-        .listen_client_urls
+        .advertise_client_urls
         .first()
         .map(Url::authority)
         .unwrap_or_default()
-}
-
-/// Writes to standard output at once, also if that is a file or a pipe.
-fn say(text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .context("cannot write to standard output")
 }
 
 #[cfg(test)]
@@ -252,6 +293,27 @@ mod tests {
         );
         assert!(addresses("127.0.0.1:65535".parse().unwrap(), 1).is_err());
         assert!(parse_address("127.0.0.1:0").is_err() && parse_address("2379").is_err());
+    }
+
+    #[test]
+    fn names_are_resolved_and_a_port_of_zero_is_explained() {
+        let found = parse_address("localhost:4300").unwrap();
+        assert!(found.ip().is_loopback() && found.port() == 4300, "{found}");
+        let error = parse_address("127.0.0.1:0").unwrap_err();
+        assert!(error.contains("cannot be 0"), "{error}");
+    }
+
+    #[test]
+    fn peers_are_on_loopback_when_clients_are_everywhere() {
+        for (first, loopback) in [("0.0.0.0:2379", "127.0.0.1:2380"), ("[::]:2379", "[::1]:2380")] {
+            let addresses = addresses(first.parse().unwrap(), 1).unwrap();
+            assert_eq!(addresses, [(first.parse().unwrap(), loopback.parse().unwrap())]);
+        }
+    }
+
+    #[test]
+    fn one_node_is_one() {
+        assert_eq!([number(1), number(3)], ["1 node", "3 nodes"]);
     }
 
     #[test]

@@ -9,11 +9,14 @@
 mod args;
 mod bench;
 mod dev;
+mod etcd_flags;
 mod logging;
+mod output;
 mod sim;
 mod start;
 
 use crate::args::Command;
+use crate::output::ReaderGone;
 use anyhow::Context;
 use std::future::Future;
 use std::process::ExitCode;
@@ -30,8 +33,9 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("quorate: {}", args::one_line(&describe(&error)));
+            output::complain(&args::one_line(&describe(&error)));
             ExitCode::FAILURE
         }
     }

@@ -3,7 +3,9 @@
 //! One seed with one set of flags is one run, always the same. A run that finds something wrong
 //! prints the line that replays it.
 
-use anyhow::{anyhow, bail};
+use crate::args::positive;
+use crate::output;
+use anyhow::{anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_sim::{Failure, Options as Simulation, Report, Size, Time};
@@ -27,7 +29,7 @@ enum Action {
     #[command(after_help = "Example:\n  quorate sim run --seeds 1000 --seed 1 --nodes 5")]
     Run {
         /// How many seeds to run
-        #[arg(long, value_name = "N", default_value = "100")]
+        #[arg(long, value_name = "N", default_value = "100", value_parser = positive)]
         seeds: NonZeroU64,
         /// The first seed
         #[arg(long, value_name = "S", default_value_t = 1)]
@@ -55,7 +57,7 @@ struct Shape {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: Option<u64>,
     /// Seconds, in virtual time, during which faults happen
-    #[arg(long, value_name = "SECONDS", default_value = "20")]
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = positive)]
     faults_for: NonZeroU64,
 }
 
@@ -90,7 +92,6 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
 }
 
 /// Prints one run, step by step if `trace`.
-#[expect(clippy::print_stdout, reason = "this is what the user asked for")]
 fn replay(seed: u64, trace: bool, shape: Shape) -> anyhow::Result<()> {
     let trace_lines = if trace { usize::MAX } else { LAST_LINES };
     let simulation = Simulation {
@@ -101,14 +102,18 @@ fn replay(seed: u64, trace: bool, shape: Shape) -> anyhow::Result<()> {
         Ok(report) => (report.lines.clone(), Ok(report)),
         Err(failure) => (failure.lines.clone(), Err(failure)),
     };
-    if trace || verdict.is_err() {
-        lines.iter().for_each(|line| println!("{line}"));
-    }
+    let printed = if trace || verdict.is_err() {
+        lines
+            .iter()
+            .try_for_each(|line| output::print(&format!("{line}\n")))
+    } else {
+        Ok(())
+    };
     match verdict {
-        Ok(report) => println!("{report}"),
+        // A reader that saw enough of the trace does not make the run a good one.
         Err(failure) => bail!("{}", describe(&failure)),
+        Ok(report) => printed.and_then(|()| output::print(&format!("{report}\n"))),
     }
-    Ok(())
 }
 
 /// What all runs came to.
@@ -132,8 +137,12 @@ impl Totals {
 }
 
 /// Runs the seeds on all cores, lowest first.
-#[expect(clippy::print_stdout, reason = "this is what the user asked for")]
 fn run_many(first: u64, count: u64, shape: Shape) -> anyhow::Result<()> {
+    ensure!(
+        first.checked_add(count - 1).is_some(),
+        "--seed {first} leaves no room for {count} seeds: the last seed can be {} at most",
+        u64::MAX,
+    );
     let started = Instant::now();
     let next = AtomicU64::new(0);
     let (sender, verdicts) = mpsc::channel();
@@ -163,13 +172,13 @@ fn run_many(first: u64, count: u64, shape: Shape) -> anyhow::Result<()> {
         answered,
         faults,
     } = totals;
-    println!(
-        "{seeds} seeds from {first}: nothing wrong. {:.0} s of virtual time, {events} events, {answered} \
-         operations answered, {faults} faults, in {:.1} s",
+    let noun = if seeds == 1 { "seed" } else { "seeds" };
+    output::print(&format!(
+        "{seeds} {noun} from {first}: nothing wrong. {:.0} s of virtual time, {events} events, {answered} \
+         operations answered, {faults} faults, in {:.1} s\n",
         virtual_time.as_secs_f64(),
         started.elapsed().as_secs_f64(),
-    );
-    Ok(())
+    ))
 }
 
 /// Runs the next seed that nobody has taken, until none is left.
@@ -185,7 +194,7 @@ fn work(
         if place >= count {
             return;
         }
-        let verdict = quorate_sim::run(first.wrapping_add(place), &shape.simulation());
+        let verdict = quorate_sim::run(first + place, &shape.simulation());
         // Nobody listens any more: the run as a whole has ended.
         if verdicts.send(verdict.map_err(Box::new)).is_err() {
             return;

@@ -4,11 +4,13 @@
 //! to `NAME.quorate`, since it does not hold etcd's files, and what a node advertises defaults to
 //! where it listens.
 
-use crate::logging;
+use crate::args::positive;
+use crate::{etcd_flags, logging};
 use anyhow::{Context, anyhow, ensure};
-use clap::{Args, ValueEnum};
+use clap::{Arg, Args, ValueEnum};
 use quorate_server::{ClusterState, InitialCluster, Server, ServerConfig, Url};
 use std::convert::Infallible;
+use std::env;
 use std::future::pending;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -23,7 +25,8 @@ Examples:
     --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380
 
 Every flag can be given as an environment variable too: --data-dir as QUORATE_DATA_DIR or
-ETCD_DATA_DIR. A flag wins over QUORATE_, which wins over ETCD_.";
+ETCD_DATA_DIR. A flag wins over QUORATE_, which wins over ETCD_. Flags of etcd's that are not listed
+here are refused; variables that are not are ignored, with a warning.";
 
 /// The arguments of `quorate start`.
 #[derive(Args)]
@@ -67,13 +70,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TOKEN", default_value = "etcd-cluster")]
     initial_cluster_token: String,
     /// Milliseconds between two heartbeats of a leader
-    #[arg(long, value_name = "MS", default_value = "100")]
+    #[arg(long, value_name = "MS", default_value = "100", value_parser = positive)]
     heartbeat_interval: NonZeroU64,
     /// Milliseconds without a leader before a member campaigns
-    #[arg(long, value_name = "MS", default_value = "1000")]
+    #[arg(long, value_name = "MS", default_value = "1000", value_parser = positive)]
     election_timeout: NonZeroU64,
     /// Commands applied between two snapshots
-    #[arg(long, value_name = "N", default_value = "10000")]
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = positive)]
     snapshot_count: NonZeroU64,
     /// The least severe log line that is written
     #[arg(long, value_enum, default_value = "info")]
@@ -100,7 +103,9 @@ enum State {
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     logging::start(options.log_level, options.log_format)?;
     let stop = stop_signal()?;
+    warn_of_unread_variables();
     let config = options.into_config()?;
+    introduce(&config)?;
     let name = config.name.clone();
     let server = Server::start(config).await?;
     let announce = async {
@@ -116,6 +121,41 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     tracing::info!(%name, "stopping");
     server.shutdown().await;
     outcome
+}
+
+/// Logs what runs here, before it is ready or fails to be.
+fn introduce(config: &ServerConfig) -> anyhow::Result<()> {
+    let identity = config.check()?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        name = %config.name,
+        data_dir = %config.data_dir.display(),
+        cluster_id = format_args!("{:016x}", identity.cluster_id),
+        member_id = format_args!("{:016x}", identity.member_id),
+        listen_peer_urls = %join(&config.listen_peer_urls),
+        listen_client_urls = %join(&config.listen_client_urls),
+        "starting Quorate"
+    );
+    Ok(())
+}
+
+fn join(urls: &[Url]) -> String {
+    let urls: Vec<String> = urls.iter().map(Url::to_string).collect();
+    urls.join(",")
+}
+
+fn warn_of_unread_variables() {
+    let set = env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        Some((name, value.to_string_lossy().into_owned()))
+    });
+    let command = Options::augment_args(clap::Command::new("start"));
+    let flags = command.get_arguments().filter_map(Arg::get_long);
+    let unread = etcd_flags::unread_variables(set, flags);
+    if !unread.is_empty() {
+        let names = unread.join(", ");
+        tracing::warn!("ignoring environment variables that are no setting of this version: {names}");
+    }
 }
 
 impl Options {

@@ -90,6 +90,14 @@ fn a_wrong_command_line() {
         &fails(&["bench", "put", "--endpoints", "127.0.0.1:1"]),
         &["127.0.0.1:1", "running"],
     );
+    assert_says(
+        &fails(&["sim", "run", "--seed", "18446744073709551615", "--seeds", "3"]),
+        &["--seed", "3 seeds"],
+    );
+    assert_says(
+        &fails(&["start", "--quota-backend-bytes", "8"]),
+        &["--quota-backend-bytes", "etcd"],
+    );
 }
 
 #[test]
@@ -138,7 +146,8 @@ fn a_port_in_use() {
         "--listen-client",
         &endpoint,
     ]);
-    assert_says(&text, &[&endpoint, "in use"]);
+    assert_says(&text, &[&endpoint, "in use", "--listen-client"]);
+    assert!(!text.contains("--listen-client-urls"), "{text}");
 }
 
 #[test]
