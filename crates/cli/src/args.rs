@@ -232,6 +232,7 @@ mod tests {
         for line in [
             "quorate start --heartbeat-interval 0",
             "quorate sim run --seeds 0",
+            "quorate bench put --rate 0",
         ] {
             let message = parse_with(line, &[]).err().expect(line);
             assert!(message.contains("a whole number from 1 to"), "{message}");

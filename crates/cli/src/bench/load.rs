@@ -1,5 +1,6 @@
 //! The load itself: clients, connections, what each request is and what became of it.
 
+use crate::bench::connection::{Connection, connect};
 use anyhow::Context;
 use bytes::Bytes;
 use hdrhistogram::Histogram;
@@ -14,7 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use tonic::transport::{Channel, Endpoint};
+use tonic::Code;
+use tonic::transport::Channel;
 
 /// What is sent, by how many, how often.
 pub(super) struct Load {
@@ -128,9 +130,15 @@ impl Outcome {
         self.latencies.len()
     }
 
-    /// One of the errors, to show what is wrong.
-    pub(super) fn first_error(&self) -> &str {
-        self.errors.keys().next().map_or("none was sent", String::as_str)
+    /// Requests that were not.
+    pub(super) fn failed(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    /// The error that was the answer most often, and how often.
+    pub(super) fn commonest_error(&self) -> Option<(&str, u64)> {
+        let errors = self.errors.iter().map(|(error, count)| (error.as_str(), *count));
+        errors.max_by_key(|(_, count)| *count)
     }
 
     /// Answered requests in a second.
@@ -167,9 +175,9 @@ impl Load {
     ///
     /// # Errors
     ///
-    /// If an endpoint cannot be parsed or reached.
+    /// If an endpoint cannot be parsed, or none can be reached.
     pub(super) async fn run(&self) -> anyhow::Result<Outcome> {
-        let channels = self.connect().await?;
+        let connections = connect(&self.endpoints, self.connections).await?;
         let progress = progress_bar(self.total.get());
         let shared = Arc::new(Shared {
             operation: self.operation.clone(),
@@ -182,8 +190,8 @@ impl Load {
             progress: progress.clone(),
         });
         let mut clients = JoinSet::new();
-        for (_, channel) in (0..self.clients.get()).zip(channels.iter().cycle()) {
-            clients.spawn(client(shared.clone(), KvClient::new(channel.clone())));
+        for (_, connection) in (0..self.clients.get()).zip(connections.iter().cycle()) {
+            clients.spawn(client(shared.clone(), connection.clone()));
         }
         let mut outcome = Outcome::new();
         while let Some(part) = clients.join_next().await {
@@ -192,14 +200,6 @@ impl Load {
         outcome.elapsed = shared.started.elapsed();
         progress.finish_and_clear();
         Ok(outcome)
-    }
-
-    async fn connect(&self) -> anyhow::Result<Vec<Channel>> {
-        let mut channels = Vec::new();
-        for (_, endpoint) in (0..self.connections.get()).zip(self.endpoints.iter().cycle()) {
-            channels.push(connect(endpoint).await?);
-        }
-        Ok(channels)
     }
 }
 
@@ -233,8 +233,9 @@ impl Shared {
     }
 }
 
-async fn client(shared: Arc<Shared>, mut kv: KvClient<Channel>) -> Outcome {
+async fn client(shared: Arc<Shared>, connection: Arc<Connection>) -> Outcome {
     let mut outcome = Outcome::new();
+    let (mut place, mut kv) = connection.current();
     loop {
         let index = shared.next.fetch_add(1, Ordering::Relaxed);
         if index >= shared.total {
@@ -242,26 +243,13 @@ async fn client(shared: Arc<Shared>, mut kv: KvClient<Channel>) -> Outcome {
         }
         let due = shared.due(index).await;
         let answer = shared.operation.send(&mut kv, shared.key(index)).await;
+        if matches!(&answer, Err(status) if status.code() == Code::Unavailable) {
+            connection.move_on(place);
+            (place, kv) = connection.current();
+        }
         outcome.record(due, answer);
         shared.progress.inc(1);
     }
-}
-
-async fn connect(endpoint: &str) -> anyhow::Result<Channel> {
-    let address = if endpoint.contains("://") {
-        endpoint.to_string()
-    } else {
-        format!("http://{endpoint}")
-    };
-    let endpoint = Endpoint::from_shared(address.clone())
-        .with_context(|| format!("{address} is not an endpoint; give host:port or http://host:port"))?;
-    let endpoint = endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES);
-    let channel = endpoint.connect().await;
-    channel.with_context(|| format!("cannot reach {address}; is a node running there?"))
 }
 
 fn describe(status: &tonic::Status) -> String {
@@ -283,9 +271,6 @@ fn progress_bar(total: u64) -> ProgressBar {
 fn count(value: u64) -> f64 {
     value as f64
 }
-
-/// HTTP/2 windows that many small requests on one connection never fill.
-const WINDOW_BYTES: u32 = 8 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -3,15 +3,20 @@
 //! - Closed loop by default: each client sends its next request when the last one was answered.
 //!   With `--rate` requests are due at fixed instants and latency counts from the instant a
 //!   request was due, so that a stall is not hidden by the requests it kept from being sent.
-//! - A failed request is counted and reported, never part of the latencies.
+//! - A failed request is counted and reported, never part of the latencies, never sent again; one is
+//!   enough for exit code 1.
+//! - A connection whose node is gone moves on to the next endpoint.
 //!
 //! It leaves out warming up and comparing runs: quote ratios of figures from one machine and hour.
 
+mod connection;
 mod load;
 mod report;
 
-use crate::bench::load::{Load, Operation};
-use anyhow::Context;
+use crate::args::positive;
+use crate::bench::load::{Load, Operation, Outcome};
+use crate::output;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use std::num::NonZeroU64;
 
@@ -48,13 +53,13 @@ enum Workload {
 #[derive(Args)]
 struct Common {
     /// Clients that send requests at the same time
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = positive)]
     clients: NonZeroU64,
     /// Requests in all
-    #[arg(long, value_name = "N", default_value = "10000")]
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = positive)]
     total: NonZeroU64,
-    /// TCP connections that the clients share, dealt over the endpoints
-    #[arg(long, value_name = "N", default_value = "1")]
+    /// TCP connections that the clients share, dealt over the endpoints that can be reached
+    #[arg(long, value_name = "N", default_value = "1", value_parser = positive)]
     conns: NonZeroU64,
     /// Client endpoints, separated by commas
     #[arg(
@@ -68,10 +73,10 @@ struct Common {
     #[arg(long, value_name = "BYTES", default_value_t = 16, value_parser = parse_key_size)]
     key_size: usize,
     /// Different keys, used in turn
-    #[arg(long, value_name = "N", default_value = "10000")]
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = positive)]
     key_space: NonZeroU64,
     /// Requests due in a second, over all clients; as fast as they are answered if left out
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     rate: Option<NonZeroU64>,
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
@@ -91,7 +96,7 @@ enum Output {
 ///
 /// # Errors
 ///
-/// If an endpoint cannot be parsed or reached, or if no request at all was answered.
+/// If an endpoint cannot be parsed or reached, or if any request failed.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let (operation, common) = match options.workload {
         Workload::Put { common, val_size } => (Operation::put(val_size), common),
@@ -108,16 +113,23 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         rate: common.rate,
     };
     let outcome = load.run().await.context("the benchmark could not run")?;
-    match common.output {
-        Output::Text => report::print_text(&load, &outcome),
-        Output::Json => report::print_json(&load, &outcome),
-    }
-    anyhow::ensure!(
-        outcome.answered() > 0,
-        "no request was answered: {}",
-        outcome.first_error()
-    );
-    Ok(())
+    let figures = match common.output {
+        Output::Text => report::to_text(&load, &outcome),
+        Output::Json => format!("{}\n", report::to_json(&load, &outcome)),
+    };
+    let printed = output::print(&figures);
+    // A reader that saw enough of the figures does not make the run a good one.
+    check(&outcome)?;
+    printed
+}
+
+/// Fails if any request did, with how many did and what most of them were answered.
+fn check(outcome: &Outcome) -> anyhow::Result<()> {
+    let Some((error, count)) = outcome.commonest_error() else {
+        return Ok(());
+    };
+    let (failed, all) = (outcome.failed(), outcome.failed() + outcome.answered());
+    bail!("{failed} of {all} requests failed, {count} of them with {error}")
 }
 
 /// A key holds the number of its place in the key space, in 8 bytes at least.

@@ -4,20 +4,20 @@ use crate::bench::load::{Load, Operation, Outcome};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value, json};
 
-/// Prints the figures as a page for people.
-#[expect(clippy::print_stdout, reason = "this is what the user asked for")]
-pub(super) fn print_text(load: &Load, outcome: &Outcome) {
-    println!("{}", summary(load, outcome));
-    println!("\n{}", latency_table(outcome).trim_fmt());
-    for (error, count) in &outcome.errors {
-        println!("failed {count} times: {error}");
+/// The figures as a page for people. Where nothing was answered, there are none.
+pub(super) fn to_text(load: &Load, outcome: &Outcome) -> String {
+    if outcome.answered() == 0 {
+        return String::new();
     }
-}
-
-/// Prints the figures as one JSON object; latencies are in microseconds.
-#[expect(clippy::print_stdout, reason = "this is what the user asked for")]
-pub(super) fn print_json(load: &Load, outcome: &Outcome) {
-    println!("{}", to_json(load, outcome));
+    let failures = outcome.errors.iter();
+    let failures: String = failures
+        .map(|(error, count)| format!("failed {count} times: {error}\n"))
+        .collect();
+    format!(
+        "{}\n\n{}\n{failures}",
+        summary(load, outcome),
+        latency_table(outcome).trim_fmt()
+    )
 }
 
 fn summary(load: &Load, outcome: &Outcome) -> String {
@@ -33,7 +33,7 @@ fn summary(load: &Load, outcome: &Outcome) -> String {
         load.connections,
         outcome.elapsed.as_secs_f64(),
         outcome.throughput(),
-        failed(outcome),
+        outcome.failed(),
     )
 }
 
@@ -56,8 +56,10 @@ fn latency_table(outcome: &Outcome) -> Table {
     table
 }
 
-fn to_json(load: &Load, outcome: &Outcome) -> Value {
+/// The figures as one JSON object; latencies are in microseconds, and none where nothing was answered.
+pub(super) fn to_json(load: &Load, outcome: &Outcome) -> Value {
     let latencies: Map<String, Value> = latencies(outcome)
+        .filter(|_| outcome.answered() > 0)
         .map(|(name, micros)| (name.to_string(), json!(micros)))
         .collect();
     json!({
@@ -68,7 +70,7 @@ fn to_json(load: &Load, outcome: &Outcome) -> Value {
         "requests": load.total,
         "answered": outcome.answered(),
         "missing": outcome.missing,
-        "failed": failed(outcome),
+        "failed": outcome.failed(),
         "errors": outcome.errors,
         "seconds": outcome.elapsed.as_secs_f64(),
         "per_second": outcome.throughput(),
@@ -84,10 +86,6 @@ fn latencies(outcome: &Outcome) -> impl Iterator<Item = (&'static str, u64)> {
         .map(|(name, quantile)| (*name, histogram.value_at_quantile(*quantile)));
     let ends = [("min", histogram.min())];
     ends.into_iter().chain(middle).chain([("max", histogram.max())])
-}
-
-fn failed(outcome: &Outcome) -> u64 {
-    outcome.errors.values().sum()
 }
 
 fn millis(micros: u64) -> String {
