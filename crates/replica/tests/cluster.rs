@@ -244,7 +244,7 @@ async fn a_directory_of_another_or_in_use_is_refused_and_left_alone() {
     );
     let other_node = refused(cluster.config(2).data_dir(cluster.data_dir(1)));
     assert!(
-        other_node.contains("belongs to node n1, this is node n2"),
+        other_node.contains("belongs to node 1, this is node 2"),
         "{other_node}"
     );
     assert_eq!(identity(), before);

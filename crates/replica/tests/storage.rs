@@ -326,7 +326,7 @@ fn a_directory_of_another_cluster_or_node_is_refused_by_name() {
     let mut other = options(7);
     other.identity.node = NodeId(2);
     let error = Storage::open(Arc::new(disk), other).unwrap_err().to_string();
-    assert!(error.contains("node n1, this is node n2"), "{error}");
+    assert!(error.contains("node 1, this is node 2"), "{error}");
 }
 
 #[test]

@@ -357,7 +357,8 @@ fn the_message_names_file_offset_and_what_to_do() {
         "at byte 42",
         "had been durable",
         "nothing was changed",
-        "backup",
+        "a copy taken after the node last stopped",
+        "cannot replace a member",
     ] {
         assert!(text.contains(part), "{text}");
     }

@@ -65,7 +65,7 @@ pub(super) fn establish(
         return Err(mismatch("cluster", expected, found));
     }
     if found.node != expected.node {
-        let (expected, found) = (expected.node.to_string(), found.node.to_string());
+        let (expected, found) = (format!("{:x}", expected.node.0), format!("{:x}", found.node.0));
         return Err(mismatch("node", expected, found));
     }
     Ok(found)
@@ -145,7 +145,7 @@ fn parse(text: &[u8]) -> Result<Identity, String> {
     };
     if text != self::format(identity) {
         return Err(
-            "its checksum does not match; restore the file from a backup of this very directory".to_owned(),
+            "its checksum does not match; restore the file from a copy of this very directory".to_owned(),
         );
     }
     Ok(identity)

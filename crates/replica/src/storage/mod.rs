@@ -466,6 +466,16 @@ pub enum StorageError {
         /// Why.
         source: DecodeError,
     },
+    /// The disk failed, or what is on it, in this directory.
+    #[error("{directory}: {source}{advice}")]
+    In {
+        /// The data directory.
+        directory: String,
+        /// What happened there.
+        source: Box<StorageError>,
+        /// What a person can do; empty where the source says it.
+        advice: &'static str,
+    },
     /// The operating system refused.
     #[error("{path}: {source}")]
     Io {
@@ -477,6 +487,19 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// The same error with the data directory, where it has only paths inside of it.
+    #[must_use]
+    pub(crate) fn within(self, directory: &str) -> Self {
+        if self.to_string().contains(directory) {
+            return self;
+        }
+        Self::In {
+            directory: directory.to_owned(),
+            advice: disk_full_advice(&self),
+            source: Box::new(self),
+        }
+    }
+
     fn io(path: &str, source: io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),
@@ -506,6 +529,37 @@ impl fmt::Debug for LogReader {
     }
 }
 
+/// What to do about a full disk; empty if that is not what went wrong.
+pub(crate) fn disk_full_advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut systems = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+    match systems.any(|error| error.kind() == io::ErrorKind::StorageFull) {
+        true => {
+            "; make room: the log reserves a whole segment at a time, which is 64 MiB unless set otherwise"
+        }
+        false => "",
+    }
+}
+
 const WAL_DIR: &str = "wal";
 /// How much of the log is read at once when it is looked through, in bytes.
 const SCAN_BYTES: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_reported_with_the_directory_and_what_to_do() {
+        let file = Path::new("wal/unfinished.tmp").to_owned();
+        let full = quorate_wal::OpenError::Io {
+            action: "allocate",
+            file,
+            source: io::ErrorKind::StorageFull.into(),
+        };
+        let text = StorageError::from(full).within("/data").to_string();
+        assert!(text.starts_with("/data: ") && text.contains("64 MiB"), "{text}");
+        let other = StorageError::io("wal", io::ErrorKind::PermissionDenied.into()).within("/data");
+        assert!(!other.to_string().contains("64 MiB"), "{other}");
+    }
+}

@@ -83,11 +83,13 @@ impl<M: Machine> Inbox<M> {
 pub(crate) struct Fate<M: Machine> {
     reason: OnceLock<Stopped>,
     inbox: Arc<Inbox<M>>,
+    directory: String,
 }
 
 impl<M: Machine> Fate<M> {
-    pub(crate) fn new(inbox: Arc<Inbox<M>>) -> Self {
+    pub(crate) fn new(inbox: Arc<Inbox<M>>, directory: String) -> Self {
         Self {
+            directory,
             reason: OnceLock::new(),
             inbox,
         }
@@ -107,6 +109,12 @@ impl<M: Machine> Fate<M> {
     /// Ends the node because it cannot go on.
     pub(crate) fn fail(&self, why: &dyn std::fmt::Display) {
         self.seal(Stopped::Failed(why.to_string().into()));
+    }
+
+    /// Ends the node because of its data directory, which it names.
+    pub(crate) fn fail_on_disk(&self, error: &(dyn std::error::Error + 'static)) {
+        let advice = crate::storage::disk_full_advice(error);
+        self.fail(&format!("{}: {error}{advice}", self.directory));
     }
 
     pub(crate) fn reason(&self) -> Option<Stopped> {

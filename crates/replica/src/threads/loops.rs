@@ -121,7 +121,7 @@ impl<M: Machine> LogLoop<M> {
         while self.work.take(&mut batch, None) == Taken::Open {
             if let Err(error) = self.carry_out(&mut batch) {
                 // Nothing of this batch is acknowledged, and nothing after it is written.
-                self.fate.fail(&error);
+                self.fate.fail_on_disk(&error);
                 self.work.abandon();
                 return;
             }
@@ -169,7 +169,7 @@ impl<M: Machine> ApplyLoop<M> {
         while self.work.take(&mut batch, None) == Taken::Open {
             for work in batch.drain(..) {
                 if let Err(error) = self.carry_out(work) {
-                    self.fate.fail(&error);
+                    self.fate.fail_on_disk(&error);
                     self.work.abandon();
                     return;
                 }
@@ -262,7 +262,7 @@ impl<M: Machine> SnapshotLoop<M> {
         while self.work.take(&mut batch, None) == Taken::Open {
             for work in batch.drain(..) {
                 if let Err(error) = self.carry_out(work) {
-                    self.fate.fail(&error);
+                    self.fate.fail_on_disk(&error);
                     self.work.abandon();
                     return;
                 }
@@ -346,7 +346,7 @@ impl<M: Machine> ReadLoop<M> {
                 match self.reader.read(&request) {
                     Ok(entries) => self.inbox.complete(DriverInput::LogRead { request, entries }),
                     Err(error) => {
-                        self.fate.fail(&error);
+                        self.fate.fail_on_disk(&error);
                         self.work.abandon();
                         return;
                     }

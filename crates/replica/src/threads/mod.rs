@@ -116,7 +116,10 @@ pub(crate) fn start<M: Machine>(
     check_members(&config, &node.status().configuration)?;
 
     let inbox = Arc::new(Inbox::new(config.max_waiting));
-    let fate = Arc::new(Fate::new(Arc::clone(&inbox)));
+    let fate = Arc::new(Fate::new(
+        Arc::clone(&inbox),
+        config.data_dir.display().to_string(),
+    ));
     let mailroom = Mailroom {
         inbox: Arc::clone(&inbox),
         fate: Arc::clone(&fate),
@@ -384,7 +387,9 @@ fn open_storage(
             ..quorate_wal::Options::new(incarnation.0)
         },
     };
-    let (storage, opened) = Storage::open(disk, options)?;
+    let directory = options.directory.clone();
+    let opened = Storage::open(disk, options);
+    let (storage, opened) = opened.map_err(|error| error.within(&directory))?;
     if let Some(cut) = &opened.cut {
         tracing::warn!(
             ?cut,

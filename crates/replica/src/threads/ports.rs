@@ -93,7 +93,7 @@ impl<M: Machine> Ports for ThreadPorts<M> {
         if let Event::SecondLeader { .. } = event {
             // Paper §5.2 rules it out, so a member forgot its vote: nothing either leader says is safe.
             self.fate.fail(&format!(
-                "it {event}: some member lost its data. Replace that member before starting this one again"
+                "it {event}: some member lost its data. Stop that member before starting this one again: the others go on without it, and this version cannot replace a member"
             ));
         }
         match (&self.observer, event) {
