@@ -201,6 +201,9 @@ pub enum ConfigError {
     /// A list of URLs to listen on has the wrong length.
     #[error("{0} needs {1}")]
     ListenUrls(&'static str, &'static str),
+    /// Clients and peers are to be listened to at one address.
+    #[error("--listen-client-urls and --listen-peer-urls both name {0}: give each its own port")]
+    SharedListenUrl(Url),
     /// `--initial-cluster-state` is neither of its two values.
     #[error("--initial-cluster-state {0:?} must be \"new\" or \"existing\"")]
     ClusterState(String),
@@ -275,6 +278,10 @@ impl ServerConfig {
         }
         if self.listen_client_urls.is_empty() {
             return Err(ConfigError::ListenUrls("--listen-client-urls", "a URL"));
+        }
+        let peers = &self.listen_peer_urls[0];
+        if peers.port() != 0 && self.listen_client_urls.contains(peers) {
+            return Err(ConfigError::SharedListenUrl(peers.clone()));
         }
         Ok(())
     }
@@ -449,6 +456,15 @@ mod tests {
             config.initial_cluster.insert("c", url);
         });
         assert!(text.contains("share"), "{text}");
+    }
+
+    #[test]
+    fn clients_and_peers_have_a_port_each() {
+        let text = error(|config| config.listen_client_urls = config.listen_peer_urls.clone());
+        assert!(
+            text.contains("--listen-client-urls") && text.contains("--listen-peer-urls"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl Pages {
                 .route("/readyz", get(readyz))
                 .route("/version", get(version))
                 .route("/metrics", get(metrics_page))
+                .fallback(not_found)
                 .with_state(state),
         )
     }
@@ -66,6 +67,12 @@ struct HealthQuery {
     /// Whether a local read suffices.
     #[serde(default)]
     serializable: String,
+}
+
+#[derive(Deserialize)]
+struct ProbeQuery {
+    /// Whether the check is to be named; only that it is there counts.
+    verbose: Option<String>,
 }
 
 async fn health(State(state): State<PageState>, UrlQuery(query): UrlQuery<HealthQuery>) -> Response {
@@ -114,23 +121,37 @@ fn alarm_name(kind: AlarmKind) -> &'static str {
 }
 
 /// The process works: peers are not asked, so that no probe restarts a healthy member.
-async fn livez(State(state): State<PageState>) -> Response {
-    probe(alarms(&state.node).await.map(drop))
+async fn livez(State(state): State<PageState>, UrlQuery(query): UrlQuery<ProbeQuery>) -> Response {
+    probe(alarms(&state.node).await.map(drop), "serializable_read", &query)
 }
 
 /// The member serves linearizable requests.
-async fn readyz(State(state): State<PageState>) -> Response {
-    probe(state.node.confirm_current().await)
+async fn readyz(State(state): State<PageState>, UrlQuery(query): UrlQuery<ProbeQuery>) -> Response {
+    // Nothing to wait for: a probe is asked again.
+    let outcome = match state.node.has_leader() {
+        true => state.node.confirm_current().await,
+        false => Err(quorate_etcd_api::EtcdError::NoLeader.into()),
+    };
+    probe(outcome, "linearizable_read", &query)
 }
 
-fn probe(outcome: Result<(), tonic::Status>) -> Response {
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+}
+
+/// `ok` or what is wrong; with `verbose`, the check by its name and sign.
+fn probe(outcome: Result<(), tonic::Status>, check: &str, query: &ProbeQuery) -> Response {
+    let verbose = query.verbose.is_some();
     match outcome {
+        Ok(()) if verbose => (StatusCode::OK, format!("[+]{check} ok\nok\n")).into_response(),
         Ok(()) => (StatusCode::OK, "ok\n").into_response(),
-        Err(status) => {
-            let text = format!("{}\n", status.message());
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
+        Err(status) if verbose => unavailable(format!("[-]{check} failed: {}\n", status.message())),
+        Err(status) => unavailable(format!("{}\n", status.message())),
     }
+}
+
+fn unavailable(text: String) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 async fn version(State(state): State<PageState>) -> Response {
@@ -150,7 +171,7 @@ async fn version(State(state): State<PageState>) -> Response {
 async fn metrics_page(State(state): State<PageState>) -> Response {
     let figures = match state.node.read_local(Query::Figures).await {
         Ok(answer) => answer!(answer, Figures),
-        Err(status) => return probe(Err(status)),
+        Err(status) => return unavailable(format!("{}\n", status.message())),
     };
     let text = state.metrics.encode(&state.node, &figures);
     let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

@@ -44,7 +44,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A port cannot be listened on.
-    #[error("cannot listen on {url}: {source}; stop what uses it, or choose another with {flag}")]
+    #[error("cannot listen on {url}: {source}; {}", listen_advice(source, flag))]
     Listen {
         /// Where it should have listened.
         url: Url,
@@ -53,9 +53,24 @@ pub enum StartError {
         /// Why it could not.
         source: io::Error,
     },
+    /// The data is another member's or cluster's.
+    #[error(
+        "{0}. The ids are computed from --initial-cluster, --initial-cluster-token and --name: these must be those of the first start"
+    )]
+    Foreign(quorate::StartError),
     /// The data cannot be opened, belongs to another member or cluster, or is in use.
     #[error(transparent)]
-    Replica(#[from] quorate::StartError),
+    Replica(quorate::StartError),
+}
+
+impl From<quorate::StartError> for StartError {
+    fn from(error: quorate::StartError) -> StartError {
+        use quorate::storage::StorageError;
+        if let quorate::StartError::Storage(StorageError::Foreign { .. }) = error {
+            return StartError::Foreign(error);
+        }
+        StartError::Replica(error)
+    }
 }
 
 impl Server {
@@ -220,6 +235,17 @@ fn bind(url: &Url, flag: &'static str) -> Result<TcpListener, StartError> {
     listen().map_err(|source| not_bound(url, flag, source))
 }
 
+fn listen_advice(source: &io::Error, flag: &str) -> String {
+    let kind = source.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        format!("stop what uses it, or choose another with {flag}")
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        format!("it is not an address of this machine: give one with {flag}")
+    } else {
+        format!("correct {flag}")
+    }
+}
+
 fn not_bound(url: &Url, flag: &'static str, source: io::Error) -> StartError {
     let url = url.clone();
     StartError::Listen { url, flag, source }
@@ -274,3 +300,21 @@ fn replica_config(
 /// Timeouts are drawn in ticks: two to a heartbeat spread elections well.
 const HEARTBEAT_TICKS: u32 = 2;
 const BACKLOG: u32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn not_listening(url: &str) -> String {
+        let url = url.parse().unwrap();
+        bind(&url, "--listen-client-urls").unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_listened_on_says_why() {
+        let text = not_listening("http://192.0.2.1:2379");
+        assert!(text.contains("not an address of this machine"), "{text}");
+        let text = not_listening("http://nowhere.invalid:2379");
+        assert!(text.contains("cannot be resolved"), "{text}");
+    }
+}

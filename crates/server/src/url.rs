@@ -21,11 +21,14 @@ pub struct Url {
 #[non_exhaustive]
 pub enum UrlError {
     /// It does not start with a scheme that is served.
-    #[error("URL {0:?} must start with http:// (TLS is not served)")]
+    #[error("URL {0:?} must start with http:// (only http://HOST:PORT is served: no TLS, no unix sockets)")]
     Scheme(String),
     /// It has no port, or one that is no number below 65,536.
     #[error("URL {0:?} must end with a port, as in http://127.0.0.1:2379")]
     Port(String),
+    /// Its port is a number that no port has.
+    #[error("URL {0:?}: its port is larger than 65535")]
+    LargePort(String),
     /// It has no host, or something after the port.
     #[error("URL {0:?} must have the form http://host:port")]
     Form(String),
@@ -62,7 +65,10 @@ impl Url {
     /// The first address that the host's name resolves to, IPv4 ones first, as etcd listens on
     /// `localhost`.
     pub fn resolve(&self) -> std::io::Result<SocketAddr> {
-        let mut addrs: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        let mut addrs: Vec<SocketAddr> = (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .map_err(|error| std::io::Error::other(format!("{:?} cannot be resolved: {error}", self.host)))?
+            .collect();
         addrs.sort_by_key(SocketAddr::is_ipv6);
         addrs
             .first()
@@ -82,7 +88,7 @@ impl FromStr for Url {
         let (host, port) = authority
             .rsplit_once(':')
             .ok_or_else(|| UrlError::Port(text.to_owned()))?;
-        let port = port.parse().map_err(|_| UrlError::Port(text.to_owned()))?;
+        let port = parse_port(port, text)?;
         let host = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
@@ -92,6 +98,14 @@ impl FromStr for Url {
         }
         Ok(Url::new(host, port))
     }
+}
+
+fn parse_port(port: &str, url: &str) -> Result<u16, UrlError> {
+    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    port.parse().map_err(|_| match is_number {
+        true => UrlError::LargePort(url.to_owned()),
+        false => UrlError::Port(url.to_owned()),
+    })
 }
 
 impl fmt::Display for Url {
@@ -118,7 +132,7 @@ mod tests {
         assert!(matches!(error("https://a:1"), UrlError::Scheme(_)));
         assert!(matches!(error("a:1"), UrlError::Scheme(_)));
         assert!(matches!(error("http://a"), UrlError::Port(_)));
-        assert!(matches!(error("http://a:70000"), UrlError::Port(_)));
+        assert!(matches!(error("http://a:70000"), UrlError::LargePort(_)));
         assert!(matches!(error("http://:1"), UrlError::Form(_)));
         assert!(matches!(error("http://a/b:1"), UrlError::Form(_)));
     }

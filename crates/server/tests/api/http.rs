@@ -32,6 +32,8 @@ async fn a_healthy_member_says_so() {
         }
         assert_eq!(get(&cluster, member, "/livez").await, (200, "ok\n".to_owned()));
         assert_eq!(get(&cluster, member, "/readyz").await, (200, "ok\n".to_owned()));
+        let verbose = get(&cluster, member, "/readyz?verbose").await;
+        assert_eq!(verbose, (200, "[+]linearizable_read ok\nok\n".to_owned()));
     }
 }
 
@@ -51,6 +53,13 @@ async fn a_member_without_a_leader_is_alive_but_not_healthy() {
     }
     assert_eq!(get(&cluster, 0, "/health?serializable=true").await.0, 200);
     assert_eq!(get(&cluster, 0, "/livez").await.0, 200);
+    while cluster.server(0).has_leader() {
+        assert!(std::time::Instant::now() < deadline, "it still knows a leader");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let asked = std::time::Instant::now();
+    assert_eq!(get(&cluster, 0, "/readyz").await.0, 503);
+    assert!(asked.elapsed() < std::time::Duration::from_secs(2), "it waited");
 }
 
 #[tokio::test]
@@ -112,7 +121,8 @@ async fn grpc_health_is_served() {
 #[tokio::test]
 async fn an_unknown_page_is_not_found() {
     let cluster = Cluster::start(1).await;
-    assert_eq!(get(&cluster, 0, "/nothing").await.0, 404);
+    let nothing = get(&cluster, 0, "/nothing").await;
+    assert_eq!(nothing, (404, "404 page not found\n".to_owned()));
     let mut stream = TcpStream::connect(cluster.server(0).client_addr()).await.unwrap();
     stream
         .write_all(b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
