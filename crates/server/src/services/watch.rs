@@ -43,7 +43,7 @@ impl WatchRpc for Watch {
         let ending = Ending::of(&self.node, request.metadata());
         let watching = Watching::open(&self.node, request.into_inner());
         let responses = futures::stream::unfold(watching, async |mut watching| {
-            let response = watching.next().await?;
+            let response = watching.next().await;
             Some((response, watching))
         });
         Ok(Response::new(Box::pin(ending.end(responses))))
@@ -53,7 +53,8 @@ impl WatchRpc for Watch {
 /// One client's stream.
 struct Watching {
     node: Arc<Node>,
-    requests: Streaming<WatchRequest>,
+    /// None once the client has said that it asks no more.
+    requests: Option<Streaming<WatchRequest>>,
     stream: StreamId,
     /// Woken when the hub has something to fetch.
     woken: Arc<Notify>,
@@ -69,25 +70,22 @@ impl Watching {
         drop(hub);
         Watching {
             node: Arc::clone(node),
-            requests,
+            requests: Some(requests),
             stream,
             woken,
             fetched: VecDeque::new(),
         }
     }
 
-    /// The next response; none when the client has ended the stream.
-    async fn next(&mut self) -> Option<Result<WatchResponse, Status>> {
+    /// The next response, or why there are no more. A client that asks no more is still answered: its
+    /// watchers live until it leaves, and then the stream is dropped.
+    async fn next(&mut self) -> Result<WatchResponse, Status> {
         loop {
             if let Some(output) = self.fetched.pop_front() {
-                return Some(Ok(translate::watch_response(&self.node, output)));
+                return Ok(translate::watch_response(&self.node, output));
             }
             tokio::select! {
-                request = self.requests.message() => match request {
-                    Ok(Some(request)) => self.take(request),
-                    Ok(None) => return None,
-                    Err(status) => return Some(Err(status)),
-                },
+                request = next_request(&mut self.requests) => self.take(request?),
                 () = self.woken.notified() => {}
             }
             self.fetched = self.node.shared().watches.lock().poll(self.stream).into();
@@ -104,6 +102,17 @@ impl Watching {
             None => {}
         }
     }
+}
+
+/// The client's next request; never ready once it has said that it asks no more.
+async fn next_request(requests: &mut Option<Streaming<WatchRequest>>) -> Result<WatchRequest, Status> {
+    if let Some(open) = requests
+        && let Some(request) = open.message().await?
+    {
+        return Ok(request);
+    }
+    *requests = None;
+    std::future::pending().await
 }
 
 impl Drop for Watching {

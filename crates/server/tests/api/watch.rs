@@ -104,6 +104,20 @@ async fn a_watcher_sees_what_comes_after_it() {
 }
 
 #[tokio::test]
+async fn a_watcher_outlives_the_requests_of_its_stream() {
+    let cluster = Cluster::start(1).await;
+    let mut client = cluster.client(0);
+    let mut stream = Stream::open(&mut client).await;
+    stream.create(watch("a", "")).await;
+    stream.requests.close_channel();
+    // When the first event is here, the server has long had the end of the requests.
+    for revision in 2..5 {
+        client.put("a", "1").await;
+        assert_eq!(stream.events(1).await, [format!("PUT a=1@{revision}")]);
+    }
+}
+
+#[tokio::test]
 async fn a_watcher_from_the_past_misses_nothing() {
     let cluster = Cluster::start(3).await;
     let mut client = cluster.client(1);
