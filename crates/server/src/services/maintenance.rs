@@ -29,10 +29,6 @@ impl Maintenance {
         Maintenance { node }
     }
 
-    async fn alarms(&self) -> Result<Vec<Alarm>, Status> {
-        Ok(answer!(self.node.read_local(Query::Alarms).await?, Alarms))
-    }
-
     async fn change_alarm(
         &self,
         action: AlarmAction,
@@ -41,7 +37,7 @@ impl Maintenance {
         let kind = match request.alarm() {
             AlarmType::Nospace => AlarmKind::NoSpace,
             AlarmType::Corrupt => AlarmKind::Corrupt,
-            AlarmType::None => return Err(Status::invalid_argument("quorate: name the alarm to change")),
+            AlarmType::None => return self.change_no_alarm(action).await,
         };
         let member = MemberId(request.member_id);
         let alarm = Alarm { member, kind };
@@ -55,8 +51,25 @@ impl Maintenance {
         })
     }
 
+    /// No alarm of no kind is ever on: to end one is done, to raise one is refused.
+    async fn change_no_alarm(&self, action: AlarmAction) -> Result<AlarmResponse, Status> {
+        match action {
+            AlarmAction::Activate => Err(Status::invalid_argument("quorate: name the alarm to raise")),
+            AlarmAction::Deactivate => {
+                self.node.confirm_current().await?;
+                Ok(AlarmResponse {
+                    header: Some(self.node.header_now()),
+                    alarms: Vec::new(),
+                })
+            }
+        }
+    }
+
+    /// Whoever lists alarms to end them must see every alarm that was raised before, whichever member
+    /// it asks.
     async fn list_alarms(&self, request: &AlarmRequest) -> Result<AlarmResponse, Status> {
-        let mut alarms = translate::alarms(self.alarms().await?);
+        let alarms = answer!(self.node.read(Query::Alarms).await?, Alarms);
+        let mut alarms = translate::alarms(alarms);
         if request.alarm() != AlarmType::None {
             alarms.retain(|alarm| alarm.alarm == request.alarm);
         }
@@ -90,7 +103,8 @@ impl MaintenanceRpc for Maintenance {
         if raft.leader.is_none() {
             errors.push(EtcdError::NoLeader.message().to_owned());
         }
-        for alarm in translate::alarms(self.alarms().await?) {
+        let alarms = answer!(self.node.read_local(Query::Alarms).await?, Alarms);
+        for alarm in translate::alarms(alarms) {
             let (member, name) = (alarm.member_id, alarm.alarm().as_str_name());
             errors.push(format!("memberID:{member} alarm:{name} "));
         }

@@ -108,6 +108,37 @@ async fn an_alarm_of_space_stops_writes_until_it_is_disarmed() {
 }
 
 #[tokio::test]
+async fn alarms_are_listed_by_a_majority() {
+    let mut cluster = Cluster::start(3).await;
+    let activate = alarm(AlarmAction::Activate, AlarmType::Nospace);
+    cluster.client(0).maintenance.alarm(activate).await.unwrap();
+    let list = alarm(AlarmAction::Get, AlarmType::None);
+    for member in 0..3 {
+        let listed = cluster.client(member).maintenance.alarm(list).await.unwrap();
+        assert_eq!(listed.into_inner().alarms.len(), 1, "member {member}");
+    }
+    cluster.stop(0).await;
+    cluster.stop(1).await;
+    let listed = cluster.client(2).maintenance.alarm(list).await;
+    check_error(listed, EtcdError::Timeout);
+    let status = cluster.client(2).maintenance.status(StatusRequest {}).await;
+    let errors = status.unwrap().into_inner().errors;
+    assert!(errors.iter().any(|error| error.contains("NOSPACE")), "{errors:?}");
+}
+
+#[tokio::test]
+async fn there_is_no_alarm_of_no_kind() {
+    let cluster = Cluster::start(1).await;
+    let mut client = cluster.client(0);
+    let deactivate = alarm(AlarmAction::Deactivate, AlarmType::None);
+    let ended = client.maintenance.alarm(deactivate).await.unwrap();
+    assert!(ended.into_inner().alarms.is_empty());
+    let activate = alarm(AlarmAction::Activate, AlarmType::None);
+    let raised = client.maintenance.alarm(activate).await;
+    assert_eq!(raised.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
 async fn defragmentation_has_nothing_to_do_and_no_header() {
     let cluster = Cluster::start(1).await;
     let response = cluster
