@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use quorate::EntryId;
 use quorate::machine::{ApplyError, EncodeError, Machine, RestoreError, SnapshotError};
 use quorate_kv::{
-    Alarm, Applied, Change, Command, Error, HashKv, HistoryLimits, Keyspace, LeaseClock, LeaseId, Member,
-    Range, RangeResponse, ReadTxn, Response, Revision, Snapshot, TxnResponse, Waker, WatchConfig, WatchHub,
+    Alarm, Applied, Change, Command, Error, HashKv, HistoryLimits, Keyspace, LeaseClock, LeaseEvent, LeaseId,
+    Member, Range, RangeResponse, ReadTxn, Response, Revision, Snapshot, TxnResponse, Waker, WatchConfig,
+    WatchHub,
 };
 use tokio::sync::Notify;
 
@@ -64,6 +65,8 @@ pub(crate) struct KvMachine {
     shared: Arc<Shared>,
     /// Of the batch that is being applied.
     changes: Vec<Change>,
+    /// Of the batch that is being applied: they count from the moment it is done.
+    lease_events: Vec<LeaseEvent>,
     /// Counts the times that the keyspace was replaced as a whole.
     restores: u64,
 }
@@ -81,6 +84,7 @@ impl KvMachine {
             keyspace: Keyspace::new(),
             shared,
             changes: Vec::new(),
+            lease_events: Vec::new(),
             restores: 0,
         }
     }
@@ -152,11 +156,7 @@ impl Machine for KvMachine {
             leases,
         } = self.keyspace.apply(command);
         self.changes.extend(changes);
-        if !leases.is_empty() {
-            let now = self.shared.now();
-            let mut clock = self.shared.leases.lock();
-            leases.iter().for_each(|event| clock.observe(event, now));
-        }
+        self.lease_events.extend(leases);
         Ok(Outcome { revision, result })
     }
 
@@ -166,6 +166,13 @@ impl Machine for KvMachine {
         if !self.changes.is_empty() {
             self.shared.watches.lock().publish(&self.changes, revision);
             self.changes.clear();
+        }
+        if !self.lease_events.is_empty() {
+            let now = self.shared.now();
+            let mut clock = self.shared.leases.lock();
+            self.lease_events
+                .drain(..)
+                .for_each(|event| clock.observe(&event, now));
         }
         if self.keyspace.needs_compact_step() {
             self.shared.chores.notify_one();
@@ -214,6 +221,7 @@ impl Machine for KvMachine {
         self.keyspace = restored.map_err(|error| RestoreError::Invalid(error.to_string()))?;
         self.restores += 1;
         self.changes.clear();
+        self.lease_events.clear();
         let revision = self.keyspace.revision();
         self.shared.revision.store(revision.0, Ordering::Release);
         let now = self.shared.now();
