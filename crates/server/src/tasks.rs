@@ -62,9 +62,12 @@ pub(crate) async fn follow_leader(node: Arc<Node>, leaderless: watch::Sender<boo
             node.metrics().leader_changes.inc();
             known = leader;
         }
-        hold_leases(&node, leader.is_some());
-        if leader.is_some() {
-            leaderless.send_replace(false);
+        match leader {
+            Some(_) => {
+                resume_leases(&node);
+                leaderless.send_replace(false);
+            }
+            None => suspend_leases(&node),
         }
         let changed = raft.wait_for(|status| status.leader != leader);
         let overdue = async {
@@ -82,14 +85,14 @@ pub(crate) async fn follow_leader(node: Arc<Node>, leaderless: watch::Sender<boo
 }
 
 /// Lease time stands still while no leader is known: nobody could renew.
-fn hold_leases(node: &Node, has_leader: bool) {
+fn suspend_leases(node: &Node) {
     let shared = node.shared();
-    let mut leases = shared.leases.lock();
-    if has_leader {
-        leases.resume(shared.now());
-    } else {
-        leases.suspend(shared.now());
-    }
+    shared.leases.lock().suspend(shared.now());
+}
+
+fn resume_leases(node: &Node) {
+    let shared = node.shared();
+    shared.leases.lock().resume(shared.now());
 }
 
 /// Does what is left to do between commands, whenever something is.

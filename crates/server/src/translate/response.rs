@@ -88,7 +88,10 @@ pub(crate) fn watch_response(node: &Node, output: WatchOutput) -> pb::WatchRespo
             fragment,
         } => pb::WatchResponse {
             fragment,
-            events: events.iter().map(|event| watch_event(event, prev_kv)).collect(),
+            events: match prev_kv {
+                true => events.iter().map(|event| watch_event_with_prev(event)).collect(),
+                false => events.iter().map(|event| watch_event(event)).collect(),
+            },
             ..watcher(id, revision)
         },
         WatchOutput::Progress { id, revision } => watcher(id.unwrap_or(NO_WATCHER), revision),
@@ -103,7 +106,14 @@ pub(crate) fn watch_response(node: &Node, output: WatchOutput) -> pb::WatchRespo
     }
 }
 
-fn watch_event(event: &Event, with_prev: bool) -> mvccpb::Event {
+fn watch_event_with_prev(event: &Event) -> mvccpb::Event {
+    mvccpb::Event {
+        prev_kv: event.prev().cloned().map(key_value),
+        ..watch_event(event)
+    }
+}
+
+fn watch_event(event: &Event) -> mvccpb::Event {
     let (kind, kv) = match event {
         Event::Put { kv, .. } => (mvccpb::event::EventType::Put, key_value(kv.clone())),
         // All that etcd says of a key that is gone.
@@ -116,11 +126,10 @@ fn watch_event(event: &Event, with_prev: bool) -> mvccpb::Event {
             (mvccpb::event::EventType::Delete, kv)
         }
     };
-    let prev = event.prev().filter(|_| with_prev);
     mvccpb::Event {
         r#type: kind.into(),
         kv: Some(kv),
-        prev_kv: prev.cloned().map(key_value),
+        prev_kv: None,
     }
 }
 
