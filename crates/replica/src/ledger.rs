@@ -3,48 +3,42 @@
 //! - Tickets are numbered in the order of the requests and never used again.
 //! - Each is taken out once, in any order.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use quorate_raft::Ticket;
 
-/// Those who wait, by ticket. Costs one slot for each ticket since the oldest still waiting.
+/// Those who wait, by ticket. Costs memory for each of them, however old the oldest is.
 #[derive(Debug)]
 pub(crate) struct Ledger<W> {
-    /// The ticket of the first slot.
-    first: u64,
-    slots: VecDeque<Option<W>>,
+    /// The next ticket's number.
+    next: u64,
+    waiting: BTreeMap<Ticket, W>,
 }
 
 impl<W> Ledger<W> {
     pub(crate) fn new() -> Self {
         Self {
-            first: 1,
-            slots: VecDeque::new(),
+            next: 1,
+            waiting: BTreeMap::new(),
         }
     }
 
     /// Gives `waiting` a ticket.
     pub(crate) fn insert(&mut self, waiting: W) -> Ticket {
-        let ticket = Ticket(self.first + self.slots.len() as u64);
-        self.slots.push_back(Some(waiting));
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.waiting.insert(ticket, waiting);
         ticket
     }
 
     /// Takes out who waits for `ticket`; none if it was taken or never given.
     pub(crate) fn take(&mut self, ticket: Ticket) -> Option<W> {
-        let slot = usize::try_from(ticket.0.checked_sub(self.first)?).ok()?;
-        let waiting = self.slots.get_mut(slot)?.take();
-        while let Some(None) = self.slots.front() {
-            self.slots.pop_front();
-            self.first += 1;
-        }
-        waiting
+        self.waiting.remove(&ticket)
     }
 
     /// Takes out everyone, in the order of the tickets.
     pub(crate) fn drain(&mut self) -> Vec<W> {
-        self.first += self.slots.len() as u64;
-        self.slots.drain(..).flatten().collect()
+        std::mem::take(&mut self.waiting).into_values().collect()
     }
 }
 
@@ -77,12 +71,14 @@ mod tests {
     }
 
     #[test]
-    fn slots_before_the_oldest_waiting_are_given_back() {
+    fn one_who_waits_for_long_keeps_nothing_of_the_others() {
         let mut ledger = Ledger::new();
-        for n in 0..1000 {
+        let oldest = ledger.insert(0);
+        for n in 1..1000 {
             let ticket = ledger.insert(n);
             assert_eq!(ledger.take(ticket), Some(n));
         }
-        assert!(ledger.slots.is_empty());
+        assert_eq!(ledger.waiting.len(), 1);
+        assert_eq!(ledger.take(oldest), Some(0));
     }
 }
