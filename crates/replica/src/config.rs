@@ -10,7 +10,7 @@ use std::time::Duration;
 use quorate_raft::{Configuration, Event, GroupId, Limits, NodeId};
 
 use crate::apply::SnapshotPolicy;
-use crate::codec::frame::ClusterId;
+use crate::codec::frame::{self, ClusterId};
 use crate::error::StartError;
 use crate::machine::{StateMachine, Typed};
 use crate::replica::Replica;
@@ -39,7 +39,8 @@ pub struct Config {
     pub election_ticks: u32,
     /// How often a leader is heard of.
     pub heartbeat_ticks: u32,
-    /// What bounds the memory of the consensus core.
+    /// What bounds the memory of the consensus core. A command must fit into a file of the log, and a
+    /// message into a frame between peers; [`Config::start`] refuses larger limits.
     pub limits: Limits,
     /// When the state is written to a snapshot, so that the log before it can go.
     pub snapshots: SnapshotPolicy,
@@ -155,8 +156,42 @@ impl Config {
                 problem: format!("{:?} is shorter than {MIN_TICK:?}", self.tick),
             });
         }
-        Ok(())
+        self.check_sizes()
     }
+
+    /// What is accepted must fit into a file of the log and into a frame: a command that does not would
+    /// stop every node, or never reach one.
+    fn check_sizes(&self) -> Result<(), StartError> {
+        let (command, message) = (self.limits.max_command_bytes, self.limits.max_message_bytes);
+        let frame = frame::MAX_BODY_BYTES as u64;
+        bounded(
+            "limits.max_command_bytes",
+            command,
+            "a frame",
+            frame - FRAME_OVERHEAD_BYTES,
+        )?;
+        bounded(
+            "limits.max_message_bytes",
+            message,
+            "a frame",
+            frame / FRAME_EXPANSION,
+        )?;
+        let room = self.segment_bytes.saturating_sub(SEGMENT_OVERHEAD_BYTES);
+        let holder = "a file of segment_bytes";
+        bounded("limits.max_command_bytes", command, holder, room)?;
+        // A leader takes a command forwarded by a peer with other limits up to this size.
+        bounded("limits.max_message_bytes", message, holder, room)
+    }
+}
+
+fn bounded(setting: &'static str, bytes: u64, holder: &str, room: u64) -> Result<(), StartError> {
+    if bytes <= room {
+        return Ok(());
+    }
+    Err(StartError::Config {
+        setting,
+        problem: format!("{bytes} is more than the {room} bytes that {holder} has room for"),
+    })
 }
 
 impl fmt::Debug for Config {
@@ -173,3 +208,46 @@ impl fmt::Debug for Config {
 /// The one group that a replica runs; frames and records have room for more.
 pub const FIRST_GROUP: GroupId = GroupId(1);
 const MIN_TICK: Duration = Duration::from_millis(1);
+/// What a frame holds beside the command in it, in bytes, and more.
+const FRAME_OVERHEAD_BYTES: u64 = 4096;
+/// How many times more room small entries take in a frame than they weigh, and more.
+const FRAME_EXPANSION: u64 = 8;
+/// What a file of the log holds beside its largest record's body, in bytes, and more.
+const SEGMENT_OVERHEAD_BYTES: u64 = 5120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Config)) -> Option<&'static str> {
+        let mut config = Config::new(1).peers([(1, "127.0.0.1:0")]).data_dir("unused");
+        change(&mut config);
+        match config.check() {
+            Ok(()) => None,
+            Err(StartError::Config { setting, .. }) => Some(setting),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn what_would_fit_nowhere_is_refused_at_the_start() {
+        assert_eq!(refused(|_| {}), None);
+        let command = Some("limits.max_command_bytes");
+        let message = Some("limits.max_message_bytes");
+        assert_eq!(
+            refused(|config| config.limits.max_command_bytes = 32 << 20),
+            command
+        );
+        assert_eq!(
+            refused(|config| config.limits.max_message_bytes = 32 << 20),
+            message
+        );
+        assert_eq!(refused(|config| config.segment_bytes = 2 << 20), command);
+        let small = |config: &mut Config| {
+            config.segment_bytes = 1 << 20;
+            config.limits.max_command_bytes = 1000;
+        };
+        assert_eq!(refused(small), message);
+        assert_eq!(refused(|config| config.limits.max_command_bytes = 31 << 20), None);
+    }
+}
