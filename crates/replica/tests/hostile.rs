@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use common::{Cluster, PATIENCE, eventually};
 use quorate::NodeId;
-use quorate::codec::frame::{self, ClusterId, MAX_BODY_BYTES};
+use quorate::codec::frame::{self, ClusterId, MAX_BODY_BYTES, SnapshotOffer};
 use quorate::codec::{Frame, Hello, Incarnation, StreamKind};
 use quorate_raft::{Configuration, EntryId, Envelope, GroupId, Index, Message, SnapshotMeta, Term};
 
@@ -212,6 +212,48 @@ async fn a_peer_that_breaks_the_protocol_is_cut_off_and_nothing_else() {
         (cluster.node(1).status().await.unwrap().term < Term(1_000_000)).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_no_snapshot_may_hold_is_not_stored() {
+    let cluster = cluster().await;
+    let hello = Hello {
+        incarnation: cluster.node(2).incarnation(),
+        stream: StreamKind::Bulk,
+        ..hello()
+    };
+    let announcement = Envelope {
+        group: GroupId(1),
+        from: NodeId(2),
+        to: NodeId(1),
+        term: Term(1),
+        message: Message::InstallSnapshot(SnapshotMeta {
+            id: EntryId::new(Index(1_000), Term(1)),
+            configuration: Arc::new(Configuration::new([1, 2, 3].map(NodeId), []).unwrap()),
+        }),
+    };
+    let offer = SnapshotOffer {
+        announcement,
+        chunks: 1,
+        life: 7,
+    };
+    let mut bulk = connect(&cluster);
+    say(&mut bulk, &Frame::Hello(hello));
+    assert!(matches!(hear(&mut bulk), Some(Frame::Welcome(_))));
+    say(&mut bulk, &Frame::SnapshotOffer(offer));
+    assert_eq!(hear(&mut bulk), Some(Frame::SnapshotResume { next: 0 }));
+    let data = vec![7; 17 << 20].into();
+    say(&mut bulk, &Frame::SnapshotChunk { number: 0, data });
+    assert_eq!(hear(&mut bulk), None);
+
+    let files = std::fs::read_dir(cluster.data_dir(1).join("snapshots")).unwrap();
+    let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    assert!(
+        names.iter().all(|name| !name.to_string_lossy().ends_with(".tmp")),
+        "{names:?}"
+    );
+    cluster.node(1).propose(2).await.unwrap();
+    cluster.all_hold(&[1, 2]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -254,8 +255,7 @@ fn a_log_that_does_not_reach_back_to_a_snapshot_is_refused() {
     durably(&mut storage, &[write(2, vec![command(6, 1)])]);
     drop(storage);
     let name = disk.list("snapshots".as_ref()).unwrap().pop().unwrap();
-    disk.remove(&std::path::Path::new("snapshots").join(name))
-        .unwrap();
+    disk.remove(&Path::new("snapshots").join(name)).unwrap();
     let error = refused(&disk);
     assert!(
         matches!(&error, StorageError::Recovery { source: Contradiction::NoSnapshot { base }, .. } if *base == id(4, 1)),
@@ -272,7 +272,7 @@ fn a_directory_whose_log_was_taken_away_is_refused() {
     let disk = MemDisk::new();
     drop(with_entries(&disk, 5));
     for name in disk.list("wal".as_ref()).unwrap() {
-        disk.remove(&std::path::Path::new("wal").join(name)).unwrap();
+        disk.remove(&Path::new("wal").join(name)).unwrap();
     }
     let error = refused(&disk);
     let no_log = |error: &StorageError| {
@@ -404,4 +404,17 @@ fn a_snapshot_is_written_once_at_a_time_and_counts_when_it_is_whole() {
     assert_eq!(opened.stored.snapshot, meta(0, 0));
     save_snapshot(&storage.snapshots(), &meta(4, 1), &["whole"]);
     assert_eq!(storage.snapshots().newest().unwrap(), Some(meta(4, 1)));
+}
+
+#[test]
+fn an_abandoned_snapshot_leaves_no_file() {
+    let disk = MemDisk::new();
+    let snapshots = open(&disk).0.snapshots();
+    let before = disk.list(Path::new("snapshots")).unwrap();
+    let mut writer = snapshots.create(&meta(5, 1)).unwrap();
+    writer.write_chunk(b"half").unwrap();
+    assert_ne!(disk.list(Path::new("snapshots")).unwrap(), before);
+    writer.abandon().unwrap();
+    assert_eq!(disk.list(Path::new("snapshots")).unwrap(), before);
+    save_snapshot(&snapshots, &meta(5, 1), &["whole"]);
 }

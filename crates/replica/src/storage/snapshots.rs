@@ -199,7 +199,8 @@ impl Outgoing {
     }
 }
 
-/// A snapshot that is being written. Dropped unfinished, it leaves nothing that counts.
+/// A snapshot that is being written. Dropped unfinished, it leaves a file that counts for nothing and
+/// goes at the next start; [`Self::abandon`] removes it at once.
 pub struct SnapshotWriter {
     writer: CheckpointWriter,
     chunks: u32,
@@ -226,7 +227,7 @@ impl SnapshotWriter {
         self.chunks
     }
 
-    /// Makes the snapshot durable and visible; older ones than the newest two go.
+    /// Makes the snapshot durable and visible. Older ones stay until [`Snapshots::prune`].
     ///
     /// # Errors
     /// When it is not known to be durable.
@@ -234,6 +235,17 @@ impl SnapshotWriter {
         let id = self.claim.id;
         self.writer
             .finish()
+            .map_err(|source| StorageError::Snapshot { id, source })
+    }
+
+    /// Removes what was written.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn abandon(self) -> Result<(), StorageError> {
+        let id = self.claim.id;
+        self.writer
+            .abandon()
             .map_err(|source| StorageError::Snapshot { id, source })
     }
 }

@@ -286,7 +286,9 @@ impl<M: Machine> SnapshotLoop<M> {
                 self.tell(ApplyWork::SnapshotEnded);
             }
             SnapshotWork::GiveUp => {
-                self.writing = None;
+                if let Some(writing) = self.writing.take() {
+                    writing.writer.abandon()?;
+                }
                 self.tell(ApplyWork::SnapshotEnded);
             }
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_raft::{Delivery, EntryId, Message, NodeId, SendSnapshot, SnapshotMeta};
+use quorate_wal::CheckpointError;
 use tokio::task::spawn_blocking;
 
 use super::Office;
@@ -144,8 +145,11 @@ async fn take(
     let Ok(mut slot) = office.receiving.try_lock() else {
         return Err(refusal("another snapshot is being received"));
     };
-    let half = slot.take();
-    let half = half.filter(|half| (half.from, half.id, half.life) == (from, id, offer.life));
+    let half = match slot.take() {
+        Some(half) if (half.from, half.id, half.life) == (from, id, offer.life) => Some(half),
+        Some(stale) => abandon(office, stale).await.map(|()| None)?,
+        None => None,
+    };
     let mut receiving = match half {
         Some(receiving) => receiving,
         None => Receiving {
@@ -186,7 +190,13 @@ async fn has(office: &Office, id: EntryId) -> Result<bool, ConnectionError> {
 
 async fn begin(office: &Office, meta: SnapshotMeta) -> Result<SnapshotWriter, ConnectionError> {
     let snapshots = office.snapshots.clone();
-    match blocking(move || snapshots.create(&meta)).await? {
+    // Those received before, and ignored by the core, go here: pruned at their end, one that is still
+    // to be restored could go with them.
+    let begin = move || {
+        snapshots.prune()?;
+        snapshots.create(&meta)
+    };
+    match blocking(begin).await? {
         Err(error @ StorageError::Busy { .. }) => Err(refusal(&error.to_string())),
         created => office.or_fail(created),
     }
@@ -197,8 +207,18 @@ async fn write(
     mut receiving: Receiving,
     chunk: Bytes,
 ) -> Result<Receiving, ConnectionError> {
-    let written = blocking(move || receiving.writer.write_chunk(&chunk).map(|()| receiving)).await?;
-    office.or_fail(written)
+    let write = move || (receiving.writer.write_chunk(&chunk), receiving);
+    let (written, receiving) = blocking(write).await?;
+    if let Err(error) = office.or_fail(written) {
+        abandon(office, receiving).await?;
+        return Err(error);
+    }
+    Ok(receiving)
+}
+
+async fn abandon(office: &Office, receiving: Receiving) -> Result<(), ConnectionError> {
+    let abandoned = blocking(move || receiving.writer.abandon()).await?;
+    office.or_fail(abandoned)
 }
 
 async fn finish(office: &Office, receiving: Receiving) -> Result<(), ConnectionError> {
@@ -207,10 +227,20 @@ async fn finish(office: &Office, receiving: Receiving) -> Result<(), ConnectionE
 }
 
 impl Office {
-    /// A disk that cannot store a snapshot is one that the node cannot go on with.
+    /// A disk that cannot store a snapshot is one that the node cannot go on with; a peer that sends
+    /// what no snapshot may hold is one to hang up on.
     fn or_fail<T>(&self, result: Result<T, StorageError>) -> Result<T, ConnectionError> {
         result.map_err(|error| {
-            self.deliver.fail(&error);
+            let is_peers_fault = matches!(
+                error,
+                StorageError::Snapshot {
+                    source: CheckpointError::TooLarge { .. },
+                    ..
+                }
+            );
+            if !is_peers_fault {
+                self.deliver.fail(&error);
+            }
             ConnectionError::Io(std::io::Error::other(error))
         })
     }
