@@ -3,8 +3,9 @@
 //! - Entries are applied in the order of the log, each once, without a gap.
 //! - Whoever proposed a command is answered here, with what applying it gave back.
 //! - A query is answered once its index is applied (thesis §6.4), and never before.
-//! - A snapshot is a view of the state fixed at one index. It is read chunk by chunk between batches,
-//!   so that making one never holds up the commands for long.
+//! - A snapshot is a view of the state fixed at one index. It is read chunk by chunk between batches:
+//!   making one holds up the commands for as long as the machine needs for a chunk. That is the whole
+//!   state for [`Typed`](crate::Typed), which encodes all of it at once.
 //!
 //! Left out: threads, and the writing of snapshots (the owner does both).
 

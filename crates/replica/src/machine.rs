@@ -18,6 +18,10 @@ use serde::de::DeserializeOwned;
 ///
 /// `Default` is the state before the first command; it must be the same on every machine.
 /// Snapshots name the fields, so that the type may gain fields that have a `#[serde(default)]`.
+///
+/// For each snapshot the whole state is encoded at once on the thread that applies commands: they wait
+/// meanwhile, and the bytes stay in memory until they are written. A state for which that is too much
+/// should be a [`Machine`] with chunks of its own.
 pub trait StateMachine: Default + Serialize + DeserializeOwned + Send + 'static {
     /// What changes the state.
     type Command: Serialize + DeserializeOwned + Send + 'static;
