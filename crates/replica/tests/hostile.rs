@@ -131,6 +131,52 @@ async fn a_peer_with_another_directory_than_before_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_lost_its_directory_is_refused_by_peers_that_restarted() {
+    let mut cluster = cluster().await;
+    cluster.all_hold(&[1]).await;
+    let known = cluster.node(2).incarnation();
+    let peers = cluster.data_dir(1).join("PEERS");
+    eventually("n1 has met n2", || async {
+        let text = std::fs::read_to_string(&peers).unwrap_or_default();
+        text.contains(&known.to_string()).then_some(())
+    })
+    .await;
+    for node in 1..=3 {
+        cluster.stop_node(node).await;
+    }
+    std::fs::remove_dir_all(cluster.data_dir(2)).unwrap();
+    // Alone with the forgetful one, node 1 must not find a quorum.
+    cluster.start_node(2);
+    cluster.start_node(1);
+    let forgetful = Hello {
+        incarnation: cluster.node(2).incarnation(),
+        ..hello()
+    };
+    let refusal = refusal_of(&cluster, forgetful);
+    assert!(refusal.contains(&known.to_string()), "{refusal}");
+
+    cluster.start_node(3);
+    cluster.write(1, 2).await;
+    let status = cluster.node(2).status().await.unwrap();
+    assert_eq!(
+        (status.leader, status.commit_index.0),
+        (None, 0),
+        "it takes no part"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_knowledge_of_its_peers_is_damaged_does_not_start() {
+    let mut cluster = cluster().await;
+    cluster.all_hold(&[1]).await;
+    cluster.stop_node(1).await;
+    let file = cluster.data_dir(1).join("PEERS");
+    std::fs::write(&file, "quorate peers\nformat 1\ncrc32c 00000000\n").unwrap();
+    let error = cluster.config(1).start::<common::Journal>().err().unwrap();
+    assert!(error.to_string().contains("PEERS is not usable"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_no_frames_close_their_connection_and_nothing_else() {
     let cluster = cluster().await;
     let mut garbage = Vec::new();

@@ -10,6 +10,9 @@
 //! ```
 //!
 //! It is read before anything else in the directory is touched, so that a wrong flag harms nothing.
+//!
+//! The incarnation tells a directory from an empty one that took its place. Each node keeps those of its
+//! peers on disk, in `PEERS`, and refuses a peer that comes with another: it has forgotten its votes.
 
 use std::io;
 use std::path::Path;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! IDENTITY       whose directory it is, written once
+//! PEERS          the directory that each peer was first seen with
 //! wal/           the log's segments (quorate-wal): terms, votes, entries
 //! snapshots/     one file a snapshot, named by index and term
 //! ```
@@ -16,6 +17,7 @@
 
 mod directory;
 mod identity;
+mod peers;
 mod recovery;
 mod snapshots;
 
@@ -34,6 +36,7 @@ use quorate_wal::{Cut, Disk, Record, RecoveredGroup, Wal};
 pub(crate) use directory::examine;
 pub use directory::inspect;
 pub use identity::{FORMAT, Identity};
+pub(crate) use peers::KnownPeers;
 pub use recovery::Contradiction;
 pub use snapshots::{Chunks, Outgoing, SnapshotWriter, Snapshots};
 
@@ -413,6 +416,14 @@ pub enum StorageError {
     /// The directory's identity cannot be understood.
     #[error("{directory}/IDENTITY is not usable: {problem}")]
     Identity {
+        /// The directory.
+        directory: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// What is known of the peers cannot be understood.
+    #[error("{directory}/PEERS is not usable: {problem}")]
+    Peers {
         /// The directory.
         directory: String,
         /// What is wrong, and what to do.

@@ -40,7 +40,7 @@ use crate::driver::{Driver, DriverInput};
 use crate::error::{StartError, Stopped};
 use crate::machine::Machine;
 use crate::queue::Queue;
-use crate::storage::{self, Identity, Opened, Options, Storage, StorageError};
+use crate::storage::{self, Identity, KnownPeers, Opened, Options, Storage, StorageError};
 use crate::transport::{self, Deliver, Outbox, Transport};
 use loops::{ApplyLoop, LogLoop, MainLoop, ReadLoop, SnapshotLoop, Ticker};
 use ports::{LogWork, SnapshotWork, ThreadPorts};
@@ -105,7 +105,9 @@ pub(crate) fn start<M: Machine>(
     Node::new(core_config(&config)?, Stored::new(configuration.clone()))?;
     let listener = transport::listen(&config)?;
     let (disk, lock) = open(&config)?;
-    let (storage, opened) = open_storage(&config, configuration, disk)?;
+    let (storage, opened) = open_storage(&config, configuration, Arc::clone(&disk))?;
+    let directory = config.data_dir.display().to_string();
+    let known = KnownPeers::open(disk, &directory).map_err(|error| error.within(&directory))?;
     let (identity, stored) = (opened.identity, opened.stored);
     let applier = Applier::new(machine, storage.snapshots(), &stored.snapshot, config.snapshots);
     let applier = applier.map_err(|source| StartError::State {
@@ -130,6 +132,7 @@ pub(crate) fn start<M: Machine>(
         random()?,
         listener,
         storage.snapshots(),
+        known,
         Arc::new(mailroom),
     )?;
     let peer_address = transport.address();

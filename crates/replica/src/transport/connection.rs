@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Office;
 use crate::codec::frame::{self, MAX_BODY_BYTES, MAX_HANDSHAKE_BYTES};
-use crate::codec::{DecodeError, Frame, Hello, Incarnation, Refusal, StreamKind, Welcome};
+use crate::codec::{DecodeError, Frame, Hello, Refusal, StreamKind, Welcome};
 use crate::storage::Identity;
 
 /// Why a connection was not made, or ended.
@@ -172,9 +172,7 @@ impl Office {
         if !self.peers.contains_key(&hello.from) {
             return refuse(format!("node {:x} is no member of this cluster", hello.from.0));
         }
-        if let Err(known) = self.knows(hello.from, hello.incarnation) {
-            return refuse(lost_directory(hello.from, known));
-        }
+        self.recognize(hello.from, hello.incarnation)?;
         Ok(Welcome {
             version: hello.version.min(frame::VERSION),
             incarnation,
@@ -182,18 +180,8 @@ impl Office {
     }
 
     fn check_welcome(&self, to: NodeId, welcome: &Welcome) -> Result<(), Refusal> {
-        self.knows(to, welcome.incarnation).map_err(|known| Refusal {
-            reason: lost_directory(to, known),
-        })
+        self.recognize(to, welcome.incarnation)
     }
-}
-
-fn lost_directory(node: NodeId, known: Incarnation) -> String {
-    format!(
-        "node {:x} had data directory {known} and has another now: it has forgotten its votes; give it back its \
-         directory, for this version cannot replace a member",
-        node.0
-    )
 }
 
 const HANDSHAKE: Duration = Duration::from_secs(5);

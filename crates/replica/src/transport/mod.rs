@@ -34,10 +34,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::codec::Incarnation;
 use crate::codec::frame::Hello;
-use crate::codec::{StreamKind, frame};
+use crate::codec::{Refusal, StreamKind, frame};
 use crate::config::{Config, Observer};
 use crate::error::StartError;
-use crate::storage::{Identity, Snapshots};
+use crate::storage::{Identity, KnownPeers, Snapshots};
 use bulk::Receiving;
 use complaints::Complaints;
 use lane::Lane;
@@ -88,8 +88,8 @@ struct Office {
     observer: Option<Arc<dyn Observer>>,
     /// The snapshot being received, or half received when its connection broke.
     receiving: tokio::sync::Mutex<Option<Receiving>>,
-    /// The directory that each peer was seen to have.
-    incarnations: Mutex<BTreeMap<NodeId, Incarnation>>,
+    /// The directory that each peer was first seen to have.
+    known: Mutex<KnownPeers>,
 }
 
 impl Office {
@@ -118,13 +118,29 @@ impl Office {
     /// Whether `node` still has the directory it was first seen with.
     ///
     /// One with another has forgotten its votes and its log, and must not take part under its old name.
-    fn knows(&self, node: NodeId, incarnation: Incarnation) -> Result<(), Incarnation> {
-        let mut incarnations = self.incarnations.lock();
-        let known = *incarnations.entry(node).or_insert(incarnation);
+    /// A first contact is written to the disk here, on the transport's thread: it happens once for each peer.
+    fn recognize(&self, node: NodeId, incarnation: Incarnation) -> Result<(), Refusal> {
+        let known = self.known.lock().first_seen(node, incarnation);
+        let known = known.map_err(|error| {
+            self.deliver.fail(&error);
+            Refusal {
+                reason: "this node's disk has failed".to_owned(),
+            }
+        })?;
         match known == incarnation {
             true => Ok(()),
-            false => Err(known),
+            false => Err(lost_directory(node, known)),
         }
+    }
+}
+
+fn lost_directory(node: NodeId, known: Incarnation) -> Refusal {
+    let node = node.0;
+    Refusal {
+        reason: format!(
+            "node {node:x} had data directory {known} and has another now: it has forgotten its votes; give it back \
+             its directory, for this version cannot replace a member"
+        ),
     }
 }
 
@@ -170,6 +186,7 @@ impl Transport {
         life: u64,
         listener: TcpListener,
         snapshots: Snapshots,
+        known: KnownPeers,
         deliver: Arc<dyn Deliver>,
     ) -> Result<(Self, Outbox), StartError> {
         let address = listener.local_addr().map_err(StartError::System)?;
@@ -194,7 +211,7 @@ impl Transport {
             deliver,
             observer: config.observer.clone(),
             receiving: tokio::sync::Mutex::default(),
-            incarnations: Mutex::default(),
+            known: Mutex::new(known),
         };
         let transport = Self {
             office: Arc::new(office),
