@@ -9,7 +9,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::harness::Cluster;
 
 /// The status and body of a page, asked for as a plain HTTP/1.1 client does.
-async fn get(cluster: &Cluster, member: usize, path: &str) -> (u16, String) {
+pub(crate) async fn get(cluster: &Cluster, member: usize, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(cluster.server(member).client_addr())
         .await
         .unwrap();

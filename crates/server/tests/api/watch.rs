@@ -10,6 +10,7 @@ use tonic::Streaming;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::harness::{Client, Cluster, PATIENCE, text};
+use crate::http::get;
 
 /// One watch stream.
 struct Stream {
@@ -115,6 +116,21 @@ async fn a_watcher_outlives_the_requests_of_its_stream() {
         client.put("a", "1").await;
         assert_eq!(stream.events(1).await, [format!("PUT a=1@{revision}")]);
     }
+    wait_for_streams(&cluster, 1).await;
+    drop(stream);
+    wait_for_streams(&cluster, 0).await;
+}
+
+/// Waits until the only member counts this many open streams.
+async fn wait_for_streams(cluster: &Cluster, count: usize) {
+    let line = format!("etcd_debugging_mvcc_watch_stream_total {count}");
+    let counted = async {
+        while !get(cluster, 0, "/metrics").await.1.lines().any(|has| has == line) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let counted = tokio::time::timeout(PATIENCE, counted).await;
+    counted.unwrap_or_else(|_| panic!("the member never said {line:?}"));
 }
 
 #[tokio::test]
