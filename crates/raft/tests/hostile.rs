@@ -1,5 +1,7 @@
 //! Messages that no correct peer sends: they are ignored, and the node goes on.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
+
 use bytes::Bytes;
 use quorate_raft::entry::{Entry, LogSlice, Payload};
 use quorate_raft::message::AppendEntries;
