@@ -80,6 +80,8 @@ impl Leader {
         self.tick_transfer(core);
         self.heartbeat_elapsed += 1;
         if self.heartbeat_elapsed >= core.config.heartbeat_ticks {
+            // Heartbeats of reads do not count: under steady reads these would never be due.
+            self.heartbeat_elapsed = 0;
             self.progress.values_mut().for_each(Progress::expect_answer);
             self.send_heartbeats(core);
         }
@@ -430,7 +432,6 @@ impl Leader {
     }
 
     fn send_heartbeats(&mut self, core: &mut Core) {
-        self.heartbeat_elapsed = 0;
         for (peer, progress) in &mut self.progress {
             // A follower may hold other entries beyond what it is known to match (raft-scenarios S19c).
             let commit = core.log.commit_index().min(progress.match_index());
