@@ -1,6 +1,7 @@
 //! Servers in this process, and clients for them.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate_etcd_api::etcdserverpb::cluster_client::ClusterClient;
@@ -99,13 +100,14 @@ impl Cluster {
 fn configs(size: usize, dir: &TempDir) -> Vec<ServerConfig> {
     let mut initial_cluster = InitialCluster::default();
     let names: Vec<String> = (1..=size).map(|n| format!("m{n}")).collect();
-    let ports = free_ports(size);
+    let host = own_host();
+    let ports = free_ports(&host, size);
     for (name, &port) in names.iter().zip(&ports) {
-        initial_cluster.insert(name.as_str(), Url::new("127.0.0.1", port));
+        initial_cluster.insert(name.as_str(), Url::new(&host, port));
     }
     let config = |(name, &port): (&String, &u16)| {
         let mut config = ServerConfig::new(name.as_str(), dir.path().join(name));
-        config.listen_peer_urls = vec![Url::new("127.0.0.1", port)];
+        config.listen_peer_urls = vec![Url::new(&host, port)];
         config.initial_advertise_peer_urls = config.listen_peer_urls.clone();
         config.listen_client_urls = vec![Url::new("127.0.0.1", 0)];
         config.initial_cluster = initial_cluster.clone();
@@ -116,10 +118,21 @@ fn configs(size: usize, dir: &TempDir) -> Vec<ServerConfig> {
     names.iter().zip(&ports).map(config).collect()
 }
 
-/// Ports that nobody listens on; all held at once, so that they differ.
-pub(crate) fn free_ports(count: usize) -> Vec<u16> {
+/// A loopback address that no other cluster, test process or outgoing connection uses: a port that is free
+/// there stays free.
+pub(crate) fn own_host() -> String {
+    static CLUSTERS: AtomicU32 = AtomicU32::new(1);
+    let (process, cluster) = (
+        std::process::id() % 0xffff,
+        CLUSTERS.fetch_add(1, Ordering::Relaxed),
+    );
+    format!("127.{}.{}.{cluster}", 1 + process / 256 % 254, process % 256)
+}
+
+/// Ports that nobody listens on at `host`; all held at once, so that they differ.
+pub(crate) fn free_ports(host: &str, count: usize) -> Vec<u16> {
     let held: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .map(|_| TcpListener::bind((host, 0)).unwrap())
         .collect();
     held.iter()
         .map(|held| held.local_addr().unwrap().port())

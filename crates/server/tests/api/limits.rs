@@ -87,8 +87,9 @@ async fn a_port_in_use_is_named() {
 async fn a_locked_directory_is_named() {
     let cluster = Cluster::start(1).await;
     let mut config = cluster.config(0).clone();
-    let port = crate::harness::free_ports(1)[0];
-    config.listen_peer_urls = vec![format!("http://127.0.0.1:{port}").parse().unwrap()];
+    let host = crate::harness::own_host();
+    let port = crate::harness::free_ports(&host, 1)[0];
+    config.listen_peer_urls = vec![format!("http://{host}:{port}").parse().unwrap()];
     let error = Server::start(config)
         .await
         .err()
