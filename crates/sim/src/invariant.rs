@@ -5,35 +5,53 @@ use std::fmt;
 /// Something that must never be otherwise. Figures and sections are those of the Raft paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
-    /// At most one leader is elected in a term (figure 3).
+    /// I1: at most one leader is elected in a term (figure 3).
     ElectionSafety,
-    /// A leader never overwrites or deletes entries of its log (figure 3).
+    /// I2: a leader never overwrites or deletes entries of its log (figure 3).
     LeaderAppendOnly,
-    /// Entries of equal index and term are equal, and so is all before them (figure 3).
+    /// I3: entries of equal index and term are equal, and so is all before them (figure 3).
     LogMatching,
-    /// What was committed in a term is in the logs of the leaders of all higher terms (figure 3).
+    /// I4: what was committed in a term is in the logs of the leaders of all higher terms (figure 3).
     LeaderCompleteness,
-    /// No two nodes apply different entries at an index (figure 3).
+    /// I5: no two nodes apply different entries at an index (figure 3).
     StateMachineSafety,
-    /// Term, commit and applied index never go back in one life; a vote never changes within a term.
+    /// I6: term, commit and applied index never go back in one life; a vote never changes within a term.
     Monotone,
-    /// What is committed is durable on the disks of a quorum.
+    /// I7: what is committed is durable on the disks of a quorum.
     DurableOnQuorum,
-    /// A leader commits by counting only entries of its own term (§5.4.2).
+    /// I8: a leader commits by counting only entries of its own term (§5.4.2).
     OwnTermCommit,
-    /// Nodes that applied the same entries are in the same state.
+    /// I9: a leader has at most one uncommitted change of the voters in its log.
+    OneChange,
+    /// I9: any quorum of a configuration meets any quorum of the one before it.
+    QuorumsIntersect,
+    /// I9: a leader is elected by a quorum of voters; learners and removed nodes are not counted.
+    VotersOnly,
+    /// I10: nodes that applied the same entries are in the same state.
     EqualState,
-    /// A node promises nothing that its disk has not: neither a vote nor an entry.
+    /// I12: a node promises nothing that its disk has not: neither a vote nor an entry.
     DurablePromise,
-    /// What a node finds when it starts is what it wrote: all that was synced, and a prefix of the rest.
+    /// I12: what a leader counts as replicated is on the follower's disk.
+    MatchIsDurable,
+    /// I15: the members a node goes by are those that its log names.
+    ConfigurationOfLog,
+    /// I15: what a leader counts as replicated never shrinks.
+    MonotonicMatch,
+    /// I15: a log grows, loses an uncommitted end, or is replaced by a newer snapshot; nothing else.
+    PermittedLogChanges,
+    /// I15: roles follow each other as in the paper's figure 4.
+    StateTransitions,
+    /// I15: what a client was told is committed, and on the disks of a quorum.
+    QuorumLog,
+    /// D1: what a node finds when it starts is what it wrote: all that was synced, and a prefix of the rest.
     Recovery,
-    /// Every request is answered exactly once.
+    /// C1: every request is answered exactly once.
     AnsweredOnce,
-    /// What clients were told has an order (linearizability).
+    /// H1: what clients were told has an order (linearizability).
     Linearizable,
-    /// Revisions of the keyspace follow the order of the writes in real time.
+    /// H2: revisions of the keyspace follow the order of the writes in real time.
     RevisionOrder,
-    /// Once faults end there is a leader, every request is answered, and all nodes are equal.
+    /// L1: once faults end there is a leader, every request is answered, and all nodes are equal.
     Progress,
     /// An assertion of the code under test failed.
     Assertion,
@@ -50,8 +68,17 @@ impl fmt::Display for Invariant {
             Self::Monotone => "I6 monotone terms, votes and indexes",
             Self::DurableOnQuorum => "I7 committed is durable on a quorum",
             Self::OwnTermCommit => "I8 commit by counting in the own term",
+            Self::OneChange => "I9 one change of voters at a time",
+            Self::QuorumsIntersect => "I9 successive quorums intersect",
+            Self::VotersOnly => "I9 only voters are counted",
             Self::EqualState => "I10 equal state",
             Self::DurablePromise => "I12 promises are durable",
+            Self::MatchIsDurable => "I12 what is counted is durable",
+            Self::ConfigurationOfLog => "I15 the members are those of the log",
+            Self::MonotonicMatch => "I15 what is counted never shrinks",
+            Self::PermittedLogChanges => "I15 permitted changes of the log",
+            Self::StateTransitions => "I15 permitted changes of the role",
+            Self::QuorumLog => "I15 acknowledged is on a quorum",
             Self::Recovery => "D1 recovery finds what was written",
             Self::AnsweredOnce => "C1 answered exactly once",
             Self::Linearizable => "H1 linearizability",

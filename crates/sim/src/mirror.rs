@@ -61,6 +61,17 @@ impl Mirror {
         self.last
     }
 
+    /// The entry before the first.
+    pub(crate) fn base(&self) -> EntryId {
+        self.base
+    }
+
+    /// The index of the first entry of `term` or a later one; the one after the last if there is none.
+    pub(crate) fn first_of(&self, term: Term) -> Index {
+        let first = self.runs.iter().find(|first| first.term >= term);
+        first.map_or(self.last.index.next(), |first| first.index)
+    }
+
     pub(crate) fn hard_state(&self) -> HardState {
         self.hard_state
     }

@@ -69,6 +69,14 @@ impl Registers {
         self.chain
     }
 
+    /// Everything that a snapshot must carry.
+    pub(crate) fn content(&self) -> Digest {
+        let values = self.values.iter();
+        values.fold(self.chain, |digest, (key, value)| {
+            digest.number(key.0).number(value.0)
+        })
+    }
+
     fn act(&mut self, key: Key, action: Action) -> Answer {
         let value = self.values.get(&key).copied();
         match action {

@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn votes_that_count_more_than_once_are_found_out() {
-        let wanted = [Invariant::ElectionSafety, Invariant::LeaderCompleteness];
+        let wanted = [Invariant::ElectionSafety, Invariant::VotersOnly];
         check_found(Wiring::ForgedVotes, &sized(5), &wanted);
     }
 

@@ -14,7 +14,7 @@ use quorate::codec::frame::ClusterId;
 use quorate::storage::{Identity, LogReader, Options, SnapshotWriter, Snapshots, Storage};
 use quorate_raft::invariants::{self, View};
 use quorate_raft::{
-    Config, Configuration, EntryId, GroupId, Node, NodeId, Session, SnapshotMeta, Stored, WriteSeq,
+    Config, Configuration, EntryId, GroupId, Node, NodeId, Session, SnapshotMeta, Status, Stored, WriteSeq,
 };
 use quorate_wal::{DiskOp, MemDisk};
 
@@ -276,6 +276,13 @@ impl Process {
         self.driver.flush();
         self.check();
         self.driver.ports_mut().take()
+    }
+
+    /// What the core says of itself, every few steps.
+    pub(crate) fn look(&self) -> Option<Status> {
+        self.steps
+            .is_multiple_of(STEPS_PER_CHECK)
+            .then(|| self.driver.status())
     }
 
     /// The core's own invariants. Those that cost a pass over its entries are checked less often.

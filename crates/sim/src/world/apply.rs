@@ -42,6 +42,7 @@ impl World {
         })?;
         let machine = self.running(node).apply.applier.machine_mut();
         let (states, state) = (machine.take_states(), machine.state());
+        let content = machine.content();
         for (index, state) in states {
             self.safety.in_state(node, index, state)?;
         }
@@ -49,6 +50,7 @@ impl World {
         if let Some(id) = progress.restored {
             if id.index == progress.applied {
                 self.safety.in_state(node, id.index, state)?;
+                self.safety.holds(node, id.index, content)?;
             }
             if self.running(node).snapshots.prune().is_err() {
                 return self.stop_failed(node);
@@ -87,7 +89,7 @@ impl World {
         if process.apply.saving.is_some() || !applier.snapshot_due() {
             return Ok(());
         }
-        let state = applier.machine().state();
+        let (state, content) = (applier.machine().state(), applier.machine().content());
         let Some(meta) = applier.begin_snapshot() else {
             return Ok(());
         };
@@ -103,6 +105,7 @@ impl World {
             Err(_) => return self.stop_failed(node),
         }
         self.safety.in_state(node, meta.id.index, state)?;
+        self.safety.holds(node, meta.id.index, content)?;
         self.schedule.after(Duration::ZERO, Happening::Save(node, life));
         Ok(())
     }

@@ -139,7 +139,7 @@ impl World {
             transfers: BTreeMap::new(),
             transferred: 0,
             clients: Clients::new(seed, profile.nodes, profile.client.clone(), wiring.caution()),
-            safety: Safety::new(profile.nodes),
+            safety: Safety::new(),
             faults_rng: Rng::new(seed, Stream::Faults),
             faults: BTreeMap::new(),
             phase: Phase::Faults,
@@ -266,7 +266,9 @@ impl World {
         self.safety.started(node, &stored)?;
         if let Some(process) = self.process(node, life) {
             let state = process.apply.applier.machine().state();
+            let content = process.apply.applier.machine().content();
             self.safety.in_state(node, stored.snapshot.id.index, state)?;
+            self.safety.holds(node, stored.snapshot.id.index, content)?;
         }
         self.schedule.after(first_tick, Happening::Tick(node, life));
         let replayed = self.network.replay_after_restart();
@@ -318,8 +320,10 @@ impl World {
             return Ok(());
         };
         let collected = process.turn();
+        let look = process.look();
         self.show(node, &collected);
         self.safety.stepped(node, &collected.step)?;
+        look.map_or(Ok(()), |status| self.safety.looked(&status))?;
         for envelope in collected.step.sends {
             self.send(envelope);
         }

@@ -84,7 +84,10 @@ impl World {
             format!("{node} answers {reply:?}")
         });
         let wake = match reply {
-            Reply::Responded(request, response) => self.clients.responded(request, response)?,
+            Reply::Responded(request, response) => {
+                self.safety.acknowledged(response.id)?;
+                self.clients.responded(request, response)?
+            }
             Reply::Read(request, value) => self.clients.read(request, value)?,
             Reply::Failed(request, failure) => self.clients.failed(request, failure)?,
             Reply::Operator(request) => {

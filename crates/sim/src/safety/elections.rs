@@ -1,0 +1,119 @@
+//! Who votes for whom, and who leads (I1, I4, I6, I9, I15).
+
+use quorate_raft::{Envelope, Event, HardState, NodeId, Term};
+
+use super::{OwnLog, Safety};
+use crate::invariant::{Invariant, Violation, require};
+
+impl Safety {
+    /// A node says that it leads.
+    pub(super) fn elected(&mut self, node: NodeId, term: Term, log: OwnLog) -> Result<(), Violation> {
+        let leader = *self.leaders.entry(term).or_insert(node);
+        require(leader == node, Invariant::ElectionSafety, || {
+            format!("{leader} and {node} both lead term {term}")
+        })?;
+        self.watched(node).leads = Some(term);
+        if log == OwnLog::Kept {
+            self.check_votes(node, term)?;
+        }
+        self.check_completeness(node, term)
+    }
+
+    /// By log matching the last entry committed before the term stands for all of them.
+    fn check_completeness(&self, node: NodeId, term: Term) -> Result<(), Violation> {
+        let last = self.last_committed_before(term);
+        let log = &self.nodes[&node].written;
+        require(
+            last.is_none_or(|id| log.holds(id)),
+            Invariant::LeaderCompleteness,
+            || format!("{node} leads term {term} without committed {last:?}: {log:?}"),
+        )
+    }
+
+    /// Those who voted are a quorum of the members that the candidate's log named; nobody else counts.
+    fn check_votes(&self, node: NodeId, term: Term) -> Result<(), Violation> {
+        let watched = &self.nodes[&node];
+        let begins = watched.written.first_of(term);
+        let (index, members) = watched.members.before(begins);
+        let own = watched.durable.hard_state();
+        let votes = |voter: NodeId| {
+            let sent = self.votes.get(&(voter, term)) == Some(&node);
+            sent || (voter == node && keeps_vote(own, term, node))
+        };
+        require(members.has_quorum(votes), Invariant::VotersOnly, || {
+            let voters = members.members().into_iter().filter(|voter| votes(*voter));
+            format!(
+                "{node} leads term {term} by the votes of {:?}, members by entry {index}: {members}",
+                voters.collect::<Vec<_>>()
+            )
+        })
+    }
+
+    /// A node gives its vote to another.
+    pub(super) fn voted(&mut self, envelope: &Envelope) -> Result<(), Violation> {
+        let (node, term, to) = (envelope.from, envelope.term, envelope.to);
+        let first = *self.votes.entry((node, term)).or_insert(to);
+        require(first == to, Invariant::Monotone, || {
+            format!("{node} votes for {first} and for {to} in term {term}")
+        })?;
+        let durable = self.nodes[&node].durable.hard_state();
+        require(keeps_vote(durable, term, to), Invariant::DurablePromise, || {
+            format!("{node} votes for {to} in term {term}, its disk holds {durable:?}")
+        })
+    }
+
+    /// A node leads only what it stood for, and stops leading before it stands again (paper, figure 4).
+    pub(super) fn check_transition(&mut self, node: NodeId, event: &Event) -> Result<(), Violation> {
+        let Some(turn) = Turn::of(event) else {
+            return Ok(());
+        };
+        let watched = self.watched(node);
+        let (stands, leads) = (watched.stands, watched.leads);
+        let is_possible = match turn {
+            Turn::Candidate(_) | Turn::Follower => leads.is_none(),
+            Turn::Leader(term) => stands == Some(term) && leads.is_none(),
+            Turn::SteppedDown(term) => leads == Some(term),
+        };
+        watched.stands = match turn {
+            Turn::Candidate(term) => Some(term),
+            Turn::Follower | Turn::Leader(_) | Turn::SteppedDown(_) => None,
+        };
+        require(is_possible, Invariant::StateTransitions, || {
+            format!("{node} {event}, while it stands for {stands:?} and leads {leads:?}")
+        })
+    }
+}
+
+/// A change of a node's role.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    /// To waiting for a leader, following one, or asking whether an election could be won.
+    Follower,
+    Candidate(Term),
+    Leader(Term),
+    SteppedDown(Term),
+}
+
+impl Turn {
+    fn of(event: &Event) -> Option<Self> {
+        if let Event::BecameCandidate { term } = event {
+            return Some(Self::Candidate(*term));
+        }
+        if let Event::BecameLeader { term } = event {
+            return Some(Self::Leader(*term));
+        }
+        if let Event::SteppedDown { term, .. } = event {
+            return Some(Self::SteppedDown(*term));
+        }
+        let rests = matches!(
+            event,
+            Event::BecameFollower { .. } | Event::BecamePreCandidate { .. }
+        );
+        rests.then_some(Self::Follower)
+    }
+}
+
+/// Whether a disk that holds `state` can never give the vote of `term` to anyone but `to`.
+fn keeps_vote(state: HardState, term: Term, to: NodeId) -> bool {
+    state.term > term || (state.term == term && state.vote == Some(to))
+}

@@ -1,0 +1,110 @@
+//! What a core says of itself, held against what its log, its disk and its peers' disks are (I9, I12, I15).
+
+use std::collections::BTreeMap;
+
+use quorate_raft::{EntryId, Index, NodeId, RoleKind, Status, Term};
+
+use super::{Safety, Watched};
+use crate::invariant::{Invariant, Violation, require};
+
+/// What a leader knew its followers to hold when it was looked at last.
+#[derive(Debug)]
+pub(super) struct Matched {
+    term: Term,
+    indexes: BTreeMap<NodeId, Index>,
+}
+
+impl Safety {
+    /// A look at a node's core, after a step.
+    pub(crate) fn looked(&mut self, status: &Status) -> Result<(), Violation> {
+        let node = status.id;
+        let watched = &self.nodes[&node];
+        let durable = watched.durable.last();
+        require(
+            status.durable_index <= durable.index,
+            Invariant::DurablePromise,
+            || {
+                format!(
+                    "{node} takes {} for durable, its disk holds {durable}",
+                    status.durable_index
+                )
+            },
+        )?;
+        let (index, members) = watched.members.latest();
+        require(
+            status.configuration == *members,
+            Invariant::ConfigurationOfLog,
+            || {
+                format!(
+                    "{node} goes by {}, its log says {members} at {index}",
+                    status.configuration
+                )
+            },
+        )?;
+        require(
+            watched.leads == leads(status),
+            Invariant::StateTransitions,
+            || {
+                format!(
+                    "{node} is {:?} in term {}, it was seen to lead {:?}",
+                    status.role, status.term, watched.leads
+                )
+            },
+        )?;
+        if status.role == RoleKind::Leader {
+            self.check_matches(status)?;
+            self.check_matches_grow(status)?;
+        }
+        Ok(())
+    }
+
+    /// What a leader counts as replicated is on the follower's disk, as long as both are of one term.
+    fn check_matches(&self, status: &Status) -> Result<(), Violation> {
+        let leader = &self.nodes[&status.id];
+        for (peer, progress) in &status.progress {
+            let Some(follower) = self.nodes.get(peer) else {
+                continue;
+            };
+            let is_on_disk = holds_match(leader, follower, progress.match_index);
+            let has_moved_on = follower.written.hard_state().term > status.term;
+            require(is_on_disk || has_moved_on, Invariant::MatchIsDurable, || {
+                format!(
+                    "{} leads term {} and counts {peer} up to {}, whose disk holds {:?}",
+                    status.id, status.term, progress.match_index, follower.durable
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_matches_grow(&mut self, status: &Status) -> Result<(), Violation> {
+        let (node, term) = (status.id, status.term);
+        let matches = status.progress.iter();
+        let indexes: BTreeMap<NodeId, Index> = matches
+            .map(|(peer, peer_status)| (*peer, peer_status.match_index))
+            .collect();
+        let earlier = self.watched(node).matched.take();
+        if let Some(earlier) = earlier.filter(|earlier| earlier.term == term) {
+            let shrunk = indexes
+                .iter()
+                .find(|(peer, index)| earlier.indexes.get(peer).is_some_and(|before| before > *index));
+            require(shrunk.is_none(), Invariant::MonotonicMatch, || {
+                format!(
+                    "{node} leads term {term} and counts {shrunk:?} after {:?}",
+                    earlier.indexes
+                )
+            })?;
+        }
+        self.watched(node).matched = Some(Matched { term, indexes });
+        Ok(())
+    }
+}
+
+fn leads(status: &Status) -> Option<Term> {
+    (status.role == RoleKind::Leader).then_some(status.term)
+}
+
+fn holds_match(leader: &Watched, follower: &Watched, index: Index) -> bool {
+    let is_same = |term| follower.durable.holds(EntryId::new(index, term));
+    index <= follower.durable.last().index && leader.written.term_at(index).is_none_or(is_same)
+}

@@ -1,0 +1,161 @@
+//! Who the members are by a node's log, and what must be true of every change of them (I9).
+//!
+//! - A configuration counts from the moment it is written, and no longer when it is truncated (thesis §4.1).
+//! - Any quorum of a configuration meets any quorum of the one before it.
+//! - A leader does not begin a change of the voters before the one before it is committed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use quorate_raft::{Configuration, Index, NodeId, Payload, Stored, Write};
+
+use super::Safety;
+use crate::invariant::{Invariant, Violation, require};
+
+/// The configurations in a node's log.
+///
+/// Always true: there is one at least, and their indexes grow. The first is that of a snapshot.
+#[derive(Clone, Debug)]
+pub(super) struct Members {
+    first: Named,
+    later: Vec<Named>,
+}
+
+/// A configuration, and the entry or snapshot that brought it.
+pub(super) type Named = (Index, Arc<Configuration>);
+
+impl Members {
+    /// Those that a recovery found.
+    pub(super) fn recovered(stored: &Stored) -> Self {
+        Self {
+            first: (
+                stored.snapshot.id.index,
+                Arc::clone(&stored.snapshot.configuration),
+            ),
+            later: stored.configurations.clone(),
+        }
+    }
+
+    /// The members in effect.
+    pub(super) fn latest(&self) -> &Named {
+        self.later.last().unwrap_or(&self.first)
+    }
+
+    /// The members that a candidate for a term counts, whose log then ended before `end`.
+    pub(super) fn before(&self, end: Index) -> &Named {
+        let found = self.later.iter().rev().find(|(index, _)| *index < end);
+        found.unwrap_or(&self.first)
+    }
+
+    /// What `write` makes of them. Returns the changes: each configuration with the one before it.
+    pub(super) fn write(&mut self, write: &Write) -> Vec<(Named, Named)> {
+        if let Some(meta) = &write.reset {
+            self.first = (meta.id.index, Arc::clone(&meta.configuration));
+            self.later.clear();
+        }
+        if let Some(entry) = write.entries.first() {
+            self.later.retain(|(index, _)| *index < entry.id.index);
+        }
+        let mut changes = Vec::new();
+        for entry in &write.entries {
+            if let Payload::Configuration(configuration) = &entry.payload {
+                let named = (entry.id.index, Arc::clone(configuration));
+                changes.push((self.latest().clone(), named.clone()));
+                self.later.push(named);
+            }
+        }
+        changes
+    }
+
+    /// The entries after `commit` that change who votes.
+    fn unsettled(&self, commit: Index) -> Vec<Index> {
+        let before = [&self.first].into_iter().chain(&self.later);
+        before
+            .zip(&self.later)
+            .filter(|((_, old), (index, new))| *index > commit && votes_differ(old, new))
+            .map(|(_, (index, _))| *index)
+            .collect()
+    }
+}
+
+impl Safety {
+    /// Every change of the members in a write is one that cannot divide them.
+    pub(super) fn check_changes(&self, node: NodeId, changes: &[(Named, Named)]) -> Result<(), Violation> {
+        changes.iter().try_for_each(|((before, old), (index, new))| {
+            require(quorums_meet(old, new), Invariant::QuorumsIntersect, || {
+                format!("{node} writes configuration {index} ({new}) after {before} ({old}): both could decide alone")
+            })
+        })
+    }
+
+    /// A leader has at most one change of the voters under way.
+    pub(super) fn check_one_change(&self, node: NodeId) -> Result<(), Violation> {
+        let watched = &self.nodes[&node];
+        let unsettled = watched.members.unsettled(watched.commit);
+        let is_fine = watched.leads.is_none() || unsettled.len() <= 1;
+        require(is_fine, Invariant::OneChange, || {
+            format!(
+                "{node} leads with uncommitted changes of the voters at {unsettled:?}, commit {}",
+                watched.commit
+            )
+        })
+    }
+}
+
+fn votes_differ(a: &Configuration, b: &Configuration) -> bool {
+    a.voters() != b.voters() || a.outgoing() != b.outgoing()
+}
+
+/// Whether no quorum of one is outside some quorum of the other: tries every set of members.
+pub(super) fn quorums_meet(a: &Configuration, b: &Configuration) -> bool {
+    if !votes_differ(a, b) {
+        return true;
+    }
+    let members: Vec<NodeId> = a.members().union(&b.members()).copied().collect();
+    (0_u64..1 << members.len()).all(|set| {
+        let inside: BTreeSet<NodeId> = chosen(&members, set).collect();
+        !(a.has_quorum(|node| inside.contains(&node)) && b.has_quorum(|node| !inside.contains(&node)))
+    })
+}
+
+fn chosen(members: &[NodeId], set: u64) -> impl Iterator<Item = NodeId> + '_ {
+    members
+        .iter()
+        .enumerate()
+        .filter(move |(place, _)| set & (1 << place) != 0)
+        .map(|(_, node)| *node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voters(nodes: &[u64]) -> Configuration {
+        joint(nodes, &[])
+    }
+
+    fn joint(voters: &[u64], outgoing: &[u64]) -> Configuration {
+        let ids = |nodes: &[u64]| nodes.iter().copied().map(NodeId).collect::<Vec<_>>();
+        Configuration::joint(ids(voters), ids(outgoing), []).unwrap()
+    }
+
+    #[test]
+    fn one_voter_more_or_less_divides_nobody_and_two_may() {
+        assert!(quorums_meet(&voters(&[1, 2, 3]), &voters(&[1, 2, 3])));
+        assert!(quorums_meet(&voters(&[1, 2, 3]), &voters(&[1, 2, 3, 4])));
+        assert!(quorums_meet(&voters(&[1, 2, 3, 4]), &voters(&[1, 2, 4])));
+        assert!(!quorums_meet(&voters(&[1, 2, 3]), &voters(&[1, 2, 3, 4, 5])));
+        assert!(!quorums_meet(&voters(&[1, 2, 3]), &voters(&[4, 5, 6])));
+    }
+
+    #[test]
+    fn through_a_joint_configuration_any_change_is_safe() {
+        let (old, new) = (voters(&[1, 2, 3]), voters(&[4, 5, 6]));
+        let both = joint(&[4, 5, 6], &[1, 2, 3]);
+        assert!(quorums_meet(&old, &both) && quorums_meet(&both, &new));
+        assert!(!quorums_meet(
+            &joint(&[4, 5, 6], &[1, 2, 7]),
+            &voters(&[1, 2, 3, 8, 9])
+        ));
+    }
+}

@@ -1,0 +1,247 @@
+//! Watches all nodes from above and knows at once when they are no longer one.
+//!
+//! - It sees each node's events, writes, syncs, sends and applied entries, in the order of the run.
+//! - Each check costs a few lookups, so that all run after every step. What needs a look at the core
+//!   itself ([`look`]) runs after every few.
+//! - It keeps what no node may forget: who led which term, what each index was committed as, and
+//!   what the disks hold.
+//!
+//! [`elections`], [`logs`], [`commits`], [`membership`] and [`machines`] each hold the checks of one
+//! matter. What each invariant means, and which function holds it, is in `docs/simulator.md`.
+
+mod commits;
+mod elections;
+mod logs;
+mod look;
+mod machines;
+mod membership;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use quorate_raft::message::{AppendEntriesResponse, Message, Verdict};
+use quorate_raft::{Configuration, EntryId, Envelope, Event, Index, NodeId, Stored, Term, Write};
+
+use crate::digest::Digest;
+use crate::invariant::{Invariant, Violation, require};
+use crate::mirror::{Change, Mirror};
+use commits::Committed;
+use look::Matched;
+use membership::Members;
+
+/// Everything that was ever true of the cluster.
+#[derive(Debug)]
+pub(crate) struct Safety {
+    nodes: BTreeMap<NodeId, Watched>,
+    leaders: BTreeMap<Term, NodeId>,
+    votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// What each index was committed as, from index 1 on.
+    committed: Vec<Committed>,
+    /// Every entry ever written, with the term of the entry before it.
+    entries: BTreeMap<(Index, Term), (Term, Digest)>,
+    /// The configurations among them.
+    configurations: BTreeMap<(Index, Term), Arc<Configuration>>,
+    /// The state after each index, as the first node that applied it said.
+    states: BTreeMap<Index, Digest>,
+    /// All that a snapshot at an index holds, as the first node that made or restored one said.
+    contents: BTreeMap<Index, Digest>,
+}
+
+/// What one flush of a driver handed to its ports.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    pub(crate) events: Vec<Event>,
+    pub(crate) sends: Vec<Envelope>,
+    pub(crate) writes: Vec<Write>,
+}
+
+/// What is known of one node.
+#[derive(Debug)]
+struct Watched {
+    /// By all writes it was told to make.
+    written: Mirror,
+    /// By those that were synced.
+    durable: Mirror,
+    /// Not yet synced, oldest first.
+    pending: VecDeque<Change>,
+    /// By all writes.
+    members: Members,
+    /// The members in effect before the latest step.
+    members_before: Arc<Configuration>,
+    /// The term in which it is a candidate.
+    stands: Option<Term>,
+    leads: Option<Term>,
+    commit: Index,
+    applied: Index,
+    matched: Option<Matched>,
+}
+
+impl Safety {
+    /// A cluster of which no node has started.
+    pub(crate) fn new() -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            committed: Vec::new(),
+            entries: BTreeMap::new(),
+            configurations: BTreeMap::new(),
+            states: BTreeMap::new(),
+            contents: BTreeMap::new(),
+        }
+    }
+
+    /// A node starts, with what it found on its disk.
+    pub(crate) fn started(&mut self, node: NodeId, stored: &Stored) -> Result<(), Violation> {
+        let found = Mirror::recovered(stored);
+        let snapshot = stored.snapshot.id;
+        let members = Members::recovered(stored);
+        let known = self.nodes.get(&node);
+        let is_possible = known.map_or(found == Mirror::new(), |watched| {
+            let mut possible = watched.possible_after_crash(snapshot);
+            possible.any(|mirror| mirror.agrees_with(&found))
+        });
+        require(is_possible, Invariant::Recovery, || {
+            format!("{node} found {found:?} and snapshot {snapshot}; synced {known:?}")
+        })?;
+        self.check_members_found(node, &found, stored)?;
+        let watched = Watched {
+            written: found.clone(),
+            durable: found,
+            pending: VecDeque::new(),
+            members_before: Arc::clone(&members.latest().1),
+            members,
+            stands: None,
+            leads: None,
+            commit: Index::ZERO,
+            applied: snapshot.index,
+            matched: None,
+        };
+        self.nodes.insert(node, watched);
+        Ok(())
+    }
+
+    /// This is what a node would find if it lost all that it has not synced.
+    pub(crate) fn holds_on_disk(&self, node: NodeId, stored: &Stored) -> Result<(), Violation> {
+        let found = Mirror::recovered(stored);
+        let mut durable = self.nodes[&node].durable.clone();
+        durable.settle_on(stored.snapshot.id);
+        require(durable.agrees_with(&found), Invariant::Recovery, || {
+            format!("{node} synced {durable:?}, its disk holds {found:?}")
+        })
+    }
+
+    /// What a node's core wants done after one or more inputs.
+    pub(crate) fn stepped(&mut self, node: NodeId, step: &Step) -> Result<(), Violation> {
+        let led = self.nodes[&node].leads;
+        let ends = step.events.iter().any(ends_leadership);
+        let watched = self.watched(node);
+        watched.members_before = Arc::clone(&watched.members.latest().1);
+        for write in &step.writes {
+            self.wrote(node, write, if ends { None } else { led })?;
+        }
+        let own_log = Self::own_log(&step.events);
+        for event in &step.events {
+            self.observed(node, event, own_log)?;
+        }
+        if !step.writes.is_empty() {
+            self.check_one_change(node)?;
+        }
+        step.sends.iter().try_for_each(|envelope| self.sent(envelope))
+    }
+
+    /// The node's oldest `count` changes are durable.
+    pub(crate) fn synced(&mut self, node: NodeId, count: usize) {
+        let watched = self.watched(node);
+        for change in watched.pending.drain(..count) {
+            watched.durable.change(change);
+        }
+    }
+
+    fn observed(&mut self, node: NodeId, event: &Event, log: OwnLog) -> Result<(), Violation> {
+        self.check_transition(node, event)?;
+        if ends_leadership(event) {
+            self.watched(node).leads = None;
+        }
+        if let Event::BecameLeader { term } = event {
+            return self.elected(node, *term, log);
+        }
+        if let Event::Committed { index } = event {
+            return self.advanced(node, *index);
+        }
+        let is_alone = !matches!(event, Event::SecondLeader { .. });
+        require(is_alone, Invariant::ElectionSafety, || format!("{node} {event}"))
+    }
+
+    fn sent(&mut self, envelope: &Envelope) -> Result<(), Violation> {
+        if let Message::VoteResponse(Verdict::Granted) = &envelope.message {
+            return self.voted(envelope);
+        }
+        let Message::AppendEntriesResponse(AppendEntriesResponse::Accepted { match_index }) =
+            &envelope.message
+        else {
+            return Ok(());
+        };
+        let node = envelope.from;
+        let durable = self.watched(node).durable.last();
+        require(*match_index <= durable.index, Invariant::DurablePromise, || {
+            format!("{node} acknowledges {match_index}, its disk holds {durable}")
+        })
+    }
+
+    /// Whether the log that is written now is still the one that a leader of this step was elected with.
+    fn own_log(events: &[Event]) -> OwnLog {
+        let elected = events
+            .iter()
+            .rposition(|event| matches!(event, Event::BecameLeader { .. }));
+        let after = elected.map_or(0, |place| place + 1);
+        if events[after..].iter().any(ends_leadership) {
+            OwnLog::Replaced
+        } else {
+            OwnLog::Kept
+        }
+    }
+
+    fn watched(&mut self, node: NodeId) -> &mut Watched {
+        self.nodes
+            .get_mut(&node)
+            .expect("a node that does something has started")
+    }
+}
+
+/// What became of a leader's log within the step that elected it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OwnLog {
+    /// It only grew.
+    Kept,
+    /// Another leader may have replaced entries of it.
+    Replaced,
+}
+
+impl Watched {
+    /// Every log that a crash may leave: what is durable, and each prefix of what was pending.
+    fn possible_after_crash(&self, snapshot: EntryId) -> impl Iterator<Item = Mirror> {
+        let mut mirror = self.durable.clone();
+        let later = self.pending.iter().map(move |change| {
+            mirror.change(*change);
+            mirror.clone()
+        });
+        [self.durable.clone()]
+            .into_iter()
+            .chain(later)
+            .map(move |mut mirror| {
+                mirror.settle_on(snapshot);
+                mirror
+            })
+    }
+}
+
+fn ends_leadership(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::SteppedDown { .. }
+            | Event::BecameFollower { .. }
+            | Event::BecamePreCandidate { .. }
+            | Event::BecameCandidate { .. }
+    )
+}
