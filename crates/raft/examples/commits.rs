@@ -19,8 +19,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use quorate_raft::{
-    Config, Configuration, EntryId, Envelope, GroupId, Input, Limits, Node, NodeId, Outcome, Proposal, Ready,
-    RoleKind, Session, SnapshotMeta, Stored, Ticket,
+    Config, Configuration, EntryId, Envelope, GroupId, Input, Limits, MemberKind, Node, NodeId, Outcome,
+    Proposal, Ready, RoleKind, Session, SnapshotMeta, Stored, Ticket,
 };
 
 fn main() {
@@ -73,6 +73,7 @@ impl Cluster {
             let config = Config {
                 id,
                 group: GroupId(1),
+                kind: MemberKind::Full,
                 session: Session(id.0),
                 seed: id.0,
                 election_ticks: 10,

@@ -3,21 +3,36 @@
 //! - A configuration is simple (one set of voters) or joint (thesis §4.3: an outgoing set too, and
 //!   every decision needs a majority of each).
 //! - Learners receive the log and are never counted.
+//! - A change under way is in the configuration itself: whoever leads next goes on with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::membership::{MemberInfo, MemberKind, Priority, Target, list, weight_of_info};
 use crate::types::{Index, NodeId};
 
 /// The members of a group at some point of its log.
 ///
 /// Always true of one built by [`Configuration::new`] or [`Configuration::joint`]: there is a voter,
-/// and no learner votes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// no learner votes, and only members are described.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Configuration {
     voters: BTreeSet<NodeId>,
     outgoing: BTreeSet<NodeId>,
     learners: BTreeSet<NodeId>,
+    info: BTreeMap<NodeId, MemberInfo>,
+    pending: Option<Box<Target>>,
+}
+
+/// How far a change of members has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage<'a> {
+    /// There is none under way.
+    Settled,
+    /// Those who are to vote and do not yet are learning.
+    CatchingUp(&'a Target),
+    /// Both the old voters and the new ones decide.
+    Joint,
 }
 
 /// Why sets of nodes are not a configuration.
@@ -30,6 +45,12 @@ pub enum ConfigurationError {
     /// A node is a voter and a learner at once.
     #[error("{0} cannot be a voter and a learner at once")]
     VotingLearner(NodeId),
+    /// Nobody would keep what is replicated.
+    #[error("a configuration needs a voter that is no witness: somebody must keep the data")]
+    OnlyWitnesses,
+    /// Something is said of a node that is no member.
+    #[error("{0} is described but is no member")]
+    DescribedStranger(NodeId),
 }
 
 impl Configuration {
@@ -57,6 +78,8 @@ impl Configuration {
             voters: voters.into_iter().collect(),
             outgoing: outgoing.into_iter().collect(),
             learners: learners.into_iter().collect(),
+            info: BTreeMap::new(),
+            pending: None,
         };
         if configuration.voters.is_empty() {
             return Err(ConfigurationError::NoVoters);
@@ -69,6 +92,187 @@ impl Configuration {
             Some(node) => Err(ConfigurationError::VotingLearner(*node)),
             None => Ok(configuration),
         }
+    }
+
+    /// What a node knows that joins a group it has not heard from: nothing. It has no quorum of anything.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            voters: BTreeSet::new(),
+            outgoing: BTreeSet::new(),
+            learners: BTreeSet::new(),
+            info: BTreeMap::new(),
+            pending: None,
+        }
+    }
+
+    /// Whether this is [`Configuration::unknown`].
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.voters.is_empty()
+    }
+
+    /// With descriptions of members; who is left out is an ordinary one.
+    ///
+    /// # Errors
+    /// When a node is described that is no member, or all voters are witnesses.
+    pub fn with_info(
+        mut self,
+        info: impl IntoIterator<Item = (NodeId, MemberInfo)>,
+    ) -> Result<Self, ConfigurationError> {
+        self.info = info.into_iter().collect();
+        if let Some(node) = self.info.keys().find(|node| !self.is_member(**node)) {
+            return Err(ConfigurationError::DescribedStranger(*node));
+        }
+        let full = |node: &NodeId| self.kind(*node) == MemberKind::Full;
+        if !self.is_unknown() && !self.voters.iter().any(full) {
+            return Err(ConfigurationError::OnlyWitnesses);
+        }
+        Ok(self)
+    }
+
+    /// On the way to `pending`.
+    #[must_use]
+    pub fn with_pending(mut self, pending: Option<Target>) -> Self {
+        self.pending = pending.map(Box::new);
+        self
+    }
+
+    /// What is known of `node`; of one that was never described, that it is an ordinary member.
+    #[must_use]
+    pub fn info(&self, node: NodeId) -> MemberInfo {
+        self.info.get(&node).cloned().unwrap_or_default()
+    }
+
+    /// The members that are described.
+    #[must_use]
+    pub fn described(&self) -> &BTreeMap<NodeId, MemberInfo> {
+        &self.info
+    }
+
+    /// Whether `node` keeps data.
+    #[must_use]
+    pub fn kind(&self, node: NodeId) -> MemberKind {
+        self.info.get(&node).map_or(MemberKind::Full, |info| info.kind)
+    }
+
+    /// How much `node` is wanted as leader.
+    #[must_use]
+    pub fn priority(&self, node: NodeId) -> Priority {
+        self.info
+            .get(&node)
+            .map_or(Priority::default(), |info| info.priority)
+    }
+
+    /// Where a change under way leads.
+    #[must_use]
+    pub fn pending(&self) -> Option<&Target> {
+        self.pending.as_deref()
+    }
+
+    /// How far a change of members has come.
+    #[must_use]
+    pub fn stage(&self) -> Stage<'_> {
+        match &self.pending {
+            _ if self.is_joint() => Stage::Joint,
+            Some(target) => Stage::CatchingUp(target),
+            None => Stage::Settled,
+        }
+    }
+
+    /// Those who are to vote and do not yet.
+    #[must_use]
+    pub fn newcomers(&self) -> BTreeSet<NodeId> {
+        let target = self.pending.as_deref().map(Target::voters);
+        target
+            .into_iter()
+            .flatten()
+            .copied()
+            .filter(|node| !self.is_voter(*node))
+            .collect()
+    }
+
+    /// The first configuration on the way from this simple one to `target`: newcomers learn (thesis §4.2.1).
+    #[must_use]
+    pub fn toward(&self, target: &Target) -> Self {
+        let mut learners = self.learners.clone();
+        let new_voters = target.voters().difference(&self.voters);
+        learners.extend(new_voters.chain(target.learners().difference(&self.voters)));
+        let mut info = self.info.clone();
+        info.extend(target.info().clone());
+        let mut configuration = Self {
+            voters: self.voters.clone(),
+            outgoing: BTreeSet::new(),
+            learners,
+            info: BTreeMap::new(),
+            pending: Some(Box::new(target.clone())),
+        };
+        configuration.describe(info);
+        configuration
+    }
+
+    /// The configuration in which the voters of this simple one and those of `target` decide together
+    /// (thesis §4.3); `target` itself if these are the same.
+    #[must_use]
+    pub fn enter(&self, target: &Target) -> Self {
+        if self.voters == *target.voters() {
+            return Self::at(target);
+        }
+        let mut info = self.info.clone();
+        info.extend(target.info().clone());
+        let mut configuration = Self {
+            voters: target.voters().clone(),
+            outgoing: self.voters.clone(),
+            learners: target.learners().difference(&self.voters).copied().collect(),
+            info: BTreeMap::new(),
+            pending: Some(Box::new(target.clone())),
+        };
+        configuration.describe(info);
+        configuration
+    }
+
+    /// The configuration after this joint one.
+    #[must_use]
+    pub fn leave(&self) -> Self {
+        match &self.pending {
+            Some(target) => Self::at(target),
+            None => {
+                let mut configuration = Self {
+                    outgoing: BTreeSet::new(),
+                    ..self.clone()
+                };
+                configuration.describe(self.info.clone());
+                configuration
+            }
+        }
+    }
+
+    /// Whether this is what `target` asks for, with nothing under way.
+    #[must_use]
+    pub fn is_at(&self, target: &Target) -> bool {
+        *self == Self::at(target)
+    }
+
+    fn at(target: &Target) -> Self {
+        let mut configuration = Self {
+            voters: target.voters().clone(),
+            outgoing: BTreeSet::new(),
+            learners: target.learners().clone(),
+            info: BTreeMap::new(),
+            pending: None,
+        };
+        configuration.describe(target.info().clone());
+        configuration
+    }
+
+    /// Keeps of `info` what says something of a member.
+    fn describe(&mut self, info: BTreeMap<NodeId, MemberInfo>) {
+        let ordinary = MemberInfo::default();
+        let info = info
+            .into_iter()
+            .filter(|(node, info)| self.is_member(*node) && *info != ordinary)
+            .collect();
+        self.info = info;
     }
 
     /// The voters that decide, incoming ones when joint.
@@ -119,7 +323,9 @@ impl Configuration {
     /// What the configuration weighs in bounds and budgets, in bytes.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        8 * (self.voters.len() + self.outgoing.len() + self.learners.len()) as u64
+        let pending = self.pending.as_deref().map_or(0, Target::weight);
+        let members = self.voters.len() + self.outgoing.len() + self.learners.len();
+        8 * members as u64 + weight_of_info(&self.info) + pending
     }
 
     /// Whether the nodes for which `agrees` holds are a quorum (thesis §4.3 when joint).
@@ -151,14 +357,18 @@ impl Configuration {
 
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "voters={}", list(&self.voters))?;
+        let kind = |node: &NodeId| self.kind(*node);
+        write!(f, "voters={}", list(&self.voters, kind))?;
         if self.is_joint() {
-            write!(f, " outgoing={}", list(&self.outgoing))?;
+            write!(f, " outgoing={}", list(&self.outgoing, kind))?;
         }
         if !self.learners.is_empty() {
-            write!(f, " learners={}", list(&self.learners))?;
+            write!(f, " learners={}", list(&self.learners, kind))?;
         }
-        Ok(())
+        match self.stage() {
+            Stage::CatchingUp(target) => write!(f, " then ({target})"),
+            Stage::Settled | Stage::Joint => Ok(()),
+        }
     }
 }
 
@@ -185,11 +395,6 @@ fn majority_value(set: &BTreeSet<NodeId>, reached: impl Fn(NodeId) -> u64) -> Op
     }
     values.sort_unstable_by(|a, b| b.cmp(a));
     values.get(set.len() / 2).copied()
-}
-
-fn list(set: &BTreeSet<NodeId>) -> String {
-    let names: Vec<String> = set.iter().map(ToString::to_string).collect();
-    format!("({})", names.join(" "))
 }
 
 const INLINE_VOTERS: usize = 9;

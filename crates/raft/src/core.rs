@@ -6,12 +6,14 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 
 use crate::configuration::Configuration;
 use crate::entry::{Entry, Payload};
 use crate::event::Event;
 use crate::io::{Config, ConfigError, HardState, Purpose, ReadLog, Ready, SendSnapshot, Stored, Write};
 use crate::log::{Log, measure};
+use crate::membership::MemberKind;
 use crate::message::{Envelope, Message};
 use crate::node::Next;
 use crate::requests::Requests;
@@ -30,6 +32,8 @@ pub(crate) struct Core {
     writes: Writes,
     apply: ApplyQueue,
     restoring: Option<Restoring>,
+    /// The members that the caller was told of last.
+    announced: Option<Arc<Configuration>>,
     out: Ready,
 }
 
@@ -73,6 +77,7 @@ impl Core {
             writes: Writes::default(),
             apply: ApplyQueue::default(),
             restoring: None,
+            announced: None,
             out: Ready::default(),
             config,
         })
@@ -94,9 +99,21 @@ impl Core {
         self.log.configuration()
     }
 
-    /// Whether this node may campaign: a learner listens, and one that was removed is silent.
+    /// Whether this node votes by the members in effect.
     pub(crate) fn is_voter(&self) -> bool {
         self.configuration().is_voter(self.id())
+    }
+
+    /// Whether this node may campaign: a learner listens, a witness has nothing to lead with, and one
+    /// that was removed is silent. While its removal is not committed it may be the only one that has
+    /// the entry which says so (raft-scenarios V17), or the entry may yet be replaced.
+    pub(crate) fn may_campaign(&self) -> bool {
+        let me = self.id();
+        self.config.kind == MemberKind::Full
+            && self
+                .log
+                .live_configurations()
+                .any(|configuration| configuration.is_voter(me))
     }
 
     /// The other members, in order.
@@ -199,11 +216,15 @@ impl Core {
         }
     }
 
-    pub(crate) fn send_snapshot(&mut self, to: NodeId) {
+    pub(crate) fn send_snapshot(&mut self, to: NodeId, kind: MemberKind) {
         let meta = self.log.snapshot().clone();
         let announcement = self.envelope(to, Message::InstallSnapshot(meta.clone()));
         self.event(Event::SnapshotNeeded { by: to });
-        self.out.send_snapshots.push(SendSnapshot { announcement, meta });
+        self.out.send_snapshots.push(SendSnapshot {
+            kind,
+            announcement,
+            meta,
+        });
     }
 
     pub(crate) fn read_log(&mut self, request: ReadLog) {
@@ -215,11 +236,24 @@ impl Core {
     }
 
     pub(crate) fn commit_to(&mut self, index: Index) {
+        let was_member = self.is_member_for_good();
         if self.log.commit_to(index) {
             self.event(Event::Committed {
                 index: self.log.commit_index(),
             });
+            if was_member && !self.is_member_for_good() {
+                let index = self.log.configuration_index();
+                self.event(Event::Removed { index });
+            }
         }
+    }
+
+    /// Whether the committed configuration, or a later one, has this node as a member.
+    fn is_member_for_good(&self) -> bool {
+        let me = self.id();
+        self.log
+            .live_configurations()
+            .any(|configuration| configuration.is_member(me))
     }
 
     /// Takes over a leader's snapshot whose data is on this node's disk.
@@ -302,7 +336,8 @@ impl Core {
     /// Whether there is anything for [`Core::take_ready`].
     pub(crate) fn has_ready(&mut self) -> bool {
         self.queue_apply();
-        self.writes.hard_state_dirty
+        self.announced.is_none()
+            || self.writes.hard_state_dirty
             || self.log.has_unwritten()
             || self.requests.has_news()
             || !self.out.is_empty()
@@ -310,6 +345,7 @@ impl Core {
 
     /// Takes all that this node wants done.
     pub(crate) fn take_ready(&mut self) -> Ready {
+        self.announce();
         self.out.write = self.take_write();
         self.out.reads = self.requests.take_ready_reads();
         self.out.resolved = self.requests.take_resolved();
@@ -341,6 +377,25 @@ impl Core {
             term: self.term(),
             message,
         }
+    }
+
+    /// Tells the caller who the members are, if they are others than it was told last.
+    fn announce(&mut self) {
+        let configuration = self.log.configuration();
+        if let Some(announced) = &self.announced {
+            if Arc::ptr_eq(announced, configuration) {
+                return;
+            }
+            if announced == configuration {
+                // A snapshot took the place of the entry that said so.
+                self.announced = Some(Arc::clone(configuration));
+                return;
+            }
+            let index = self.log.configuration_index();
+            self.out.events.push(Event::ConfigurationChanged { index });
+        }
+        self.announced = Some(Arc::clone(configuration));
+        self.out.configuration = Some(Arc::clone(configuration));
     }
 
     fn take_write(&mut self) -> Option<Write> {

@@ -26,6 +26,8 @@ pub enum Payload {
     Command(Bytes),
     /// The members from this entry on, whether committed or not (thesis §4.1).
     Configuration(Arc<Configuration>),
+    /// A command of which a witness keeps only that it is there.
+    Stripped,
 }
 
 impl Entry {
@@ -33,11 +35,24 @@ impl Entry {
     #[must_use]
     pub fn weight(&self) -> u64 {
         let payload = match &self.payload {
-            Payload::Noop => 0,
+            Payload::Noop | Payload::Stripped => 0,
             Payload::Command(bytes) => bytes.len() as u64,
             Payload::Configuration(configuration) => configuration.weight(),
         };
         payload + IDENTITY_BYTES
+    }
+}
+
+impl Entry {
+    /// What a witness keeps of it: all but a command's bytes.
+    #[must_use]
+    pub fn stripped(&self) -> Self {
+        let payload = match &self.payload {
+            Payload::Command(_) | Payload::Stripped => Payload::Stripped,
+            Payload::Noop => Payload::Noop,
+            Payload::Configuration(configuration) => Payload::Configuration(Arc::clone(configuration)),
+        };
+        Self { id: self.id, payload }
     }
 }
 
@@ -47,6 +62,7 @@ impl fmt::Display for Entry {
             Payload::Noop => write!(f, "{}", self.id),
             Payload::Command(bytes) => write!(f, "{} {:?}", self.id, String::from_utf8_lossy(bytes)),
             Payload::Configuration(configuration) => write!(f, "{} {configuration}", self.id),
+            Payload::Stripped => write!(f, "{} stripped", self.id),
         }
     }
 }
@@ -130,6 +146,14 @@ impl LogSlice {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether a command's bytes were kept from it.
+    #[must_use]
+    pub fn is_stripped(&self) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.payload == Payload::Stripped)
     }
 
     /// The highest term among the entries and the one before them.

@@ -59,6 +59,16 @@ pub enum Event {
         /// The entry or snapshot that says so.
         index: Index,
     },
+    /// This node is no member any more, and that is committed.
+    Removed {
+        /// The entry that says so.
+        index: Index,
+    },
+    /// A node that is to vote has caught up with the log.
+    CaughtUp {
+        /// Which.
+        node: NodeId,
+    },
     /// A leader starts handing over (thesis §3.10).
     TransferStarted {
         /// To whom.
@@ -102,6 +112,8 @@ pub enum StepDown {
     HigherTerm,
     /// No quorum was heard of for an election timeout (thesis §6.2).
     LostQuorum,
+    /// It is no voter of the members it brought about (thesis §4.2.2).
+    Removed,
 }
 
 impl fmt::Display for Event {
@@ -120,6 +132,8 @@ impl fmt::Display for Event {
             Self::LogTruncated { from } => write!(f, "truncates its log from {from}"),
             Self::Committed { index } => write!(f, "commit={index}"),
             Self::ConfigurationChanged { index } => write!(f, "uses the configuration of {index}"),
+            Self::Removed { index } => write!(f, "was removed by {index}"),
+            Self::CaughtUp { node } => write!(f, "{node} has caught up"),
             Self::TransferStarted { to } => write!(f, "hands over to {to}"),
             Self::TransferAborted { to } => write!(f, "gives up handing over to {to}"),
             Self::SnapshotNeeded { by } => write!(f, "{by} needs a snapshot"),
@@ -135,6 +149,7 @@ impl fmt::Display for StepDown {
         f.write_str(match self {
             Self::HigherTerm => "higher term",
             Self::LostQuorum => "lost quorum",
+            Self::Removed => "removed",
         })
     }
 }

@@ -3,13 +3,14 @@
 //! - Only the leader of its term and a vote that it grants put its own campaign off.
 //! - It commits what its leader committed, as far as it has compared the logs.
 
-use std::sync::Arc;
-
 use crate::core::Core;
 use crate::event::Event;
 use crate::io::{Proposal, Rejection};
 use crate::log::Splice;
-use crate::message::{AppendEntries, AppendEntriesResponse, Forward, Heartbeat, HeartbeatResponse, Message};
+use crate::membership::{MemberKind, Precondition, Target};
+use crate::message::{
+    AppendEntries, AppendEntriesResponse, Forward, Heartbeat, HeartbeatResponse, Message, Reconfigure,
+};
 use crate::node::Next;
 use crate::snapshot::SnapshotMeta;
 use crate::types::{EntryId, Index, NodeId, Ticket};
@@ -67,7 +68,7 @@ impl Follower {
 
     pub(crate) fn on_tick(&mut self, core: &mut Core) -> Next {
         self.elapsed += 1;
-        if self.elapsed >= self.timeout && core.is_voter() {
+        if self.elapsed >= self.timeout && core.may_campaign() {
             Next::PreCampaign
         } else {
             Next::Stay
@@ -81,6 +82,13 @@ impl Follower {
     /// Thesis §3.5. `Node::step` has applied the term rule, so the sender leads our term.
     pub(crate) fn on_append_entries(&mut self, core: &mut Core, from: NodeId, msg: AppendEntries) -> Next {
         if !self.follow(core, from) {
+            return Next::Stay;
+        }
+        if core.config.kind == MemberKind::Full && msg.slice.is_stripped() {
+            core.event(Event::Ignored {
+                from,
+                what: "it takes this node for a witness and keeps data from it",
+            });
             return Next::Stay;
         }
         let prev = msg.slice.prev();
@@ -136,7 +144,6 @@ impl Follower {
         } else {
             core.install(from, meta);
             self.verified = index;
-            core.event(Event::ConfigurationChanged { index });
         }
         Next::Stay
     }
@@ -150,7 +157,7 @@ impl Follower {
 
     /// Thesis §3.10. A log that is not wholly on the disk, or a learner's, must not win (raft-scenarios V6).
     pub(crate) fn on_timeout_now(&mut self, core: &mut Core, from: NodeId) -> Next {
-        let ready = core.is_voter() && core.log.durable_index() == core.log.last().index;
+        let ready = core.may_campaign() && core.log.durable_index() == core.log.last().index;
         if self.follow(core, from) && ready {
             Next::Transfer
         } else {
@@ -183,6 +190,34 @@ impl Follower {
             }
         }
         batch.send(core, leader);
+    }
+
+    /// Hands a change of members to the leader.
+    pub(crate) fn reconfigure(
+        &mut self,
+        core: &mut Core,
+        ticket: Ticket,
+        target: Target,
+        precondition: Precondition,
+    ) {
+        let Some(leader) = self.leader else {
+            core.requests.reject(ticket, Rejection::NoLeader);
+            return;
+        };
+        let term = core.term();
+        let Some((session, seq)) = core.requests.forward_change(term, ticket, &target) else {
+            core.requests.reject(ticket, Rejection::ChangeInProgress);
+            return;
+        };
+        core.send(
+            leader,
+            Message::Reconfigure(Reconfigure {
+                session,
+                seq,
+                target,
+                precondition,
+            }),
+        );
     }
 
     /// Asks the leader up to where to apply before these reads.
@@ -221,7 +256,6 @@ impl Follower {
     }
 
     fn splice(&mut self, core: &mut Core, from: NodeId, msg: AppendEntries) {
-        let configuration = Arc::clone(core.log.configuration());
         match core.log.splice(msg.slice) {
             Splice::ContradictsCommitted => {
                 core.event(Event::Ignored {
@@ -235,9 +269,6 @@ impl Follower {
             } => {
                 if let Some(from) = truncated {
                     core.event(Event::LogTruncated { from });
-                }
-                if !Arc::ptr_eq(core.log.configuration(), &configuration) {
-                    core.event(Event::ConfigurationChanged { index: match_index });
                 }
                 self.verified = self.verified.max(match_index);
                 core.commit_to(msg.commit.min(match_index));

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::configuration::Configuration;
 use crate::entry::Entry;
 use crate::event::Event;
+use crate::membership::{MemberKind, Precondition, Target};
 use crate::message::Envelope;
 use crate::snapshot::SnapshotMeta;
 use crate::types::{EntryId, GroupId, Index, NodeId, Session, Term, Ticket, WriteSeq};
@@ -29,12 +30,21 @@ pub enum Input {
     Propose(Vec<Proposal>),
     /// Clients want to read what is current. Each ticket is answered by [`ReadReady`] or [`Resolved`].
     Read(Vec<Ticket>),
-    /// An operator wants this node to lead, and asks the leader.
+    /// An operator wants another node to lead, and asks the leader.
     TransferLeadership {
         /// Resolves when the leadership has gone over, or cannot.
         ticket: Ticket,
         /// Who is to lead.
-        to: NodeId,
+        to: Transferee,
+    },
+    /// An operator wants other members.
+    Reconfigure {
+        /// Resolves when the whole change is committed, however many leaders it takes, or cannot be.
+        ticket: Ticket,
+        /// Who is to vote and to learn.
+        target: Target,
+        /// What the members must be for it to begin.
+        precondition: Precondition,
     },
     /// All writes up to this one are durable.
     Persisted(WriteSeq),
@@ -67,6 +77,15 @@ pub struct Proposal {
     pub ticket: Ticket,
     /// The state machine's bytes.
     pub command: Bytes,
+}
+
+/// Who is to lead after a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transferee {
+    /// This node.
+    Node(NodeId),
+    /// Whoever can soonest: for a leader that is to be shut down.
+    Best,
 }
 
 /// How a transfer of a snapshot ended.
@@ -108,6 +127,8 @@ pub struct Ready {
     pub restore: Option<SnapshotMeta>,
     /// The log up to this entry is needed no more.
     pub compact: Option<EntryId>,
+    /// The members, at the start and whenever they are others than before.
+    pub configuration: Option<Arc<Configuration>>,
 }
 
 impl Ready {
@@ -124,6 +145,7 @@ impl Ready {
             && self.send_snapshots.is_empty()
             && self.restore.is_none()
             && self.compact.is_none()
+            && self.configuration.is_none()
     }
 }
 
@@ -198,8 +220,18 @@ pub enum Rejection {
     TooLarge,
     /// Leadership is being handed over.
     Transferring,
-    /// The node that is to lead is not a voter, or does not catch up.
+    /// The node that is to lead is not a voter, or does not catch up; or nobody else can lead.
     BadTransferee,
+    /// A change of members is under way, or the leader has not committed anything in its term yet.
+    ChangeInProgress,
+    /// The members are not those that the change was meant for.
+    PreconditionFailed,
+    /// Another change of members took this one's place.
+    Superseded,
+    /// This node's data cannot be given up or taken on under the same id: remove it, and add it under a new one.
+    KindChange(NodeId),
+    /// This node is a witness and keeps no data.
+    Witness,
 }
 
 /// Asks for entries that the core does not hold in memory.
@@ -227,6 +259,8 @@ pub enum Purpose {
 /// Asks that this node's newest snapshot be brought to a peer, beside the messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendSnapshot {
+    /// Whether the peer is to have the state too, or is a witness and keeps none.
+    pub kind: MemberKind,
     /// Delivered to the peer's core when the peer has all of the data, durably.
     pub announcement: Envelope,
     /// The snapshot.
@@ -240,6 +274,8 @@ pub struct Config {
     pub id: NodeId,
     /// The log it replicates.
     pub group: GroupId,
+    /// Whether it keeps data. The configuration says the same of it.
+    pub kind: MemberKind,
     /// Drawn at random by each start of the node.
     pub session: Session,
     /// The seed of its randomness (election timeouts).
@@ -363,6 +399,14 @@ impl fmt::Display for Rejection {
             Self::TooLarge => write!(f, "the command is too large"),
             Self::Transferring => write!(f, "leadership is being handed over"),
             Self::BadTransferee => write!(f, "that node cannot lead"),
+            Self::ChangeInProgress => write!(f, "another change of members is under way"),
+            Self::PreconditionFailed => write!(f, "the members are not those that the change was meant for"),
+            Self::Superseded => write!(f, "another change of members took its place"),
+            Self::KindChange(node) => write!(
+                f,
+                "{node} cannot begin or cease to be a witness: remove it and add it under a new id"
+            ),
+            Self::Witness => write!(f, "this node is a witness and keeps no data"),
         }
     }
 }

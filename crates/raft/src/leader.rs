@@ -1,4 +1,5 @@
-//! A leader: appends, replicates, commits, confirms reads, hands over.
+//! A leader: appends, commits, confirms reads. How it hands over is in `handover`, how it changes the
+//! members in `change`, how it brings its log to followers in `replicate`.
 //!
 //! - It only appends to its log (paper, figure 3).
 //! - It commits by counting only entries of its own term; what is before them goes along (§5.4.2).
@@ -7,40 +8,39 @@
 
 use std::collections::BTreeMap;
 
+use crate::change::Departing;
 use crate::core::Core;
-use crate::entry::{Entry, LogSlice, Payload, weight_of};
+use crate::entry::{Entry, Payload};
 use crate::event::{Event, StepDown};
+use crate::handover::Handover;
 use crate::intake::{ForwardsIn, Uncommitted};
-use crate::io::{Delivery, LogReadError, Outcome, Proposal, Purpose, ReadLog, Rejection};
+use crate::io::{Delivery, LogReadError, Proposal, ReadLog, Rejection};
+use crate::membership::MemberKind;
 use crate::message::{
-    AppendEntries, AppendEntriesResponse, Forward, ForwardResponse, Forwarded, Heartbeat, HeartbeatResponse,
-    Message, ReadId, ReadIndexResponse, ReadOutcome,
+    AppendEntriesResponse, Forward, ForwardResponse, Forwarded, Heartbeat, HeartbeatResponse, Message,
+    ReadId, ReadIndexResponse, ReadOutcome,
 };
 use crate::node::Next;
 use crate::progress::Progress;
 use crate::reads::{ReadQueue, Reader};
+use crate::replicate::{Replica, compare, send_append, send_entries, tell_commit};
 use crate::status::PeerStatus;
-use crate::types::{EntryId, Index, NodeId, Round, Term, Ticket};
+use crate::types::{EntryId, Index, NodeId, Round, Session, Term, Ticket};
 
 /// A leader of the node's term.
 #[derive(Clone, Debug)]
 pub(crate) struct Leader {
     /// The term it was elected for; the node's own may be higher by the time it resigns.
     term: Term,
-    progress: BTreeMap<NodeId, Progress>,
+    /// What it knows of every other member, and of those it still tells that they are none.
+    pub(crate) progress: BTreeMap<NodeId, Progress>,
+    pub(crate) departing: Departing,
     heartbeat_elapsed: u32,
     round: Round,
     reads: ReadQueue,
     uncommitted: Uncommitted,
     forwards: BTreeMap<NodeId, ForwardsIn>,
-    transfer: Option<Transfer>,
-}
-
-#[derive(Clone, Debug)]
-struct Transfer {
-    to: NodeId,
-    elapsed: u32,
-    asked: bool,
+    pub(crate) handover: Option<Handover>,
 }
 
 impl Leader {
@@ -63,8 +63,10 @@ impl Leader {
             reads: ReadQueue::default(),
             uncommitted: Uncommitted::default(),
             forwards: BTreeMap::new(),
-            transfer: None,
+            departing: Departing::new(),
+            handover: None,
         };
+        leader.watch_newcomers(core);
         leader.send_heartbeats(core);
         leader
     }
@@ -77,7 +79,7 @@ impl Leader {
         if !self.has_active_quorum(core) {
             return Next::StepDown(StepDown::LostQuorum);
         }
-        self.tick_transfer(core);
+        self.tick_departing(core);
         self.heartbeat_elapsed += 1;
         if self.heartbeat_elapsed >= core.config.heartbeat_ticks {
             // Heartbeats of reads do not count: under steady reads these would never be due.
@@ -85,7 +87,7 @@ impl Leader {
             self.progress.values_mut().for_each(Progress::expect_answer);
             self.send_heartbeats(core);
         }
-        Next::Stay
+        self.tick_handover(core).or_else(|| self.go_on_with_change(core))
     }
 
     /// Whatever a follower says shows that it is there (raft-scenarios V8).
@@ -112,7 +114,7 @@ impl Leader {
 
     /// Takes commands that a follower was given; at most once each.
     pub(crate) fn on_forward(&mut self, core: &mut Core, from: NodeId, msg: Forward) {
-        if !self.take_forward(from, &msg) {
+        if !self.take_forward(from, msg.session, msg.seq) {
             return;
         }
         let bytes = msg.commands.iter().map(|command| command.len() as u64).sum();
@@ -153,29 +155,18 @@ impl Leader {
         }
     }
 
-    pub(crate) fn transfer(&mut self, core: &mut Core, ticket: Ticket, to: NodeId) {
-        if to == core.id() {
-            core.requests.resolve(ticket, Outcome::Transferred);
-        } else if self.transfer.is_some() {
-            core.requests.reject(ticket, Rejection::Transferring);
-        } else if !core.configuration().is_voter(to) {
-            core.requests.reject(ticket, Rejection::BadTransferee);
-        } else {
-            core.event(Event::TransferStarted { to });
-            core.requests.transfer(ticket, to);
-            self.transfer = Some(Transfer {
-                to,
-                elapsed: 0,
-                asked: false,
-            });
-            self.go_on_with_transfer(core);
-        }
-    }
-
-    pub(crate) fn on_append_response(&mut self, core: &mut Core, from: NodeId, msg: AppendEntriesResponse) {
+    pub(crate) fn on_append_response(
+        &mut self,
+        core: &mut Core,
+        from: NodeId,
+        msg: AppendEntriesResponse,
+    ) -> Next {
         match msg {
             AppendEntriesResponse::Accepted { match_index } => self.on_accepted(core, from, match_index),
-            AppendEntriesResponse::Rejected { prev, hint } => self.on_rejected(core, from, prev, hint),
+            AppendEntriesResponse::Rejected { prev, hint } => {
+                self.on_rejected(core, from, prev, hint);
+                Next::Stay
+            }
         }
     }
 
@@ -210,8 +201,9 @@ impl Leader {
     }
 
     /// This leader's own disk, or anything else that counts for a commit, has moved.
-    pub(crate) fn on_persisted(&mut self, core: &mut Core) {
+    pub(crate) fn on_persisted(&mut self, core: &mut Core) -> Next {
         self.advance_commit(core);
+        self.go_on_with_change(core)
     }
 
     pub(crate) fn on_log_read(
@@ -238,7 +230,9 @@ impl Leader {
                 let ours = entries.iter().all(|entry| core.log.contains(entry.id));
                 if ours && progress.wants_append(core.log.last().index, core.config.limits.max_inflight_bytes)
                 {
-                    send_entries(core, to, progress, entries);
+                    let kind = core.configuration().kind(to);
+                    let last = core.log.last().index;
+                    send_entries(core, Replica { peer: to, kind, last }, progress, entries);
                 }
             }
         }
@@ -267,11 +261,42 @@ impl Leader {
     pub(crate) fn replicate(&mut self, core: &mut Core) {
         self.begin_read_round(core);
         let last = core.log.last().index;
+        let witness_last = self.witness_limit(core).unwrap_or(last);
         let max_inflight = core.config.limits.max_inflight_bytes;
         for (peer, progress) in &mut self.progress {
-            while progress.wants_append(last, max_inflight) && send_append(core, *peer, progress) {}
+            let (kind, last) = match core.configuration().kind(*peer) {
+                MemberKind::Full => (MemberKind::Full, last),
+                MemberKind::Witness => (MemberKind::Witness, witness_last),
+            };
+            let replica = Replica {
+                peer: *peer,
+                kind,
+                last,
+            };
+            while progress.wants_append(last, max_inflight) && send_append(core, replica, progress) {}
             tell_commit(core, *peer, progress);
         }
+    }
+
+    /// How far witnesses are sent entries; none if as far as anybody.
+    ///
+    /// An entry that only this leader and witnesses have is committed, and gone for good with this
+    /// leader's disk; and nobody else could lead. So witnesses wait for those voters that keep up.
+    fn witness_limit(&self, core: &Core) -> Option<Index> {
+        let patience = core.config.election_ticks;
+        let configuration = core.configuration();
+        if configuration.described().is_empty() {
+            return None;
+        }
+        self.progress
+            .iter()
+            .filter(|(node, progress)| {
+                let full_voter =
+                    configuration.is_voter(**node) && configuration.kind(**node) == MemberKind::Full;
+                full_voter && progress.keeps_up(patience)
+            })
+            .map(|(_, progress)| progress.match_index())
+            .min()
     }
 
     /// Ends this leadership: nobody who waits on it is forgotten.
@@ -304,21 +329,24 @@ impl Leader {
         self.uncommitted.check();
     }
 
-    fn on_accepted(&mut self, core: &mut Core, from: NodeId, match_index: Index) {
+    fn on_accepted(&mut self, core: &mut Core, from: NodeId, match_index: Index) -> Next {
         let Some(progress) = self.progress.get_mut(&from) else {
-            return;
+            return Next::Stay;
         };
         if match_index > core.log.last().index {
             core.event(Event::Ignored {
                 from,
                 what: "it acknowledges entries that were never sent",
             });
-            return;
+            return Next::Stay;
         }
-        if progress.on_accepted(match_index, core.log.base().index) {
-            self.advance_commit(core);
-            self.go_on_with_transfer(core);
+        if !progress.on_accepted(match_index, core.log.base().index) {
+            return Next::Stay;
         }
+        self.advance_commit(core);
+        self.note_catching_up(core, from);
+        self.go_on_with_handover(core)
+            .or_else(|| self.go_on_with_change(core))
     }
 
     fn on_rejected(&mut self, core: &mut Core, from: NodeId, prev: EntryId, hint: EntryId) {
@@ -356,7 +384,7 @@ impl Leader {
         }
     }
 
-    fn append(&mut self, core: &mut Core, payload: Payload) -> EntryId {
+    pub(crate) fn append(&mut self, core: &mut Core, payload: Payload) -> EntryId {
         let entry = Entry {
             id: EntryId::ZERO,
             payload,
@@ -370,7 +398,7 @@ impl Leader {
     /// Why commands of `bytes` in all cannot be taken.
     fn refusal(&self, core: &Core, bytes: u64) -> Option<Rejection> {
         let limits = &core.config.limits;
-        if self.transfer.is_some() {
+        if self.handover.is_some() {
             Some(Rejection::Transferring)
         } else if bytes > limits.max_command_bytes.max(limits.max_message_bytes) {
             Some(Rejection::TooLarge)
@@ -383,12 +411,12 @@ impl Leader {
         }
     }
 
-    fn take_forward(&mut self, from: NodeId, msg: &Forward) -> bool {
+    pub(crate) fn take_forward(&mut self, from: NodeId, session: Session, seq: u64) -> bool {
         let known = self
             .forwards
             .entry(from)
-            .or_insert_with(|| ForwardsIn::new(msg.session));
-        known.take(msg.session, msg.seq)
+            .or_insert_with(|| ForwardsIn::new(session));
+        known.take(session, seq)
     }
 
     fn begin_read_round(&mut self, core: &mut Core) {
@@ -455,103 +483,6 @@ impl Leader {
                     .get(&node)
                     .is_some_and(|progress| progress.is_active(election_ticks))
         })
-    }
-
-    fn tick_transfer(&mut self, core: &mut Core) {
-        let Some(transfer) = &mut self.transfer else {
-            return;
-        };
-        transfer.elapsed += 1;
-        if transfer.elapsed < core.config.election_ticks {
-            return;
-        }
-        core.event(Event::TransferAborted { to: transfer.to });
-        core.requests.end_transfer(if transfer.asked {
-            // It may have been told and be slow: nothing takes that back.
-            Outcome::Unknown
-        } else {
-            Outcome::Rejected(Rejection::BadTransferee)
-        });
-        self.transfer = None;
-    }
-
-    /// Thesis §3.10: once the target has everything, it is told to campaign.
-    fn go_on_with_transfer(&mut self, core: &mut Core) {
-        let Some(transfer) = &mut self.transfer else {
-            return;
-        };
-        let caught_up = self
-            .progress
-            .get(&transfer.to)
-            .is_some_and(|progress| progress.match_index() == core.log.last().index);
-        if caught_up && !transfer.asked {
-            transfer.asked = true;
-            core.send(transfer.to, Message::TimeoutNow);
-        }
-    }
-}
-
-/// Sends the next entries, or sees to it that they can be sent. Says whether more may follow.
-fn send_append(core: &mut Core, peer: NodeId, progress: &mut Progress) -> bool {
-    let (from, last) = (progress.next_index(), core.log.last().index);
-    if core.log.term_at(from.prev()).is_none() {
-        progress.snapshot(core.log.snapshot().id);
-        core.send_snapshot(peer);
-        return false;
-    }
-    let max_bytes = core.config.limits.max_message_bytes;
-    if from > last {
-        send_entries(core, peer, progress, Vec::new());
-        return false;
-    }
-    match core.log.window_entries(from, last, max_bytes) {
-        Some(entries) => {
-            send_entries(core, peer, progress, entries);
-            true
-        }
-        None => {
-            progress.set_reading(true);
-            core.read_log(ReadLog {
-                purpose: Purpose::Replicate(peer),
-                from,
-                to: last,
-                max_bytes,
-            });
-            false
-        }
-    }
-}
-
-fn send_entries(core: &mut Core, peer: NodeId, progress: &mut Progress, entries: Vec<Entry>) {
-    let prev_index = progress.next_index().prev();
-    let Some(prev_term) = core.log.term_at(prev_index) else {
-        return;
-    };
-    let bytes = weight_of(&entries);
-    let slice = LogSlice::new(EntryId::new(prev_index, prev_term), entries)
-        .expect("entries that the log contains follow each other");
-    let commit = core.log.commit_index();
-    progress.on_sent(slice.last().index, bytes);
-    progress.tell_commit(commit.min(slice.last().index));
-    core.send(peer, Message::AppendEntries(AppendEntries { slice, commit }));
-}
-
-/// Asks a follower to compare its log with ours up to `index`. Says whether the log still knows that entry.
-fn compare(core: &mut Core, peer: NodeId, index: Index) -> bool {
-    let Some(term) = core.log.term_at(index) else {
-        return false;
-    };
-    let slice = LogSlice::new(EntryId::new(index, term), Vec::new()).expect("nothing follows anything");
-    let commit = core.log.commit_index();
-    core.send(peer, Message::AppendEntries(AppendEntries { slice, commit }));
-    true
-}
-
-fn tell_commit(core: &mut Core, peer: NodeId, progress: &mut Progress) {
-    let commit = core.log.commit_index().min(progress.match_index());
-    if progress.is_replicating() && commit > progress.told_commit() {
-        progress.tell_commit(commit);
-        core.send(peer, Message::Commit(commit));
     }
 }
 

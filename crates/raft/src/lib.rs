@@ -15,37 +15,42 @@
 //! contract with the caller), `log` (one replica's log), `core` (what all roles share), then the
 //! roles: `follower`, `candidate`, `leader` with its `progress`, `reads` and `intake`. `node` ties them.
 //!
-//! What is left out: changes of membership (configurations, joint ones included, have their place
-//! in the log, in snapshots and in every quorum), leases for reads, witnesses.
+//! Members change by way of the log: `configuration` has the steps, `membership` the words, `change`
+//! what a leader does about it; `handover` is how it makes another node lead.
 
 mod candidate;
+mod change;
 pub mod configuration;
 mod core;
 pub mod entry;
 pub mod event;
 mod follower;
+mod handover;
 mod intake;
 pub mod invariants;
 pub mod io;
 mod leader;
 mod log;
+pub mod membership;
 pub mod message;
 mod node;
 mod progress;
 mod reads;
+mod replicate;
 mod requests;
 mod rng;
 pub mod snapshot;
 pub mod status;
 pub mod types;
 
-pub use configuration::{Configuration, ConfigurationError};
+pub use configuration::{Configuration, ConfigurationError, Stage};
 pub use entry::{Entry, LogSlice, Payload, SliceError};
 pub use event::{Event, StepDown};
 pub use io::{
     Config, ConfigError, Delivery, HardState, Input, Limits, LogReadError, Outcome, Proposal, Purpose,
-    ReadLog, ReadReady, Ready, Rejection, Resolved, SendSnapshot, Stored, Write,
+    ReadLog, ReadReady, Ready, Rejection, Resolved, SendSnapshot, Stored, Transferee, Write,
 };
+pub use membership::{MemberInfo, MemberKind, Precondition, Priority, Target};
 pub use message::{Envelope, Message};
 pub use node::Node;
 pub use snapshot::SnapshotMeta;

@@ -105,6 +105,26 @@ impl Log {
             .map_or(&self.snapshot.configuration, |(_, configuration)| configuration)
     }
 
+    /// Where the configuration in effect is said.
+    pub(crate) fn configuration_index(&self) -> Index {
+        self.configurations
+            .back()
+            .map_or(self.snapshot.id.index, |(index, _)| *index)
+    }
+
+    /// The configurations that decide or may decide: the last committed one, and those after it.
+    pub(crate) fn live_configurations(&self) -> impl Iterator<Item = &Arc<Configuration>> {
+        let committed = self
+            .configurations
+            .partition_point(|(index, _)| *index <= self.commit);
+        let before = committed
+            .checked_sub(1)
+            .and_then(|last| self.configurations.get(last))
+            .map_or(&self.snapshot.configuration, |(_, configuration)| configuration);
+        let after = self.configurations.range(committed..);
+        std::iter::once(before).chain(after.map(|(_, configuration)| configuration))
+    }
+
     /// The term of the entry at `index`, if the log has it or begins right after it.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.base.index {

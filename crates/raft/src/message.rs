@@ -7,7 +7,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::entry::LogSlice;
+use crate::entry::{LogSlice, Payload};
+use crate::io::Rejection;
+use crate::membership::{Precondition, Target};
 use crate::snapshot::SnapshotMeta;
 use crate::types::{EntryId, GroupId, Index, NodeId, Round, Session, Term};
 
@@ -61,6 +63,10 @@ pub enum Message {
     ReadIndex(ReadId),
     /// The answer to a [`Message::ReadIndex`].
     ReadIndexResponse(ReadIndexResponse),
+    /// A change of members asked for at a follower, for the leader to begin.
+    Reconfigure(Reconfigure),
+    /// The answer to a [`Reconfigure`].
+    ReconfigureResponse(ReconfigureResponse),
 }
 
 /// Asks whether an election could be won (thesis §9.6).
@@ -215,6 +221,30 @@ pub enum ReadOutcome {
     Refused,
 }
 
+/// A change of members that a follower hands to the leader, begun at most once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reconfigure {
+    /// The sender's life.
+    pub session: Session,
+    /// Grows by one with each request of a session; shares its numbers with [`Forward`].
+    pub seq: u64,
+    /// Who is to vote and to learn.
+    pub target: Target,
+    /// What the members must be.
+    pub precondition: Precondition,
+}
+
+/// Answers a [`Reconfigure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReconfigureResponse {
+    /// The session of the request.
+    pub session: Session,
+    /// The number of the request.
+    pub seq: u64,
+    /// The entry that begins the change; or why it does not begin.
+    pub outcome: Result<EntryId, Rejection>,
+}
+
 impl Envelope {
     /// What makes it one that no correct peer sends, whoever it is for.
     pub(crate) fn fault(&self) -> Option<&'static str> {
@@ -234,15 +264,28 @@ impl Envelope {
             | Message::Forward(_)
             | Message::ForwardResponse(_)
             | Message::ReadIndex(_)
-            | Message::ReadIndexResponse(_) => (self.term, Index::ZERO),
+            | Message::ReadIndexResponse(_)
+            | Message::Reconfigure(_)
+            | Message::ReconfigureResponse(_) => (self.term, Index::ZERO),
         };
-        if term > self.term {
+        if self.names_no_voter() {
+            Some("its configuration has no voter")
+        } else if term > self.term {
             Some("its entries are of a later term than itself")
         } else if self.term.0 > LARGEST_NUMBER || last.0 > LARGEST_NUMBER {
             Some("its numbers are larger than any that is ever reached")
         } else {
             None
         }
+    }
+
+    /// Whether it would leave the receiver without members.
+    fn names_no_voter(&self) -> bool {
+        let unknown = |payload: &Payload| matches!(payload, Payload::Configuration(c) if c.is_unknown());
+        if let Message::AppendEntries(append) = &self.message {
+            return append.slice.entries().iter().any(|entry| unknown(&entry.payload));
+        }
+        matches!(&self.message, Message::InstallSnapshot(meta) if meta.configuration.is_unknown())
     }
 }
 
@@ -266,6 +309,7 @@ impl Message {
                 | Self::HeartbeatResponse(_)
                 | Self::Forward(_)
                 | Self::ReadIndex(_)
+                | Self::Reconfigure(_)
         )
     }
 
@@ -341,6 +385,18 @@ impl fmt::Display for Message {
             Self::ForwardResponse(answer) => answer.fmt(f),
             Self::ReadIndex(id) => write!(f, "ReadIndex {}/{}", id.session, id.seq),
             Self::ReadIndexResponse(answer) => answer.fmt(f),
+            Self::Reconfigure(ask) => write!(f, "Reconfigure {}/{} {}", ask.session, ask.seq, ask.target),
+            Self::ReconfigureResponse(answer) => answer.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for ReconfigureResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (session, seq) = (self.session, self.seq);
+        match self.outcome {
+            Ok(id) => write!(f, "ReconfigureBegun {session}/{seq} {id}"),
+            Err(rejection) => write!(f, "ReconfigureRefused {session}/{seq} {rejection}"),
         }
     }
 }

@@ -12,11 +12,13 @@ use crate::follower::Follower;
 use crate::invariants::View;
 use crate::io::{
     Config, ConfigError, Input, LogReadError, Proposal, Purpose, ReadLog, Ready, Rejection, Stored,
+    Transferee,
 };
 use crate::leader::{Leader, refuse_read};
+use crate::membership::{MemberKind, Precondition, Target};
 use crate::message::{
-    Campaign, Envelope, Forward, ForwardResponse, Forwarded, Message, PreVoteResponse, RequestPreVote,
-    RequestVote, Verdict,
+    Campaign, Envelope, Forward, ForwardResponse, Forwarded, Message, PreVoteResponse, Reconfigure,
+    ReconfigureResponse, RequestPreVote, RequestVote, Verdict,
 };
 use crate::snapshot::SnapshotMeta;
 use crate::status::{RoleKind, Status};
@@ -56,6 +58,13 @@ pub(crate) enum Next {
     Lead,
 }
 
+impl Next {
+    /// This, or what `other` says if this changes nothing.
+    pub(crate) fn or_else(self, other: impl FnOnce() -> Self) -> Self {
+        if self == Self::Stay { other() } else { self }
+    }
+}
+
 impl Node {
     /// A node as its disk describes it.
     ///
@@ -75,6 +84,11 @@ impl Node {
             Input::Propose(proposals) => self.propose(proposals),
             Input::Read(tickets) => self.read(tickets),
             Input::TransferLeadership { ticket, to } => self.transfer(ticket, to),
+            Input::Reconfigure {
+                ticket,
+                target,
+                precondition,
+            } => self.reconfigure(ticket, target, precondition),
             Input::Persisted(seq) => {
                 self.core.on_persisted(seq);
                 self.on_persisted()
@@ -277,7 +291,7 @@ impl Node {
             Message::RequestPreVote(_) | Message::PreVoteResponse(_) | Message::ForwardResponse(_) => {
                 return self.deliver(envelope);
             }
-            Message::ReadIndexResponse(_) => return self.deliver(envelope),
+            Message::ReadIndexResponse(_) | Message::ReconfigureResponse(_) => return self.deliver(envelope),
             Message::RequestVote(_) => self.core.send(from, Message::VoteResponse(Verdict::Denied)),
             Message::ReadIndex(id) => refuse_read(&mut self.core, from, id),
             // Without an answer, a leader that was cut off would go on for ever in its old term.
@@ -291,7 +305,8 @@ impl Node {
             | Message::TimeoutNow
             | Message::StaleTerm
             // Whether an earlier copy of it was appended cannot be told, so its sender is not told either.
-            | Message::Forward(_) => {}
+            | Message::Forward(_)
+            | Message::Reconfigure(_) => {}
         }
         Next::Stay
     }
@@ -321,9 +336,10 @@ impl Node {
             Message::AppendEntriesResponse(msg) => {
                 self.as_leader(|leader, core| leader.on_append_response(core, from, msg))
             }
-            Message::HeartbeatResponse(msg) => {
-                self.as_leader(|leader, core| leader.on_heartbeat_response(core, from, msg))
-            }
+            Message::HeartbeatResponse(msg) => self.as_leader(|leader, core| {
+                leader.on_heartbeat_response(core, from, msg);
+                Next::Stay
+            }),
             Message::Forward(msg) => self.on_forward(from, msg),
             Message::ForwardResponse(msg) => self.on_forward_response(msg),
             Message::ReadIndex(id) => match &mut self.role {
@@ -335,6 +351,12 @@ impl Node {
             Message::ReadIndexResponse(msg) => self
                 .core
                 .stay(|core| core.requests.on_read_index(msg.id, msg.outcome)),
+            Message::Reconfigure(msg) => self.on_reconfigure(from, msg),
+            Message::ReconfigureResponse(msg) => {
+                let handed = self.core.log.handed_index();
+                self.core
+                    .stay(|core| core.requests.on_change_answered(msg, handed))
+            }
             Message::StaleTerm => Next::Stay,
         }
     }
@@ -441,14 +463,19 @@ impl Node {
         }
     }
 
-    fn as_leader(&mut self, act: impl FnOnce(&mut Leader, &mut Core)) -> Next {
-        if let Role::Leader(leader) = &mut self.role {
-            act(leader, &mut self.core);
+    fn as_leader(&mut self, act: impl FnOnce(&mut Leader, &mut Core) -> Next) -> Next {
+        match &mut self.role {
+            Role::Leader(leader) => act(leader, &mut self.core),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => Next::Stay,
         }
-        Next::Stay
     }
 
     fn propose(&mut self, proposals: Vec<Proposal>) -> Next {
+        let tickets = proposals.iter().map(|proposal| proposal.ticket);
+        if self.core.config.kind == MemberKind::Witness {
+            self.core.requests.reject_all(tickets, Rejection::Witness);
+            return Next::Stay;
+        }
         match &mut self.role {
             Role::Leader(leader) => leader.propose(&mut self.core, proposals),
             Role::Follower(follower) => follower.propose(&mut self.core, proposals),
@@ -461,6 +488,10 @@ impl Node {
     }
 
     fn read(&mut self, tickets: Vec<Ticket>) -> Next {
+        if self.core.config.kind == MemberKind::Witness {
+            self.core.requests.reject_all(tickets, Rejection::Witness);
+            return Next::Stay;
+        }
         match &mut self.role {
             Role::Leader(leader) => leader.read(&mut self.core, tickets),
             Role::Follower(follower) => follower.read(&mut self.core, tickets),
@@ -471,7 +502,7 @@ impl Node {
         Next::Stay
     }
 
-    fn transfer(&mut self, ticket: Ticket, to: NodeId) -> Next {
+    fn transfer(&mut self, ticket: Ticket, to: Transferee) -> Next {
         let leader = self.leader();
         match &mut self.role {
             Role::Leader(role) => role.transfer(&mut self.core, ticket, to),
@@ -482,13 +513,39 @@ impl Node {
         Next::Stay
     }
 
+    fn reconfigure(&mut self, ticket: Ticket, target: Target, when: Precondition) -> Next {
+        match &mut self.role {
+            Role::Leader(leader) => {
+                leader.reconfigure(&mut self.core, ticket, target, &when);
+                return leader.go_on_with_change(&mut self.core);
+            }
+            Role::Follower(follower) => follower.reconfigure(&mut self.core, ticket, target, when),
+            Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.core.requests.reject(ticket, Rejection::NoLeader);
+            }
+        }
+        Next::Stay
+    }
+
+    /// Whoever is not the leader says so, if it can know that it never began the change.
+    fn on_reconfigure(&mut self, from: NodeId, msg: Reconfigure) -> Next {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.on_reconfigure(&mut self.core, from, msg);
+        } else if self.core.vote() != Some(self.core.id()) {
+            let answer = ReconfigureResponse {
+                session: msg.session,
+                seq: msg.seq,
+                outcome: Err(Rejection::NotLeader { leader: None }),
+            };
+            self.core.send(from, Message::ReconfigureResponse(answer));
+        }
+        Next::Stay
+    }
+
     fn on_persisted(&mut self) -> Next {
         match &mut self.role {
             Role::Candidate(candidate) => candidate.on_persisted(&self.core),
-            Role::Leader(leader) => {
-                leader.on_persisted(&mut self.core);
-                Next::Stay
-            }
+            Role::Leader(leader) => leader.on_persisted(&mut self.core),
             Role::Follower(_) | Role::PreCandidate(_) => Next::Stay,
         }
     }

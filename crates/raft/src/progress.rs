@@ -23,6 +23,10 @@ pub(crate) struct Progress {
     silent_ticks: u32,
     /// Whether entries are being read from the disk for it.
     reading: bool,
+    /// Ticks since it acknowledged anything, while there was something to acknowledge.
+    behind_ticks: u32,
+    /// Whether it has caught up, if it is to vote and does not yet (thesis §4.2.1).
+    catching_up: Option<CatchingUp>,
     /// Whether the next answer to a heartbeat is one to a heartbeat of the clock's, not of a read's.
     retry_due: bool,
 }
@@ -38,6 +42,14 @@ enum Mode {
         sent: EntryId,
         delivered_for: Option<u32>,
     },
+}
+
+/// Rounds of bringing a newcomer what was committed when the round began (thesis §4.2.1).
+#[derive(Clone, Copy, Debug)]
+struct CatchingUp {
+    goal: Index,
+    elapsed: u32,
+    done: bool,
 }
 
 /// Appends sent and not yet acknowledged.
@@ -62,6 +74,8 @@ impl Progress {
             acked_round: Round(0),
             silent_ticks: 0,
             reading: false,
+            behind_ticks: 0,
+            catching_up: None,
             retry_due: false,
         }
     }
@@ -131,6 +145,7 @@ impl Progress {
     /// Its log equals the leader's up to `index`, whose log begins after `base`; says whether that is news.
     pub(crate) fn on_accepted(&mut self, index: Index, base: Index) -> bool {
         let news = index > self.match_index;
+        self.behind_ticks = 0;
         self.match_index = self.match_index.max(index);
         let match_index = self.match_index;
         match &mut self.mode {
@@ -143,6 +158,43 @@ impl Progress {
             Mode::Snapshot { .. } => {}
         }
         news
+    }
+
+    /// A newcomer is to be brought what is committed, up to `goal`.
+    pub(crate) fn begin_catching_up(&mut self, goal: Index) {
+        self.catching_up = Some(CatchingUp {
+            goal,
+            elapsed: 0,
+            done: false,
+        });
+    }
+
+    /// Ends the round of a newcomer that has what it was to have; says whether it has caught up by that.
+    ///
+    /// It has if the round took no longer than an election timeout: what came meanwhile takes it less.
+    pub(crate) fn note_catching_up(&mut self, commit: Index, election_ticks: u32) -> bool {
+        let match_index = self.match_index;
+        let Some(round) = &mut self.catching_up else {
+            return false;
+        };
+        if round.done || match_index < round.goal {
+            return false;
+        }
+        if round.elapsed <= election_ticks {
+            round.done = true;
+        } else {
+            (round.goal, round.elapsed) = (commit, 0);
+        }
+        round.done
+    }
+
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.catching_up.is_some_and(|round| round.done)
+    }
+
+    /// Whether it acknowledges what it is sent, within an election timeout.
+    pub(crate) fn keeps_up(&self, election_ticks: u32) -> bool {
+        self.is_active(election_ticks) && self.behind_ticks < election_ticks
     }
 
     /// It refused an append after `prev`; the logs agree at `agree` at best.
@@ -221,6 +273,18 @@ impl Progress {
     /// A tick passed. One that has a snapshot and never says so is probed after `patience` ticks.
     pub(crate) fn on_tick(&mut self, patience: u32) {
         self.silent_ticks = self.silent_ticks.saturating_add(1);
+        let owes = match &self.mode {
+            Mode::Replicate { inflight, .. } => !inflight.sent.is_empty(),
+            Mode::Probe { .. } | Mode::Snapshot { .. } => true,
+        };
+        self.behind_ticks = if owes {
+            self.behind_ticks.saturating_add(1)
+        } else {
+            0
+        };
+        if let Some(round) = &mut self.catching_up {
+            round.elapsed = round.elapsed.saturating_add(1);
+        }
         if let Mode::Snapshot {
             sent,
             delivered_for: Some(ticks),

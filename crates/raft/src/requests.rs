@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::entry::{Entry, Payload};
 use crate::io::{Outcome, ReadReady, Rejection, Resolved};
-use crate::message::{Forwarded, ReadId, ReadOutcome};
+use crate::membership::Target;
+use crate::message::{Forwarded, ReadId, ReadOutcome, ReconfigureResponse};
 use crate::types::{EntryId, Index, NodeId, Session, Term, Ticket};
 
 /// Tickets whose outcome is not known yet.
@@ -26,6 +27,7 @@ pub(crate) struct Requests {
     forwarded_bytes: u64,
     reads: BTreeMap<u64, ReadOut>,
     transfer: Option<(Ticket, NodeId)>,
+    change: Option<ChangeOut>,
     resolved: Vec<Resolved>,
     ready_reads: Vec<ReadReady>,
 }
@@ -36,6 +38,24 @@ struct ForwardOut {
     tickets: Vec<Ticket>,
     bytes: u64,
     age: u32,
+}
+
+/// A change of members that this node was asked for: it ends with the entry that completes it.
+#[derive(Clone, Debug)]
+struct ChangeOut {
+    ticket: Ticket,
+    target: Target,
+    state: ChangeState,
+}
+
+#[derive(Clone, Debug)]
+enum ChangeState {
+    /// It is on its way to the leader of a term.
+    Forwarded { term: Term, seq: u64, age: u32 },
+    /// It begins with this entry, which is not committed yet.
+    Appended(EntryId),
+    /// Its first entry is committed: whoever leads completes it.
+    UnderWay,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +75,7 @@ impl Requests {
             forwarded_bytes: 0,
             reads: BTreeMap::new(),
             transfer: None,
+            change: None,
             resolved: Vec::new(),
             ready_reads: Vec::new(),
         }
@@ -116,6 +137,7 @@ impl Requests {
                 let outcome = outcome_of(id, entry);
                 self.resolve(ticket, outcome);
             }
+            self.on_change_committed(entry);
         }
         if let Some(last) = entries.last()
             && last.id.term > self.committed_term
@@ -135,6 +157,11 @@ impl Requests {
                 self.appended.push_back((id, ticket));
             }
         }
+        if let Some(ChangeState::Appended(first)) = self.change.as_ref().map(|change| &change.state)
+            && first.term < term
+        {
+            self.end_change(Outcome::Rejected(Rejection::NotLeader { leader: None }));
+        }
     }
 
     /// Entries up to `last` came in a snapshot: whose they were cannot be told.
@@ -146,6 +173,93 @@ impl Requests {
             self.resolve(ticket, Outcome::Unknown);
         }
         self.reject_before(last.term);
+        let overtaken = match self.change.as_ref().map(|change| &change.state) {
+            Some(ChangeState::Appended(first)) => first.index <= last.index,
+            Some(ChangeState::UnderWay) => true,
+            Some(ChangeState::Forwarded { .. }) | None => false,
+        };
+        if overtaken {
+            self.end_change(Outcome::Unknown);
+        }
+    }
+
+    /// This node, which leads, has begun a change with the entry `first`.
+    pub(crate) fn change_begun(&mut self, ticket: Ticket, first: EntryId, target: Target) {
+        // One that this leader's change takes the place of.
+        self.end_change(Outcome::Rejected(Rejection::Superseded));
+        let state = ChangeState::Appended(first);
+        self.change = Some(ChangeOut {
+            ticket,
+            target,
+            state,
+        });
+    }
+
+    /// Notes a change that goes to the leader of `term`; its name, unless this node waits for another.
+    pub(crate) fn forward_change(
+        &mut self,
+        term: Term,
+        ticket: Ticket,
+        target: &Target,
+    ) -> Option<(Session, u64)> {
+        if self.change.is_some() {
+            return None;
+        }
+        self.last_seq += 1;
+        let seq = self.last_seq;
+        self.change = Some(ChangeOut {
+            ticket,
+            target: target.clone(),
+            state: ChangeState::Forwarded { term, seq, age: 0 },
+        });
+        Some((self.session, seq))
+    }
+
+    /// A leader said what became of a change; entries up to `handed` are past being matched.
+    pub(crate) fn on_change_answered(&mut self, msg: ReconfigureResponse, handed: Index) {
+        let Some(change) = &mut self.change else {
+            return;
+        };
+        let ChangeState::Forwarded { term, seq, .. } = change.state else {
+            return;
+        };
+        if msg.session != self.session || msg.seq != seq {
+            return;
+        }
+        match msg.outcome {
+            Err(rejection) => self.end_change(Outcome::Rejected(rejection)),
+            // An answer that speaks of another term is of no Raft leader.
+            Ok(first) if first.index <= handed || first.term != term => self.end_change(Outcome::Unknown),
+            Ok(first) => change.state = ChangeState::Appended(first),
+        }
+    }
+
+    /// `entry` is committed: perhaps a step of a change, or what took its place.
+    fn on_change_committed(&mut self, entry: &Entry) {
+        let Some(change) = &mut self.change else {
+            return;
+        };
+        match change.state {
+            ChangeState::Forwarded { .. } => return,
+            ChangeState::Appended(first) if entry.id.index < first.index => return,
+            ChangeState::Appended(first) if entry.id != first => {
+                return self.end_change(Outcome::Rejected(Rejection::NotLeader { leader: None }));
+            }
+            ChangeState::Appended(_) | ChangeState::UnderWay => change.state = ChangeState::UnderWay,
+        }
+        if let Payload::Configuration(configuration) = &entry.payload {
+            if configuration.is_at(&change.target) {
+                self.end_change(Outcome::Committed(entry.id));
+            } else if configuration.pending() != Some(&change.target) {
+                self.end_change(Outcome::Rejected(Rejection::Superseded));
+            }
+        }
+    }
+
+    fn end_change(&mut self, outcome: Outcome) {
+        if let Some(change) = self.change.take() {
+            self.resolve(change.ticket, outcome);
+        }
     }
 
     pub(crate) fn forwarded_bytes(&self) -> u64 {
@@ -265,6 +379,13 @@ impl Requests {
                 self.resolve(ticket, Outcome::Unknown);
             }
         }
+        if let Some(ChangeState::Forwarded { age, .. }) = self.change.as_mut().map(|change| &mut change.state)
+        {
+            *age += 1;
+            if *age > patience {
+                self.end_change(Outcome::Unknown);
+            }
+        }
         while let Some(read) = self.reads.first_entry()
             && read.get().age > patience
         {
@@ -305,10 +426,10 @@ impl Requests {
 /// What became of a command that was to be `id`, now that `entry` is committed in that place.
 fn outcome_of(id: EntryId, entry: &Entry) -> Outcome {
     match &entry.payload {
-        Payload::Command(_) if id == entry.id => Outcome::Committed(id),
+        Payload::Command(_) | Payload::Stripped if id == entry.id => Outcome::Committed(id),
         // Only a broken leader says that this place holds a command.
         Payload::Noop | Payload::Configuration(_) if id == entry.id => Outcome::Unknown,
-        Payload::Command(_) | Payload::Noop | Payload::Configuration(_) => {
+        Payload::Command(_) | Payload::Stripped | Payload::Noop | Payload::Configuration(_) => {
             Outcome::Rejected(Rejection::NotLeader { leader: None })
         }
     }

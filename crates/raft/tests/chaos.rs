@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cluster::{Cluster, LogRead, Options};
 use quorate_raft::status::RoleKind;
-use quorate_raft::{Delivery, Index, Input, Limits, NodeId, Outcome};
+use quorate_raft::{Delivery, Index, Input, Limits, NodeId, Outcome, Transferee};
 
 /// Numbers from a seed (xorshift64*).
 struct Dice(u64);
@@ -229,7 +229,7 @@ impl Run {
             }
             _ => {
                 let to = self.dice.one_of(&self.cluster.ids());
-                self.cluster.transfer(id, to);
+                self.cluster.transfer(id, Transferee::Node(to));
             }
         }
     }
@@ -353,6 +353,7 @@ fn options(seed: u64, dice: &mut Dice) -> Options {
         retained_entries: dice.one_of(&[0, 2, some.retained_entries]),
     };
     Options {
+        witnesses: 0,
         voters: dice.one_of(&[1, 2, 3, 3, 3, 4, 5, 5]),
         learners: dice.one_of(&[0, 0, 1]),
         election_ticks: 5,

@@ -6,14 +6,15 @@ use bytes::Bytes;
 use quorate_raft::entry::{Entry, LogSlice, Payload};
 use quorate_raft::message::AppendEntries;
 use quorate_raft::{
-    Config, Configuration, EntryId, Envelope, Event, GroupId, Index, Input, Limits, Message, Node, NodeId,
-    Session, SnapshotMeta, Stored, Term, invariants,
+    Config, Configuration, EntryId, Envelope, Event, GroupId, Index, Input, Limits, MemberKind, Message,
+    Node, NodeId, Session, SnapshotMeta, Stored, Term, invariants,
 };
 
 fn node() -> Node {
     let config = Config {
         id: NodeId(1),
         group: GroupId(1),
+        kind: MemberKind::Full,
         session: Session(1),
         seed: 1,
         election_ticks: 10,

@@ -320,7 +320,8 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
                 answer = proposers.next_for(id).map(|proposer| (proposer, response));
             }
             Payload::Configuration(configuration) => self.configuration = configuration,
-            Payload::Noop => {}
+            // A witness has no state: its machine is empty, and its log says only that there was a command.
+            Payload::Noop | Payload::Stripped => {}
         }
         self.applied = id;
         Ok(answer)

@@ -13,8 +13,9 @@
 
 use bytes::Bytes;
 use quorate_raft::{
-    Delivery, EntryId, Envelope, Event, Index, Input, LogReadError, Node, NodeId, Outcome, Proposal, ReadLog,
-    Ready, Rejection, Resolved, SendSnapshot, SnapshotMeta, Status, Ticket, Write, WriteSeq,
+    Delivery, EntryId, Envelope, Event, Index, Input, LogReadError, Node, NodeId, Outcome, Precondition,
+    Proposal, ReadLog, Ready, Rejection, Resolved, SendSnapshot, SnapshotMeta, Status, Target, Ticket,
+    Transferee, Write, WriteSeq,
 };
 
 use crate::apply::ApplyTask;
@@ -26,7 +27,7 @@ pub trait Ports {
     type Proposer;
     /// A query, who asked it, and how to answer.
     type Reader;
-    /// Who asked for a transfer of leadership, and how to answer.
+    /// Who asked for a transfer of leadership or a change of members, and how to answer.
     type Operator;
 
     /// Sends a message to the peer it is addressed to. It may be lost.
@@ -47,8 +48,8 @@ pub trait Ports {
     fn proposal_failed(&mut self, proposer: Self::Proposer, failure: Failure);
     /// A query will not be answered by the apply side.
     fn read_failed(&mut self, reader: Self::Reader, failure: Failure);
-    /// A transfer of leadership has ended.
-    fn transfer_ended(&mut self, operator: Self::Operator, result: Result<(), Failure>);
+    /// What an operator asked for is done, or has failed.
+    fn operation_ended(&mut self, operator: Self::Operator, result: Result<(), Failure>);
 }
 
 /// Why a request was not served.
@@ -85,8 +86,17 @@ pub enum DriverInput<P, R, O> {
     /// An operator wants another node to lead.
     TransferLeadership {
         /// Which.
-        to: NodeId,
+        to: Transferee,
         /// Who waits.
+        operator: O,
+    },
+    /// An operator wants other members.
+    Reconfigure {
+        /// Who is to vote and to learn.
+        target: Target,
+        /// What the members must be for it to begin.
+        precondition: Precondition,
+        /// Who waits for the whole change.
         operator: O,
     },
     /// All writes up to this one are durable.
@@ -161,6 +171,18 @@ impl<P: Ports> Driver<P> {
             DriverInput::TransferLeadership { to, operator } => {
                 let ticket = self.waiting.insert(Waiting::Operator(operator));
                 self.node.step(Input::TransferLeadership { ticket, to });
+            }
+            DriverInput::Reconfigure {
+                target,
+                precondition,
+                operator,
+            } => {
+                let ticket = self.waiting.insert(Waiting::Operator(operator));
+                self.node.step(Input::Reconfigure {
+                    ticket,
+                    target,
+                    precondition,
+                });
             }
             DriverInput::Tick => self.node.step(Input::Tick),
             DriverInput::Receive(envelope) => self.node.step(Input::Receive(envelope)),
@@ -263,8 +285,8 @@ impl<P: Ports> Driver<P> {
             waiting.unwrap_or_else(|| panic!("the core resolved {ticket} as {outcome} twice, or made it up"));
         match (outcome, waiting) {
             (Outcome::Committed(id), Waiting::Proposer(proposer)) => task.proposers.push((id, proposer)),
-            (Outcome::Transferred, Waiting::Operator(operator)) => {
-                self.ports.transfer_ended(operator, Ok(()))
+            (Outcome::Transferred | Outcome::Committed(_), Waiting::Operator(operator)) => {
+                self.ports.operation_ended(operator, Ok(()))
             }
             (Outcome::Rejected(rejection), waiting) => self.fail(waiting, Failure::Rejected(rejection)),
             (Outcome::Unknown, waiting) => self.fail(waiting, Failure::Unknown),
@@ -287,7 +309,7 @@ impl<P: Ports> Driver<P> {
         match waiting {
             Waiting::Proposer(proposer) => self.ports.proposal_failed(proposer, failure),
             Waiting::Reader(reader) => self.ports.read_failed(reader, failure),
-            Waiting::Operator(operator) => self.ports.transfer_ended(operator, Err(failure)),
+            Waiting::Operator(operator) => self.ports.operation_ended(operator, Err(failure)),
         }
     }
 }

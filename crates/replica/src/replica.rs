@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{EntryId, NodeId, Rejection, Status};
+use quorate_raft::{EntryId, NodeId, Rejection, Status, Transferee};
 use quorate_wal::Disk;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -184,9 +184,10 @@ impl<M: Machine> Replica<M> {
     pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), TransferError> {
         let (sender, receiver) = oneshot::channel();
         let operator = Operator(sender);
-        self.shared
-            .inbox
-            .submit(DriverInput::TransferLeadership { to, operator });
+        self.shared.inbox.submit(DriverInput::TransferLeadership {
+            to: Transferee::Node(to),
+            operator,
+        });
         let failure = match tokio::time::timeout(self.shared.request_timeout, receiver).await {
             Err(_elapsed) => Failure::Unknown,
             Ok(Ok(Ok(()))) => return Ok(()),
@@ -297,8 +298,14 @@ fn is_passing(rejection: Rejection) -> bool {
         Rejection::NoLeader
         | Rejection::NotLeader { .. }
         | Rejection::Overloaded
-        | Rejection::Transferring => true,
-        Rejection::TooLarge | Rejection::BadTransferee => false,
+        | Rejection::Transferring
+        | Rejection::ChangeInProgress => true,
+        Rejection::TooLarge
+        | Rejection::BadTransferee
+        | Rejection::PreconditionFailed
+        | Rejection::Superseded
+        | Rejection::KindChange(_)
+        | Rejection::Witness => false,
     }
 }
 

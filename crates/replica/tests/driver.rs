@@ -6,8 +6,8 @@ use bytes::Bytes;
 use quorate::apply::ApplyTask;
 use quorate::driver::{Driver, DriverInput, Failure, Ports};
 use quorate_raft::{
-    Config, Configuration, EntryId, Envelope, Event, GroupId, Index, Limits, Message, Node, NodeId, ReadLog,
-    Rejection, RoleKind, SendSnapshot, Session, Stored, Write, WriteSeq,
+    Config, Configuration, EntryId, Envelope, Event, GroupId, Index, Limits, MemberKind, Message, Node,
+    NodeId, ReadLog, Rejection, RoleKind, SendSnapshot, Session, Stored, Transferee, Write, WriteSeq,
 };
 
 /// Everything handed over, in order. Clients are named by text.
@@ -53,7 +53,7 @@ impl Ports for Notes {
     fn read_failed(&mut self, reader: &'static str, failure: Failure) {
         self.failed.push((reader, failure));
     }
-    fn transfer_ended(&mut self, operator: &'static str, result: Result<(), Failure>) {
+    fn operation_ended(&mut self, operator: &'static str, result: Result<(), Failure>) {
         self.transfers.push((operator, result));
     }
 }
@@ -62,6 +62,7 @@ fn driver_of(members: u64) -> Driver<Notes> {
     let config = Config {
         id: NodeId(1),
         group: GroupId(1),
+        kind: MemberKind::Full,
         session: Session(1),
         seed: 1,
         election_ticks: 10,
@@ -164,7 +165,7 @@ fn without_a_leader_requests_fail_by_way_of_the_ports() {
     propose(&mut driver, "proposer");
     driver.handle(DriverInput::Read("reader"));
     driver.handle(DriverInput::TransferLeadership {
-        to: NodeId(2),
+        to: Transferee::Node(NodeId(2)),
         operator: "operator",
     });
     driver.flush();

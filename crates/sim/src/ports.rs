@@ -119,7 +119,7 @@ impl Ports for Collected {
         self.reply(Reply::Failed(reader.responder.request, failure));
     }
 
-    fn transfer_ended(&mut self, operator: Caller, _result: Result<(), Failure>) {
+    fn operation_ended(&mut self, operator: Caller, _result: Result<(), Failure>) {
         self.reply(Reply::Operator(operator.request));
     }
 }

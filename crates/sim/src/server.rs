@@ -14,7 +14,8 @@ use quorate::codec::frame::ClusterId;
 use quorate::storage::{Identity, LogReader, Options, SnapshotWriter, Snapshots, Storage};
 use quorate_raft::invariants::{self, View};
 use quorate_raft::{
-    Config, Configuration, EntryId, GroupId, Node, NodeId, Session, SnapshotMeta, Status, Stored, WriteSeq,
+    Config, Configuration, EntryId, GroupId, MemberKind, Node, NodeId, Session, SnapshotMeta, Status, Stored,
+    WriteSeq,
 };
 use quorate_wal::{DiskOp, MemDisk};
 
@@ -217,6 +218,7 @@ impl Server {
         Config {
             id: self.id,
             group: GROUP,
+            kind: MemberKind::Full,
             session: Session(self.rng.number()),
             seed: self.rng.number(),
             election_ticks: profile.election_ticks,

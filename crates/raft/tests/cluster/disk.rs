@@ -1,8 +1,10 @@
 //! What a disk holds of one node: its term and vote, a snapshot's identity, and a log.
 
+use std::sync::Arc;
+
 use quorate_raft::{
-    Configuration, Entry, EntryId, HardState, Index, LogReadError, ReadLog, SnapshotMeta, Stored, Term,
-    Write, entry::weight_of,
+    Configuration, Entry, EntryId, HardState, Index, LogReadError, Payload, ReadLog, SnapshotMeta, Stored,
+    Term, Write, entry::weight_of,
 };
 
 /// The contents of one node's disk.
@@ -95,8 +97,28 @@ impl Disk {
             base: self.base,
             terms,
             last: self.last(),
-            configurations: Vec::new(),
+            configurations: self
+                .configurations()
+                .map(|(index, configuration)| (index, Arc::clone(configuration)))
+                .collect(),
         }
+    }
+
+    /// The members as of `index`.
+    pub(crate) fn configuration_at(&self, index: Index) -> Arc<Configuration> {
+        let latest = self.configurations().take_while(|(at, _)| *at <= index).last();
+        Arc::clone(latest.map_or(&self.snapshot.configuration, |(_, configuration)| configuration))
+    }
+
+    fn configurations(&self) -> impl Iterator<Item = (Index, &Arc<Configuration>)> {
+        let after = self.snapshot.id.index;
+        self.entries
+            .iter()
+            .filter(move |entry| entry.id.index > after)
+            .filter_map(|entry| match &entry.payload {
+                Payload::Configuration(configuration) => Some((entry.id.index, configuration)),
+                Payload::Noop | Payload::Command(_) | Payload::Stripped => None,
+            })
     }
 
     pub(crate) fn last(&self) -> EntryId {

@@ -1,9 +1,11 @@
 //! One node of a cluster, and what it waits for.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use quorate_raft::{
-    Configuration, Entry, Index, LogReadError, Node, ReadLog, SendSnapshot, SnapshotMeta, Status, Write,
+    Configuration, Entry, Index, LogReadError, MemberKind, Node, ReadLog, SendSnapshot, SnapshotMeta, Status,
+    Write,
 };
 
 use super::disk::Disk;
@@ -38,13 +40,18 @@ pub(crate) struct Member {
     pub(super) log_reads: VecDeque<(ReadLog, FoundEntries)>,
     pub(super) snapshots: VecDeque<SendSnapshot>,
     pub(super) lives: u64,
+    pub(super) kind: MemberKind,
+    /// The members as it said when it was last looked at.
+    pub(crate) configuration: Arc<Configuration>,
 }
 
 impl Member {
-    pub(super) fn new(configuration: Configuration) -> Self {
+    pub(super) fn new(configuration: Configuration, kind: MemberKind) -> Self {
         Self {
             node: None,
             durable: Disk::new(configuration.clone()),
+            configuration: Arc::new(configuration.clone()),
+            kind,
             written: Disk::new(configuration),
             writes: VecDeque::new(),
             applying: VecDeque::new(),

@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use quorate_raft::invariants::{check_state, check_step};
 use quorate_raft::{
     Config, Configuration, Delivery, Entry, EntryId, Envelope, GroupId, Index, Input, Limits, LogReadError,
-    Node, NodeId, Proposal, Purpose, ReadLog, Ready, SendSnapshot, Session, SnapshotMeta, Status, Ticket,
-    Write,
+    MemberInfo, MemberKind, Node, NodeId, Precondition, Proposal, Purpose, ReadLog, Ready, SendSnapshot,
+    Session, SnapshotMeta, Status, Target, Ticket, Transferee, Write,
 };
 
 use disk::Disk;
@@ -32,6 +32,8 @@ use network::Network;
 pub(crate) struct Options {
     pub(crate) voters: u64,
     pub(crate) learners: u64,
+    /// How many of the voters, the last ones, keep no data.
+    pub(crate) witnesses: u64,
     pub(crate) election_ticks: u32,
     pub(crate) heartbeat_ticks: u32,
     pub(crate) seed: u64,
@@ -56,6 +58,7 @@ impl Default for Options {
         Self {
             voters: 3,
             learners: 0,
+            witnesses: 0,
             election_ticks: 10,
             heartbeat_ticks: 2,
             seed: 1,
@@ -69,12 +72,18 @@ impl Cluster {
     pub(crate) fn new(options: Options) -> Self {
         let voters = (1..=options.voters).map(NodeId);
         let learners = (options.voters + 1..=options.voters + options.learners).map(NodeId);
-        let configuration = Configuration::new(voters, learners).expect("a cluster has voters");
+        let witnesses = (options.voters - options.witnesses + 1..=options.voters).map(NodeId);
+        let witness = MemberInfo {
+            kind: MemberKind::Witness,
+            ..MemberInfo::default()
+        };
+        let configuration = Configuration::new(voters, learners)
+            .and_then(|members| members.with_info(witnesses.map(|node| (node, witness.clone()))))
+            .expect("a cluster has voters");
         let members = configuration.members().into_iter();
+        let member = |id| Member::new(configuration.clone(), configuration.kind(id));
         let mut cluster = Self {
-            members: members
-                .map(|id| (id, Member::new(configuration.clone())))
-                .collect(),
+            members: members.map(|id| (id, member(id))).collect(),
             configuration,
             network: Network::default(),
             history: History::default(),
@@ -137,6 +146,7 @@ impl Cluster {
         let config = Config {
             id,
             group: GroupId(1),
+            kind: member.kind,
             session: Session(100 * id.0 + member.lives),
             seed: self.options.seed * 1_000 + 100 * id.0 + member.lives,
             election_ticks: self.options.election_ticks,
@@ -200,9 +210,32 @@ impl Cluster {
         self.step(id, Input::Read(tickets));
     }
 
-    pub(crate) fn transfer(&mut self, id: NodeId, to: NodeId) {
+    /// Starts a node that is no member yet.
+    pub(crate) fn join(&mut self, id: NodeId, kind: MemberKind) {
+        let member = Member::new(Configuration::unknown(), kind);
+        assert!(self.members.insert(id, member).is_none(), "{id} is there already");
+        self.start(id);
+    }
+
+    pub(crate) fn reconfigure(&mut self, id: NodeId, target: Target, precondition: Precondition) {
         let ticket = self.history.ask(id, None);
-        self.say(id, &format!("{ticket} asks that {to} leads"));
+        self.say(id, &format!("{ticket} asks for {target}"));
+        self.step(
+            id,
+            Input::Reconfigure {
+                ticket,
+                target,
+                precondition,
+            },
+        );
+    }
+
+    pub(crate) fn transfer(&mut self, id: NodeId, to: Transferee) {
+        let ticket = self.history.ask(id, None);
+        match to {
+            Transferee::Node(to) => self.say(id, &format!("{ticket} asks that {to} leads")),
+            Transferee::Best => self.say(id, &format!("{ticket} asks that another leads")),
+        }
         self.step(id, Input::TransferLeadership { ticket, to });
     }
 
@@ -296,7 +329,7 @@ impl Cluster {
         };
         let meta = SnapshotMeta {
             id: EntryId::new(index, term),
-            configuration: std::sync::Arc::new(self.configuration.clone()),
+            configuration: member.durable.configuration_at(index),
         };
         member.durable.snapshot = meta.clone();
         member.written.snapshot = meta.clone();
@@ -379,6 +412,9 @@ impl Cluster {
     /// Notes all that a node wants done. What it wrote counts first: its other wishes may follow from it.
     fn carry_out(&mut self, id: NodeId, ready: Ready) {
         self.say_all(id, &ready.events);
+        if let Some(configuration) = ready.configuration {
+            member_mut(&mut self.members, id).configuration = configuration;
+        }
         if let Some(write) = ready.write {
             self.on_write(id, write);
         }

@@ -11,7 +11,8 @@ use quorate_raft::message::{
 };
 use quorate_raft::status::RoleKind;
 use quorate_raft::{
-    Configuration, Delivery, EntryId, GroupId, Index, Input, Message, NodeId, Round, SnapshotMeta, Term,
+    Configuration, Delivery, EntryId, GroupId, Index, Input, MemberInfo, MemberKind, Message, NodeId,
+    Precondition, Priority, Round, SnapshotMeta, Target, Term, Transferee,
 };
 
 use crate::cluster::network::Filter;
@@ -154,6 +155,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
         ..Options::default()
     };
     options.learners = args.value("learners", 0)?;
+    options.witnesses = args.value("witnesses", 0)?;
     options.election_ticks = args.value("election", options.election_ticks)?;
     options.heartbeat_ticks = args.value("heartbeat", options.heartbeat_ticks)?;
     options.seed = args.value("seed", options.seed)?;
@@ -181,7 +183,19 @@ fn run(cluster: &mut Cluster, name: &str, args: &Args) -> Result<Vec<String>, Fa
             cluster.propose(args.node()?, &commands(args)?);
         }
         "read" => cluster.read(args.node()?, usize::try_from(args.number_or(1))?),
-        "transfer" => cluster.transfer(args.node()?, *args.nodes.get(1).ok_or("to which node?")?),
+        "transfer" => {
+            let to = args.nodes.get(1).copied();
+            cluster.transfer(args.node()?, to.map_or(Transferee::Best, Transferee::Node));
+        }
+        "join" => {
+            let kind = if args.has("witness") {
+                MemberKind::Witness
+            } else {
+                MemberKind::Full
+            };
+            cluster.join(args.node()?, kind);
+        }
+        "reconfigure" => reconfigure(cluster, args)?,
         "stabilize" => cluster.stabilize_among(&args.nodes_or(cluster.ids())),
         "crash" => cluster.crash(args.node()?, args.value("writes", 0)?),
         "restart" => cluster.start(args.node()?),
@@ -191,10 +205,48 @@ fn run(cluster: &mut Cluster, name: &str, args: &Args) -> Result<Vec<String>, Fa
         | "cut" | "heal" => {
             return network(cluster, name, args);
         }
-        "status" | "log" | "progress" | "pending" => return Ok(show(cluster, name, args)),
+        "status" | "log" | "progress" | "pending" | "members" => return Ok(show(cluster, name, args)),
         _ => return Err(format!("what is {name}?").into()),
     }
     Ok(Vec::new())
+}
+
+/// Asks the first node for the members that follow.
+fn reconfigure(cluster: &mut Cluster, args: &Args) -> Result<(), Failure> {
+    let (asked, voters) = args.nodes.split_first().ok_or("whom to ask?")?;
+    let named = |key: &str| -> Result<Vec<NodeId>, Failure> {
+        let names = args.key(key).unwrap_or_default().split(',');
+        names
+            .filter(|name| !name.is_empty())
+            .map(|name| parse_node(name).ok_or_else(|| format!("what is {name}?").into()))
+            .collect()
+    };
+    let (witnesses, wanted) = (named("witnesses")?, named("wanted")?);
+    let info = |node: NodeId| {
+        let kind = match witnesses.contains(&node) {
+            true => MemberKind::Witness,
+            false => MemberKind::Full,
+        };
+        let priority = Priority(u32::from(wanted.contains(&node)));
+        let context = bytes::Bytes::new();
+        (
+            node,
+            MemberInfo {
+                kind,
+                priority,
+                context,
+            },
+        )
+    };
+    let learners = named("learners")?;
+    let target = Target::new(voters.iter().copied().map(info), learners.into_iter().map(info))?;
+    let expected = named("if")?;
+    let precondition = match expected.is_empty() {
+        true => Precondition::Any,
+        false => Precondition::Current(Box::new(Configuration::new(expected, [])?)),
+    };
+    cluster.reconfigure(*asked, target, precondition);
+    Ok(())
 }
 
 fn tick(cluster: &mut Cluster, args: &Args) {
@@ -450,6 +502,7 @@ fn describe(cluster: &Cluster, what: &str, node: NodeId) -> Vec<String> {
                 entries.join(", ")
             )]
         }
+        "members" => vec![format!("{name} {}", status.configuration)],
         "progress" => {
             let line = |(peer, progress): (&NodeId, &quorate_raft::PeerStatus)| {
                 let active = if progress.active { "" } else { " silent" };

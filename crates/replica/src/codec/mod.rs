@@ -5,6 +5,7 @@
 //! - [`stored`]: what the log's records and the snapshots' headers say.
 
 pub mod frame;
+mod members;
 pub mod stored;
 mod wire;
 

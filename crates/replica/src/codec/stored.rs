@@ -1,7 +1,7 @@
 //! What the log's records and the snapshots' headers say. The log itself knows bytes only.
 //!
 //! ```text
-//! body of an entry       kind: 1 byte (0 no-op, 1 command, 2 configuration) | the command's bytes or a protobuf
+//! body of an entry       kind: 1 byte (0 no-op, 1 command, 2 configuration, 3 stripped) | the command's bytes or a protobuf
 //! body of a hard state   protobuf { term = 1, vote = 2 (absent: none) }
 //! header of a snapshot   protobuf { id = 1 { index = 1, term = 2 }, configuration = 2 }
 //! ```
@@ -13,7 +13,8 @@ use prost::Message as _;
 use quorate_raft::{Configuration, HardState, NodeId, Payload, SnapshotMeta, Term};
 
 use super::DecodeError;
-use super::wire::{WireConfiguration, WireSnapshotMeta};
+use super::members::WireConfiguration;
+use super::wire::WireSnapshotMeta;
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 struct StoredHardState {
@@ -27,6 +28,7 @@ struct StoredHardState {
 pub fn encode_payload(payload: &Payload, out: &mut BytesMut) {
     match payload {
         Payload::Noop => out.put_u8(NOOP),
+        Payload::Stripped => out.put_u8(STRIPPED),
         Payload::Command(command) => {
             out.reserve(1 + command.len());
             out.put_u8(COMMAND);
@@ -50,6 +52,7 @@ pub fn decode_payload(mut body: Bytes) -> Result<Payload, DecodeError> {
     let kind = body.split_to(1);
     match kind.first().copied().unwrap_or(NOOP) {
         NOOP => Ok(Payload::Noop),
+        STRIPPED => Ok(Payload::Stripped),
         COMMAND => Ok(Payload::Command(body)),
         CONFIGURATION => {
             let configuration: Configuration = WireConfiguration::decode(body)?.try_into()?;
@@ -98,6 +101,7 @@ pub fn decode_snapshot_meta(header: &[u8]) -> Result<SnapshotMeta, DecodeError> 
 const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
 const CONFIGURATION: u8 = 2;
+const STRIPPED: u8 = 3;
 
 #[cfg(test)]
 mod tests {

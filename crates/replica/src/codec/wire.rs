@@ -12,11 +12,12 @@ use quorate_raft::message::{
     Verdict,
 };
 use quorate_raft::{
-    Configuration, Entry, EntryId, Envelope, GroupId, Index, LogSlice, Message, NodeId, Payload, Round,
-    Session, SnapshotMeta, Term,
+    Entry, EntryId, Envelope, GroupId, Index, LogSlice, Message, NodeId, Payload, Round, Session,
+    SnapshotMeta, Term,
 };
 
 use super::DecodeError;
+use super::members::{WireConfiguration, WireReconfigure, WireReconfigureResponse};
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(crate) struct WireId {
@@ -24,16 +25,6 @@ pub(crate) struct WireId {
     index: u64,
     #[prost(uint64, tag = "2")]
     term: u64,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct WireConfiguration {
-    #[prost(uint64, repeated, tag = "1")]
-    voters: Vec<u64>,
-    #[prost(uint64, repeated, tag = "2")]
-    outgoing: Vec<u64>,
-    #[prost(uint64, repeated, tag = "3")]
-    learners: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -49,7 +40,7 @@ pub(crate) struct WireSnapshotMeta {
 pub(crate) struct WireEntry {
     #[prost(uint64, tag = "1")]
     term: u64,
-    #[prost(oneof = "WirePayload", tags = "2, 3, 4")]
+    #[prost(oneof = "WirePayload", tags = "2, 3, 4, 5")]
     payload: Option<WirePayload>,
 }
 
@@ -61,6 +52,8 @@ enum WirePayload {
     Configuration(WireConfiguration),
     #[prost(message, tag = "4")]
     Noop(Nothing),
+    #[prost(message, tag = "5")]
+    Stripped(Nothing),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -78,7 +71,7 @@ pub(crate) struct WireEnvelope {
     term: u64,
     #[prost(
         oneof = "WireMessage",
-        tags = "5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
+        tags = "5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
     )]
     message: Option<WireMessage>,
 }
@@ -117,6 +110,10 @@ enum WireMessage {
     StaleTerm(Nothing),
     #[prost(uint64, tag = "20")]
     Commit(u64),
+    #[prost(message, tag = "21")]
+    Reconfigure(WireReconfigure),
+    #[prost(message, tag = "22")]
+    ReconfigureResponse(WireReconfigureResponse),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -260,30 +257,6 @@ impl From<WireId> for EntryId {
     }
 }
 
-impl From<&Configuration> for WireConfiguration {
-    fn from(configuration: &Configuration) -> Self {
-        let ids = |nodes: &std::collections::BTreeSet<NodeId>| nodes.iter().map(|node| node.0).collect();
-        Self {
-            voters: ids(configuration.voters()),
-            outgoing: ids(configuration.outgoing()),
-            learners: ids(configuration.learners()),
-        }
-    }
-}
-
-impl TryFrom<WireConfiguration> for Configuration {
-    type Error = DecodeError;
-
-    fn try_from(wire: WireConfiguration) -> Result<Self, DecodeError> {
-        let ids = |nodes: Vec<u64>| nodes.into_iter().map(NodeId);
-        Ok(Self::joint(
-            ids(wire.voters),
-            ids(wire.outgoing),
-            ids(wire.learners),
-        )?)
-    }
-}
-
 impl From<&SnapshotMeta> for WireSnapshotMeta {
     fn from(meta: &SnapshotMeta) -> Self {
         Self {
@@ -309,6 +282,7 @@ impl From<&Entry> for WireEntry {
     fn from(entry: &Entry) -> Self {
         let payload = match &entry.payload {
             Payload::Noop => WirePayload::Noop(Nothing {}),
+            Payload::Stripped => WirePayload::Stripped(Nothing {}),
             Payload::Command(command) => WirePayload::Command(command.clone()),
             Payload::Configuration(configuration) => {
                 WirePayload::Configuration(configuration.as_ref().into())
@@ -325,6 +299,7 @@ impl WireEntry {
     fn at(self, index: Index) -> Result<Entry, DecodeError> {
         let payload = match needed(self.payload, "entry payload")? {
             WirePayload::Noop(Nothing {}) => Payload::Noop,
+            WirePayload::Stripped(Nothing {}) => Payload::Stripped,
             WirePayload::Command(command) => Payload::Command(command),
             WirePayload::Configuration(wire) => Payload::Configuration(Arc::new(wire.try_into()?)),
         };
@@ -399,6 +374,8 @@ impl From<&Message> for WireMessage {
             Message::ForwardResponse(answer) => Self::ForwardResponse((*answer).into()),
             Message::ReadIndex(id) => Self::ReadIndex((*id).into()),
             Message::ReadIndexResponse(answer) => Self::ReadIndexResponse((*answer).into()),
+            Message::Reconfigure(ask) => Self::Reconfigure(ask.into()),
+            Message::ReconfigureResponse(answer) => Self::ReconfigureResponse((*answer).into()),
         }
     }
 }
@@ -446,6 +423,8 @@ impl TryFrom<WireMessage> for Message {
             WireMessage::InstallSnapshot(meta) => Self::InstallSnapshot(meta.try_into()?),
             WireMessage::TimeoutNow(Nothing {}) => Self::TimeoutNow,
             WireMessage::StaleTerm(Nothing {}) => Self::StaleTerm,
+            WireMessage::Reconfigure(ask) => Self::Reconfigure(ask.try_into()?),
+            WireMessage::ReconfigureResponse(answer) => Self::ReconfigureResponse(answer.try_into()?),
         })
     }
 }
@@ -602,6 +581,6 @@ fn id(wire: Option<WireId>) -> Result<EntryId, DecodeError> {
     Ok(needed(wire, "entry id")?.into())
 }
 
-fn needed<T>(field: Option<T>, what: &'static str) -> Result<T, DecodeError> {
+pub(super) fn needed<T>(field: Option<T>, what: &'static str) -> Result<T, DecodeError> {
     field.ok_or(DecodeError::Missing(what))
 }

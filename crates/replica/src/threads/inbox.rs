@@ -126,7 +126,9 @@ fn fail<M: Machine>(request: Request<M>, failure: Failure) {
     match request {
         DriverInput::Propose { proposer, .. } => proposer.fail(failure),
         DriverInput::Read(reader) => refuse(reader, failure),
-        DriverInput::TransferLeadership { operator, .. } => operator.end(Err(failure)),
+        DriverInput::TransferLeadership { operator, .. } | DriverInput::Reconfigure { operator, .. } => {
+            operator.end(Err(failure));
+        }
         DriverInput::Tick
         | DriverInput::Receive(_)
         | DriverInput::Persisted(_)

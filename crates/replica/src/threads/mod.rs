@@ -25,7 +25,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use quorate_raft::{Configuration, Delivery, Envelope, Node, NodeId, ReadLog, Session, Status, Stored};
+use quorate_raft::{
+    Configuration, Delivery, Envelope, MemberKind, Node, NodeId, ReadLog, Session, Status, Stored,
+};
 use quorate_wal::{DirLock, Disk, OsDisk};
 use tokio::sync::watch;
 
@@ -430,6 +432,7 @@ fn core_config(config: &Config) -> Result<quorate_raft::Config, StartError> {
     Ok(quorate_raft::Config {
         id: config.node,
         group: FIRST_GROUP,
+        kind: MemberKind::Full,
         session: Session(random()?),
         seed: random()?,
         election_ticks: config.election_ticks,

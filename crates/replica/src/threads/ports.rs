@@ -112,7 +112,7 @@ impl<M: Machine> Ports for ThreadPorts<M> {
         refuse(reader, failure);
     }
 
-    fn transfer_ended(&mut self, operator: Operator, result: Result<(), Failure>) {
+    fn operation_ended(&mut self, operator: Operator, result: Result<(), Failure>) {
         operator.end(result);
     }
 }

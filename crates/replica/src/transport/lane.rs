@@ -83,6 +83,7 @@ fn weight(message: &Message) -> u64 {
     let payload = match message {
         Message::AppendEntries(append) => weight_of(append.slice.entries()),
         Message::Forward(forward) => forward.commands.iter().map(|command| command.len() as u64).sum(),
+        Message::Reconfigure(ask) => ask.target.weight(),
         Message::RequestPreVote(_)
         | Message::PreVoteResponse(_)
         | Message::RequestVote(_)
@@ -96,7 +97,8 @@ fn weight(message: &Message) -> u64 {
         | Message::StaleTerm
         | Message::ForwardResponse(_)
         | Message::ReadIndex(_)
-        | Message::ReadIndexResponse(_) => 0,
+        | Message::ReadIndexResponse(_)
+        | Message::ReconfigureResponse(_) => 0,
     };
     payload + FRAME_BYTES
 }

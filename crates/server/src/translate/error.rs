@@ -68,6 +68,11 @@ fn rejected(rejection: Rejection) -> Status {
         Rejection::NoLeader
         | Rejection::NotLeader { .. }
         | Rejection::Transferring
-        | Rejection::BadTransferee => EtcdError::Timeout.into(),
+        | Rejection::BadTransferee
+        | Rejection::ChangeInProgress
+        | Rejection::PreconditionFailed
+        | Rejection::Superseded
+        | Rejection::KindChange(_)
+        | Rejection::Witness => EtcdError::Timeout.into(),
     }
 }

@@ -154,6 +154,7 @@ impl Safety {
 pub(super) fn digest_of(entry: &Entry) -> Digest {
     match &entry.payload {
         Payload::Noop => Digest::EMPTY.number(1),
+        Payload::Stripped => Digest::EMPTY.number(4),
         Payload::Command(command) => Digest::EMPTY.number(2).bytes(command),
         Payload::Configuration(members) => Digest::EMPTY.number(3).display(&format_args!("{members:?}")),
     }

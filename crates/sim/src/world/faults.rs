@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate::driver::DriverInput;
-use quorate_raft::NodeId;
+use quorate_raft::{NodeId, Transferee};
 use quorate_wal::DiskOp;
 
 use super::{Happening, World};
@@ -142,7 +142,14 @@ impl World {
         let outbox = process.outbox.clone();
         let request = self.clients.operator_asks(node);
         let operator = Caller { request, outbox };
-        self.give(node, life, DriverInput::TransferLeadership { to, operator })
+        self.give(
+            node,
+            life,
+            DriverInput::TransferLeadership {
+                to: Transferee::Node(to),
+                operator,
+            },
+        )
     }
 
     fn any_node(&mut self) -> NodeId {

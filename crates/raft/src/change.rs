@@ -1,0 +1,180 @@
+//! What a leader does about changes of members (thesis §4).
+//!
+//! - One step at a time: the next configuration is appended when the one in effect is committed, in
+//!   this leader's term (raft-scenarios S20, S24). So the quorums of any two neighbors share a node.
+//! - Where a change leads is in the log: a new leader goes on where its predecessor stopped.
+//! - While newcomers learn, the change may be replaced by another; once both sets decide, it may not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::configuration::{Configuration, Stage};
+use crate::core::Core;
+use crate::entry::Payload;
+use crate::event::{Event, StepDown};
+use crate::io::Rejection;
+use crate::leader::Leader;
+use crate::membership::{Precondition, Target};
+use crate::message::{Message, Reconfigure, ReconfigureResponse};
+use crate::node::Next;
+use crate::progress::Progress;
+use crate::types::{EntryId, NodeId, Ticket};
+
+/// Members that were left out, and for how many ticks they are still told so.
+pub(crate) type Departing = BTreeMap<NodeId, u32>;
+
+impl Leader {
+    /// An operator wants other members.
+    pub(crate) fn reconfigure(
+        &mut self,
+        core: &mut Core,
+        ticket: Ticket,
+        target: Target,
+        when: &Precondition,
+    ) {
+        match self.begin_change(core, &target, when) {
+            Ok(first) => core.requests.change_begun(ticket, first, target),
+            Err(rejection) => core.requests.reject(ticket, rejection),
+        }
+    }
+
+    /// Begins a change that a follower was asked for; at most once.
+    pub(crate) fn on_reconfigure(&mut self, core: &mut Core, from: NodeId, msg: Reconfigure) {
+        if !self.take_forward(from, msg.session, msg.seq) {
+            return;
+        }
+        let answer = ReconfigureResponse {
+            session: msg.session,
+            seq: msg.seq,
+            outcome: self.begin_change(core, &msg.target, &msg.precondition),
+        };
+        core.send(from, Message::ReconfigureResponse(answer));
+    }
+
+    /// Takes the next step of a change under way, if it is due.
+    pub(crate) fn go_on_with_change(&mut self, core: &mut Core) -> Next {
+        if !self.may_change(core) {
+            return Next::Stay;
+        }
+        let configuration = Arc::clone(core.log.configuration());
+        match configuration.stage() {
+            Stage::CatchingUp(target) if self.have_caught_up(core, &configuration) => {
+                self.append_configuration(core, configuration.enter(target));
+                Next::Stay
+            }
+            Stage::Joint => {
+                self.append_configuration(core, configuration.leave());
+                Next::Stay
+            }
+            Stage::Settled if !core.is_voter() => self.leave(core, StepDown::Removed),
+            Stage::CatchingUp(_) | Stage::Settled => Next::Stay,
+        }
+    }
+
+    /// Tells those who were left out of the entry that says so, for a while.
+    pub(crate) fn tick_departing(&mut self, core: &Core) {
+        let said = core.log.configuration_index();
+        if said > core.log.commit_index() {
+            return;
+        }
+        let told = |progress: &Progress| progress.told_commit() >= said;
+        self.departing.retain(|node, ticks| {
+            *ticks = ticks.saturating_sub(1);
+            *ticks > 0 && self.progress.get(node).is_some_and(|progress| !told(progress))
+        });
+        let members = core.configuration();
+        self.progress
+            .retain(|node, _| members.is_member(*node) || self.departing.contains_key(node));
+    }
+
+    fn begin_change(
+        &mut self,
+        core: &mut Core,
+        target: &Target,
+        when: &Precondition,
+    ) -> Result<EntryId, Rejection> {
+        let configuration = Arc::clone(core.log.configuration());
+        if self.handover.is_some() {
+            return Err(Rejection::Transferring);
+        }
+        if !self.may_change(core) || configuration.is_joint() {
+            return Err(Rejection::ChangeInProgress);
+        }
+        if matches!(when, Precondition::Current(expected) if **expected != *configuration) {
+            return Err(Rejection::PreconditionFailed);
+        }
+        if let Some(node) = changed_kind(&configuration, target) {
+            return Err(Rejection::KindChange(node));
+        }
+        let learning = configuration.toward(target);
+        let next = if learning.newcomers().is_empty() {
+            configuration.enter(target)
+        } else {
+            learning
+        };
+        Ok(self.append_configuration(core, next))
+    }
+
+    /// Whether the members in effect are committed, and so is an entry of this leader's own term.
+    fn may_change(&self, core: &Core) -> bool {
+        let commit = core.log.commit_index();
+        core.log.configuration_index() <= commit && core.log.term_at(commit) == Some(core.term())
+    }
+
+    fn have_caught_up(&self, core: &Core, configuration: &Configuration) -> bool {
+        let election_ticks = core.config.election_ticks;
+        configuration.newcomers().iter().all(|node| {
+            self.progress
+                .get(node)
+                .is_some_and(|progress| progress.has_caught_up() && progress.is_active(election_ticks))
+        })
+    }
+
+    fn append_configuration(&mut self, core: &mut Core, configuration: Configuration) -> EntryId {
+        let left: Vec<NodeId> = core
+            .peers()
+            .into_iter()
+            .filter(|node| !configuration.is_member(*node))
+            .collect();
+        let id = self.append(core, Payload::Configuration(Arc::new(configuration)));
+        let patience = 2 * core.config.election_ticks;
+        self.departing
+            .extend(left.into_iter().map(|node| (node, patience)));
+        let last = id.index.prev();
+        for peer in core.peers() {
+            self.departing.remove(&peer);
+            self.progress.entry(peer).or_insert_with(|| Progress::new(last));
+        }
+        self.watch_newcomers(core);
+        id
+    }
+
+    /// Begins to look whether those who are to vote catch up.
+    pub(crate) fn watch_newcomers(&mut self, core: &mut Core) {
+        for newcomer in core.configuration().newcomers() {
+            if let Some(progress) = self.progress.get_mut(&newcomer) {
+                progress.begin_catching_up(core.log.commit_index());
+                self.note_catching_up(core, newcomer);
+            }
+        }
+    }
+
+    /// A follower has more than before: perhaps enough to vote.
+    pub(crate) fn note_catching_up(&mut self, core: &mut Core, node: NodeId) {
+        let (commit, patience) = (core.log.commit_index(), core.config.election_ticks);
+        if let Some(progress) = self.progress.get_mut(&node)
+            && progress.note_catching_up(commit, patience)
+        {
+            core.event(Event::CaughtUp { node });
+        }
+    }
+}
+
+/// A member that would begin or cease to be a witness.
+fn changed_kind(configuration: &Configuration, target: &Target) -> Option<NodeId> {
+    target
+        .info()
+        .iter()
+        .find(|(node, info)| configuration.is_member(**node) && configuration.kind(**node) != info.kind)
+        .map(|(node, _)| *node)
+}
