@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::{Configuration, Event, GroupId, Limits, NodeId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::apply::SnapshotPolicy;
 use crate::codec::frame::{self, ClusterId};
 use crate::error::StartError;
 use crate::machine::{StateMachine, Typed};
 use crate::replica::Replica;
+use crate::sessions::{SessionLimits, Sessions};
 
 /// How a node is set up. [`Config::new`] has a default for all but the members and the directory.
 #[derive(Clone)]
@@ -127,6 +130,21 @@ impl Config {
     /// When a setting is wrong, the directory cannot be used, or the address is taken.
     pub fn start<S: StateMachine>(self) -> Result<Replica<Typed<S>>, StartError> {
         Replica::start(self, Typed::default())
+    }
+
+    /// Starts a node whose state is `S` and whose clients may have sessions, in which a command that is
+    /// repeated is applied once. All nodes of a cluster must be started this way, from the first time on.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_sessions<S>(
+        self,
+        limits: SessionLimits,
+    ) -> Result<Replica<Sessions<Typed<S>>>, StartError>
+    where
+        S: StateMachine<Response: Serialize + DeserializeOwned>,
+    {
+        Replica::start(self, Sessions::new(Typed::default(), limits))
     }
 
     /// The members that a new group starts with.

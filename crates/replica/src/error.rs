@@ -7,6 +7,7 @@ use quorate_raft::{ConfigError, Rejection};
 
 use crate::apply::ApplyFailure;
 use crate::machine::EncodeError;
+use crate::sessions::Refusal;
 use crate::storage::StorageError;
 
 /// Why a node stopped, for all who wait for it.
@@ -32,6 +33,52 @@ pub enum ProposeError {
     #[error("the command was not applied: {0}")]
     Rejected(Rejection),
     /// The command may or may not be applied, now or later.
+    #[error("it is unknown whether the command is applied")]
+    Unknown,
+    /// The node stopped; the command may or may not be applied.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a session was not opened. One that was opened after all ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is no room for it.
+    #[error("the session was not opened: {0}")]
+    Refused(Refusal),
+    /// The deadline passed, and this was the last that was heard.
+    #[error("the session was not opened: {0}")]
+    Rejected(Rejection),
+    /// The deadline passed.
+    #[error("the session was not opened in time")]
+    TimedOut,
+    /// The node stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a request of a session has no response. Whatever it says, the command is not applied twice.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The command was not proposed.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The command was not and never will be applied: the deadline passed, or trying again is no use.
+    #[error("the command was not applied: {0}")]
+    Rejected(Rejection),
+    /// The command was not and never will be applied: the session says why.
+    #[error("the command was not applied: {0}")]
+    Refused(Refusal),
+    /// The command was applied, but its response was too large to be kept until it was asked for again.
+    #[error("the command was applied, but its response is lost")]
+    ResponseLost,
+    /// The session ended while an attempt of unknown outcome was under way: the command was applied
+    /// before that, or never will be.
+    #[error("the session ended, and it is unknown whether the command was applied before")]
+    Ended,
+    /// The deadline passed. The command may be applied, now or until a later one of the session is.
     #[error("it is unknown whether the command is applied")]
     Unknown,
     /// The node stopped; the command may or may not be applied.

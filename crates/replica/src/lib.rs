@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Reading order: [`machine`] (what you implement), [`driver`] (the loop), [`apply`], [`storage`],
-//! [`codec`] (frames and records), `transport`, then [`replica`], which puts threads around them.
+//! [`codec`] (frames and records), `transport`, then [`replica`], which puts threads around them. Beside
+//! it all is [`sessions`]: a command that is repeated is applied once.
 //!
 //! [`driver`], [`apply`], [`storage`] and [`codec`] have neither threads nor clocks: a simulator runs
 //! them as they are.
@@ -30,6 +31,7 @@ pub mod driver;
 pub mod error;
 pub mod machine;
 pub mod replica;
+pub mod sessions;
 pub mod storage;
 
 mod ledger;
@@ -40,7 +42,8 @@ mod transport;
 pub use apply::SnapshotPolicy;
 pub use config::{Config, Observer};
 pub use driver::{Driver, DriverInput, Failure, Ports};
-pub use error::{ProposeError, ReadError, StartError, Stopped, TransferError};
-pub use machine::{Machine, StateMachine, Typed};
+pub use error::{OpenError, ProposeError, ReadError, SessionError, StartError, Stopped, TransferError};
+pub use machine::{Machine, Repeatable, StateMachine, Typed};
 pub use quorate_raft::{EntryId, Event, Index, Limits, NodeId, Rejection, RoleKind, Status, Term};
 pub use replica::Replica;
+pub use sessions::{Session, SessionLimits, Sessions};

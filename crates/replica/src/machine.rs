@@ -8,6 +8,7 @@
 //! order of a hash map. Otherwise replicas that applied the same log differ.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_raft::{EntryId, Event};
@@ -76,6 +77,18 @@ pub trait Machine: Send + 'static {
     /// Told of what happens in the consensus core, except for each growth of the commit index.
     fn observe(&mut self, _event: &Event) {}
 
+    /// How often the leader's machine is asked for its [`Self::upkeep`]; never, unless it is set.
+    const UPKEEP_EVERY: Option<Duration> = None;
+
+    /// Commands that nobody asked for and that time calls for. `passed` is the time since this was
+    /// called last, or since this node leads.
+    ///
+    /// Called on the leader only. What comes back is proposed once, and nobody waits for it: it may be
+    /// lost, or be applied after another leader's.
+    fn upkeep(&mut self, _passed: Duration) -> Vec<Self::Command> {
+        Vec::new()
+    }
+
     /// Fixes a view of the state as it is. One view at a time exists.
     fn begin_snapshot(&mut self) -> Self::Snapshot;
 
@@ -99,10 +112,31 @@ pub trait Machine: Send + 'static {
     fn restore(&mut self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), RestoreError>;
 }
 
+/// A machine whose responses have a form in bytes, so that [`crate::Sessions`] can give them again.
+pub trait Repeatable: Machine {
+    /// The bytes that are kept of a response.
+    ///
+    /// # Errors
+    /// When the response has no form in bytes. It is then not kept. Whether it has one must depend on
+    /// the response alone: replicas that differ here differ for ever.
+    fn encode_response(response: &Self::Response) -> Result<Bytes, EncodeError>;
+
+    /// Reads what [`Self::encode_response`] wrote.
+    ///
+    /// # Errors
+    /// When it is no response that this process knows.
+    fn decode_response(bytes: Bytes) -> Result<Self::Response, DecodeResponseError>;
+}
+
 /// A command has no form in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the command cannot be encoded: {0}")]
 pub struct EncodeError(pub String);
+
+/// Bytes are no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a kept response cannot be read: {0}")]
+pub struct DecodeResponseError(pub String);
 
 /// A committed command means nothing to this process.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -180,6 +214,20 @@ impl<S: StateMachine> Machine for Typed<S> {
         }
         self.0 = rmp_serde::from_slice(&bytes).map_err(|error| RestoreError::Invalid(error.to_string()))?;
         Ok(())
+    }
+}
+
+impl<S: StateMachine> Repeatable for Typed<S>
+where
+    S::Response: Serialize + DeserializeOwned,
+{
+    fn encode_response(response: &S::Response) -> Result<Bytes, EncodeError> {
+        let bytes = rmp_serde::to_vec_named(response).map_err(|error| EncodeError(error.to_string()))?;
+        Ok(Bytes::from(bytes))
+    }
+
+    fn decode_response(bytes: Bytes) -> Result<S::Response, DecodeResponseError> {
+        rmp_serde::from_slice(&bytes).map_err(|error| DecodeResponseError(error.to_string()))
     }
 }
 

@@ -3,7 +3,8 @@
 //! - A handle is cheap to clone and may be used from any task of any tokio runtime with timers.
 //! - Proposals and reads work on every node: followers pass them on.
 //! - A proposal that was rejected was not applied and is tried again until its deadline. One whose
-//!   outcome is unknown is never tried again: it could be applied twice.
+//!   outcome is unknown is never tried again: it could be applied twice. With a
+//!   [session](crate::sessions) it is, and is not.
 //! - The node runs until [`Replica::shutdown`], until it fails, or until its last handle is dropped.
 
 use std::fmt;
@@ -22,11 +23,11 @@ use crate::config::Config;
 use crate::driver::{DriverInput, Failure};
 use crate::error::{ProposeError, ReadError, StartError, Stopped, TransferError};
 use crate::machine::Machine;
-use crate::threads::{self, ApplyWork, Asker, Operator, Proposer, Running};
+use crate::threads::{self, ApplyWork, Asker, Operator, Running};
 
 /// A running node that replicates a machine.
 pub struct Replica<M: Machine> {
-    shared: Arc<Running<M>>,
+    pub(crate) shared: Arc<Running<M>>,
 }
 
 impl<M: Machine> Replica<M> {
@@ -80,12 +81,7 @@ impl<M: Machine> Replica<M> {
         let command = M::encode(command)?;
         let mut retry = Retry::new(self, deadline);
         loop {
-            let (sender, receiver) = oneshot::channel();
-            let proposer = Proposer(sender);
-            let command = command.clone();
-            self.shared
-                .inbox
-                .submit(DriverInput::Propose { command, proposer });
+            let receiver = self.shared.inbox.propose(command.clone());
             let failure = match tokio::time::timeout_at(deadline, receiver).await {
                 Err(_elapsed) => return Err(ProposeError::Unknown),
                 Ok(Ok(Ok(response))) => return Ok(response),
@@ -253,7 +249,7 @@ impl<M: Machine> Replica<M> {
         self.shared.peer_address
     }
 
-    async fn stopped(&self) -> Stopped {
+    pub(crate) async fn stopped(&self) -> Stopped {
         match self.failure() {
             Some(reason) => reason,
             None => self.closed().await,
@@ -262,14 +258,14 @@ impl<M: Machine> Replica<M> {
 }
 
 /// Waits between two attempts: until the leader changes, or a little longer each time.
-struct Retry {
+pub(crate) struct Retry {
     status: watch::Receiver<Arc<Status>>,
     pause: Duration,
     deadline: Instant,
 }
 
 impl Retry {
-    fn new<M: Machine>(replica: &Replica<M>, deadline: Instant) -> Self {
+    pub(crate) fn new<M: Machine>(replica: &Replica<M>, deadline: Instant) -> Self {
         Self {
             status: replica.watch_status(),
             pause: FIRST_PAUSE,
@@ -278,7 +274,7 @@ impl Retry {
     }
 
     /// Whether there is time for another attempt, once it is time for it.
-    async fn wait(&mut self) -> bool {
+    pub(crate) async fn wait(&mut self) -> bool {
         let until = Instant::now() + self.pause;
         if until >= self.deadline {
             return false;
@@ -293,7 +289,7 @@ impl Retry {
 }
 
 /// Whether another attempt may fare better.
-fn is_passing(rejection: Rejection) -> bool {
+pub(crate) fn is_passing(rejection: Rejection) -> bool {
     match rejection {
         Rejection::NoLeader
         | Rejection::NotLeader { .. }

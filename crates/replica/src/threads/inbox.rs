@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use quorate_raft::{Envelope, Rejection, Status};
 use tokio::sync::oneshot;
 
-use super::requests::{Request, refuse};
+use super::requests::{Proposer, Request, refuse};
 use crate::driver::{DriverInput, Failure};
 use crate::error::Stopped;
 use crate::machine::Machine;
@@ -44,6 +45,14 @@ impl<M: Machine> Inbox<M> {
         if let Some(LoopInput::Driver(request)) = refused {
             fail(request, Failure::Rejected(Rejection::Overloaded));
         }
+    }
+
+    /// Has a command proposed; says where its response will come.
+    pub(crate) fn propose(&self, command: Bytes) -> oneshot::Receiver<Result<M::Response, Failure>> {
+        let (sender, receiver) = oneshot::channel();
+        let proposer = Proposer(sender);
+        self.submit(DriverInput::Propose { command, proposer });
+        receiver
     }
 
     /// Hands messages of a peer to the loop. Those that are too many are dropped: the protocol repeats them.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quorate_raft::{ReadLog, SnapshotMeta, Status};
+use quorate_raft::{ReadLog, RoleKind, SnapshotMeta, Status};
 use tokio::sync::watch;
 
 use super::inbox::{Fate, Inbox, LoopInput};
@@ -22,6 +22,8 @@ pub(super) struct MainLoop<M: Machine> {
     pub(super) inbox: Arc<Inbox<M>>,
     pub(super) status: watch::Sender<Arc<Status>>,
     pub(super) ticker: Ticker,
+    pub(super) upkeep: UpkeepTimer,
+    pub(super) apply: Arc<Queue<ApplyWork<M>>>,
 }
 
 impl<M: Machine> MainLoop<M> {
@@ -49,9 +51,20 @@ impl<M: Machine> MainLoop<M> {
             if running {
                 self.driver.flush();
                 self.publish(ticks > 0);
+                if ticks > 0 {
+                    self.call_to_upkeep();
+                }
             }
         }
         self.driver.stop();
+    }
+
+    fn call_to_upkeep(&mut self) {
+        let role = self.status.borrow().role;
+        if let Some(passed) = self.upkeep.due(role, Instant::now()) {
+            // The queue is closed only when the node ends.
+            let _ = self.apply.push(ApplyWork::Upkeep(passed));
+        }
     }
 
     fn publish(&mut self, ticked: bool) {
@@ -66,6 +79,33 @@ impl<M: Machine> MainLoop<M> {
                 differs
             });
         }
+    }
+}
+
+/// Says when the leader's machine is to be called to its upkeep.
+#[derive(Debug)]
+pub(super) struct UpkeepTimer {
+    every: Option<Duration>,
+    /// When it was called last, or this node came to lead; none when it does not.
+    last: Option<Instant>,
+}
+
+impl UpkeepTimer {
+    pub(super) fn new(every: Option<Duration>) -> Self {
+        Self { every, last: None }
+    }
+
+    /// How much time has passed, if it is time for the upkeep.
+    fn due(&mut self, role: RoleKind, now: Instant) -> Option<Duration> {
+        if role != RoleKind::Leader {
+            self.last = None;
+            return None;
+        }
+        let passed = now - *self.last.get_or_insert(now);
+        (passed >= self.every?).then(|| {
+            self.last = Some(now);
+            passed
+        })
     }
 }
 
@@ -197,10 +237,22 @@ impl<M: Machine> ApplyLoop<M> {
                 // Who asked may be gone.
                 let _ = asker.send(begun.map(|meta| meta.id));
             }
+            ApplyWork::Upkeep(passed) => self.upkeep(passed),
             ApplyWork::NextChunk => self.next_chunk(),
             ApplyWork::SnapshotEnded => self.applier.snapshot_ended(),
         }
         Ok(())
+    }
+
+    /// Has the machine's upkeep proposed.
+    fn upkeep(&mut self, passed: Duration) {
+        for command in self.applier.machine_mut().upkeep(passed) {
+            match M::encode(command) {
+                // Nobody waits for it: it is called for again, if need be.
+                Ok(command) => drop(self.inbox.propose(command)),
+                Err(error) => tracing::warn!(%error, "the machine's upkeep was not proposed"),
+            }
+        }
     }
 
     /// The core waits for this only when much is being applied: small progress need not wake the loop.
@@ -367,6 +419,27 @@ const QUIET_BYTES: u64 = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leaders_upkeep_counts_the_time_since_it_leads() {
+        let start = Instant::now();
+        let every = Duration::from_millis(500);
+        let mut timer = UpkeepTimer::new(Some(every));
+        assert_eq!(timer.due(RoleKind::Follower, start), None);
+        assert_eq!(
+            timer.due(RoleKind::Leader, start + every * 2),
+            None,
+            "it has just begun to lead"
+        );
+        assert_eq!(timer.due(RoleKind::Leader, start + every * 3), Some(every));
+        assert_eq!(timer.due(RoleKind::Leader, start + every * 3), None);
+        assert_eq!(timer.due(RoleKind::Leader, start + every * 5), Some(every * 2));
+        assert_eq!(timer.due(RoleKind::Candidate, start + every * 7), None);
+        assert_eq!(timer.due(RoleKind::Leader, start + every * 9), None);
+        let mut never = UpkeepTimer::new(None);
+        assert_eq!(never.due(RoleKind::Leader, start), None);
+        assert_eq!(never.due(RoleKind::Leader, start + every * 9), None);
+    }
 
     #[test]
     fn a_long_pause_is_made_up_for_by_a_few_ticks_only() {

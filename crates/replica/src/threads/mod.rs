@@ -33,7 +33,7 @@ use tokio::sync::watch;
 
 pub(crate) use inbox::{Fate, Inbox};
 pub(crate) use ports::ApplyWork;
-pub(crate) use requests::{Asker, Operator, Proposer};
+pub(crate) use requests::{Asker, Operator};
 
 use crate::apply::Applier;
 use crate::codec::Incarnation;
@@ -44,7 +44,7 @@ use crate::machine::Machine;
 use crate::queue::Queue;
 use crate::storage::{self, Identity, KnownPeers, Opened, Options, Storage, StorageError};
 use crate::transport::{self, Deliver, Outbox, Transport};
-use loops::{ApplyLoop, LogLoop, MainLoop, ReadLoop, SnapshotLoop, Ticker};
+use loops::{ApplyLoop, LogLoop, MainLoop, ReadLoop, SnapshotLoop, Ticker, UpkeepTimer};
 use ports::{LogWork, SnapshotWork, ThreadPorts};
 
 /// What the handles of a running node share. Dropping it ends the node.
@@ -160,6 +160,8 @@ pub(crate) fn start<M: Machine>(
         driver,
         inbox,
         status: status_sender,
+        upkeep: UpkeepTimer::new(M::UPKEEP_EVERY),
+        apply: Arc::clone(&workers.queues.apply),
         ticker: Ticker::new(config.tick, Instant::now()),
     };
     let life = Life {

@@ -1,6 +1,7 @@
 //! The driver's ports in a running node: queues with a thread at their other end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_raft::{EntryId, Envelope, Event, ReadLog, SendSnapshot, SnapshotMeta, Write};
 use tokio::sync::oneshot;
@@ -27,6 +28,8 @@ pub(crate) enum ApplyWork<M: Machine> {
     Local(Reader<M>),
     /// Begin a snapshot, and say where.
     BeginSnapshot(oneshot::Sender<Option<EntryId>>),
+    /// This node leads, and so much time has passed.
+    Upkeep(Duration),
     /// The snapshot writer is ready for the next chunk.
     NextChunk,
     /// The snapshot is durable, or was given up.
