@@ -244,6 +244,7 @@ impl Core {
             if was_member && !self.is_member_for_good() {
                 let index = self.log.configuration_index();
                 self.event(Event::Removed { index });
+                self.requests.on_removed(self.log.commit_index());
             }
         }
     }

@@ -171,7 +171,8 @@ impl Progress {
 
     /// Ends the round of a newcomer that has what it was to have; says whether it has caught up by that.
     ///
-    /// It has if the round took no longer than an election timeout: what came meanwhile takes it less.
+    /// It has if the round took no longer than an election timeout, since what came meanwhile takes it
+    /// less; or if nothing came meanwhile.
     pub(crate) fn note_catching_up(&mut self, commit: Index, election_ticks: u32) -> bool {
         let match_index = self.match_index;
         let Some(round) = &mut self.catching_up else {
@@ -180,7 +181,7 @@ impl Progress {
         if round.done || match_index < round.goal {
             return false;
         }
-        if round.elapsed <= election_ticks {
+        if round.elapsed <= election_ticks || match_index >= commit {
             round.done = true;
         } else {
             (round.goal, round.elapsed) = (commit, 0);

@@ -256,6 +256,13 @@ impl Requests {
         }
     }
 
+    /// This node is no member any more: what comes after `commit` it may never be told.
+    pub(crate) fn on_removed(&mut self, commit: Index) {
+        while let Some((_, ticket)) = self.appended.pop_back_if(|(id, _)| id.index > commit) {
+            self.resolve(ticket, Outcome::Unknown);
+        }
+    }
+
     fn end_change(&mut self, outcome: Outcome) {
         if let Some(change) = self.change.take() {
             self.resolve(change.ticket, outcome);

@@ -11,7 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cluster::{Cluster, LogRead, Options};
 use quorate_raft::status::RoleKind;
-use quorate_raft::{Delivery, Index, Input, Limits, NodeId, Outcome, Transferee};
+use quorate_raft::{
+    Delivery, Index, Input, Limits, MemberInfo, MemberKind, NodeId, Outcome, Precondition, Priority, Stage,
+    Status, Target, Ticket, Transferee,
+};
 
 /// Numbers from a seed (xorshift64*).
 struct Dice(u64);
@@ -23,6 +26,7 @@ struct Mood {
     reorder: u64,
     crash: u64,
     cut: u64,
+    change: u64,
 }
 
 struct Run {
@@ -118,6 +122,7 @@ impl Run {
             reorder: dice.one_of(&[0, 100, 500]),
             crash: dice.one_of(&[0, 3, 10]),
             cut: dice.one_of(&[0, 4, 8]),
+            change: dice.one_of(&[0, 0, 300, 800]),
         };
         Self {
             cluster,
@@ -227,10 +232,43 @@ impl Run {
             17..19 => {
                 self.cluster.snapshot(id, None);
             }
+            _ if self.dice.chance(self.mood.change) => self.change(id),
             _ => {
                 let to = self.dice.one_of(&self.cluster.ids());
                 self.cluster.transfer(id, Transferee::Node(to));
             }
+        }
+    }
+
+    /// Asks for other members: some that are there, some new.
+    fn change(&mut self, id: NodeId) {
+        let ids = self.cluster.ids();
+        let newest = ids.last().map_or(0, |last| last.0);
+        if ids.len() < MOST_NODES && self.dice.chance(300) {
+            let kind = self
+                .dice
+                .one_of(&[MemberKind::Full, MemberKind::Full, MemberKind::Witness]);
+            self.cluster.join(NodeId(newest + 1), kind);
+        }
+        let mut members: [Vec<_>; 2] = Default::default();
+        for node in self.cluster.ids() {
+            let kind = self.cluster.kind(node);
+            let priority = Priority(self.dice.one_of(&[0, 0, 0, 1]));
+            let info = MemberInfo {
+                kind,
+                priority,
+                ..MemberInfo::default()
+            };
+            match self.dice.below(10) {
+                0..6 => members[0].push((node, info)),
+                6..8 if kind == MemberKind::Full => members[1].push((node, info)),
+                _ => {}
+            }
+        }
+        let [voters, learners] = members;
+        // Without a voter that has data it is no target.
+        if let Ok(target) = Target::new(voters, learners) {
+            self.cluster.reconfigure(id, target, Precondition::Any);
         }
     }
 
@@ -298,13 +336,28 @@ impl Run {
             }
         }
         self.wait_until("all agree and all is answered", |run| {
-            run.agrees() && run.cluster.history.unanswered().is_empty()
+            run.agrees() && run.unanswered().is_empty()
         });
         let leader = self.leader().expect("they agree");
         let ticket = self.cluster.propose(leader, &["last".to_string()])[0];
         self.wait_until("a command is committed everywhere", |run| {
             run.agrees() && matches!(run.cluster.history.outcome(ticket), Some(Outcome::Committed(_)))
         });
+    }
+
+    /// What the members owe an answer to: one that was removed may never learn what became of its requests.
+    fn unanswered(&self) -> Vec<Ticket> {
+        let Some(leader) = self.leader() else {
+            return self.cluster.history.unanswered();
+        };
+        let members = self.cluster.status(leader).configuration;
+        let owes = |ticket: &Ticket| members.is_member(self.cluster.history.node_of(*ticket));
+        self.cluster
+            .history
+            .unanswered()
+            .into_iter()
+            .filter(owes)
+            .collect()
     }
 
     fn wait_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
@@ -318,10 +371,7 @@ impl Run {
                 self.cluster.stabilize();
             }
         }
-        panic!(
-            "it never comes true that {what}; open: {:?}",
-            self.cluster.history.unanswered()
-        );
+        panic!("it never comes true that {what}; open: {:?}", self.unanswered());
     }
 
     fn leader(&self) -> Option<NodeId> {
@@ -329,19 +379,25 @@ impl Run {
         self.cluster.ids().into_iter().find(leads)
     }
 
-    /// Whether one node leads, all follow it, and all have applied the same log to its end.
+    /// Whether one node leads, all members follow it, and all have applied the same log to its end.
     fn agrees(&self) -> bool {
         let Some(leader) = self.leader() else { return false };
-        let end = self.cluster.status(leader).last;
-        self.cluster.ids().into_iter().all(|id| {
-            let status = self.cluster.status(id);
-            status.leader == Some(leader) && status.last == end && status.applied_index == end.index
-        })
+        let Status {
+            last: end,
+            configuration,
+            ..
+        } = self.cluster.status(leader);
+        configuration.stage() == Stage::Settled
+            && configuration.members().into_iter().all(|id| {
+                let status = self.cluster.status(id);
+                status.leader == Some(leader) && status.last == end && status.applied_index == end.index
+            })
     }
 }
 
 fn options(seed: u64, dice: &mut Dice) -> Options {
     let some = Limits::default();
+    let voters = dice.one_of(&[1, 2, 3, 3, 3, 4, 5, 5]);
     let limits = Limits {
         max_command_bytes: dice.one_of(&[28, some.max_command_bytes]),
         max_message_bytes: dice.one_of(&[1, 60, some.max_message_bytes]),
@@ -353,8 +409,8 @@ fn options(seed: u64, dice: &mut Dice) -> Options {
         retained_entries: dice.one_of(&[0, 2, some.retained_entries]),
     };
     Options {
-        witnesses: 0,
-        voters: dice.one_of(&[1, 2, 3, 3, 3, 4, 5, 5]),
+        witnesses: u64::from(voters > 2 && dice.chance(200)),
+        voters,
         learners: dice.one_of(&[0, 0, 1]),
         election_ticks: 5,
         heartbeat_ticks: 1,
@@ -364,6 +420,8 @@ fn options(seed: u64, dice: &mut Dice) -> Options {
     }
 }
 
+/// How many nodes a run has at most.
+const MOST_NODES: usize = 7;
 /// How many things happen in a run before all faults end.
 const STEPS: u32 = 3_000;
 /// How many election timeouts a healed cluster may take.

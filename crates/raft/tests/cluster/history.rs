@@ -106,6 +106,11 @@ impl History {
         open.map(|(ticket, _)| *ticket).collect()
     }
 
+    /// Of whom it was asked.
+    pub(crate) fn node_of(&self, ticket: Ticket) -> NodeId {
+        self.tickets[&ticket].node
+    }
+
     pub(crate) fn outcome(&self, ticket: Ticket) -> Option<Outcome> {
         match self.tickets.get(&ticket)?.answer? {
             Answer::Outcome(outcome) => Some(outcome),

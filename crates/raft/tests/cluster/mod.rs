@@ -129,6 +129,10 @@ impl Cluster {
             .unwrap_or_else(|| panic!("there is no {id}"))
     }
 
+    pub(crate) fn kind(&self, id: NodeId) -> MemberKind {
+        self.member(id).kind
+    }
+
     pub(crate) fn status(&self, id: NodeId) -> Status {
         self.member(id).status().unwrap_or_else(|| panic!("{id} is down"))
     }
@@ -412,13 +416,13 @@ impl Cluster {
     /// Notes all that a node wants done. What it wrote counts first: its other wishes may follow from it.
     fn carry_out(&mut self, id: NodeId, ready: Ready) {
         self.say_all(id, &ready.events);
-        if let Some(configuration) = ready.configuration {
-            member_mut(&mut self.members, id).configuration = configuration;
-        }
         if let Some(write) = ready.write {
             self.on_write(id, write);
         }
         self.history.on_step(id, &self.members);
+        if let Some(configuration) = ready.configuration {
+            member_mut(&mut self.members, id).configuration = configuration;
+        }
         for envelope in ready.send {
             self.on_send(envelope);
         }
