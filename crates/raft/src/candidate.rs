@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::core::Core;
 use crate::event::Event;
+use crate::failover::stagger;
 use crate::message::{Campaign, Message, RequestPreVote, RequestVote, Verdict};
 use crate::node::Next;
 use crate::types::{NodeId, Term};
@@ -17,6 +18,38 @@ pub(crate) struct PreCandidate {
     verdicts: Verdicts,
     elapsed: u32,
     timeout: u32,
+    attempt: Attempt,
+}
+
+/// Which of a row of pre-campaigns this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    /// How many of those that follow are made soon, since reports of a leader's end may come late.
+    hurried: u32,
+}
+
+impl Attempt {
+    pub(crate) const FIRST: Self = Self { hurried: 0 };
+
+    /// The first after a leader was reported gone.
+    pub(crate) fn hurried(retries: u32) -> Self {
+        Self { hurried: retries }
+    }
+
+    fn next(self) -> Self {
+        Self {
+            hurried: self.hurried.saturating_sub(1),
+        }
+    }
+
+    /// Ticks until the next one.
+    fn timeout(self, core: &mut Core) -> u32 {
+        match self.hurried {
+            0 => core.draw_retry_timeout(),
+            // Longer than the next in turn waits, and at random, so that two do not go on asking together.
+            _ => stagger(core) + core.draw(1, stagger(core) + 1),
+        }
+    }
 }
 
 /// Campaigns.
@@ -32,7 +65,7 @@ pub(crate) struct Candidate {
 struct Verdicts(BTreeMap<NodeId, Verdict>);
 
 impl PreCandidate {
-    pub(crate) fn new(core: &mut Core) -> Self {
+    pub(crate) fn new(core: &mut Core, attempt: Attempt) -> Self {
         core.event(Event::BecamePreCandidate { term: core.term() });
         let ask = RequestPreVote {
             term: core.term().next(),
@@ -46,7 +79,8 @@ impl PreCandidate {
         Self {
             verdicts,
             elapsed: 0,
-            timeout: core.draw_retry_timeout(),
+            timeout: attempt.timeout(core),
+            attempt,
         }
     }
 
@@ -61,7 +95,7 @@ impl PreCandidate {
     pub(crate) fn on_tick(&mut self) -> Next {
         self.elapsed += 1;
         if self.elapsed >= self.timeout {
-            Next::PreCampaign
+            Next::PreCampaign(self.attempt.next())
         } else {
             Next::Stay
         }
@@ -100,7 +134,7 @@ impl Candidate {
     pub(crate) fn on_tick(&mut self) -> Next {
         self.elapsed += 1;
         if self.elapsed >= self.timeout {
-            Next::PreCampaign
+            Next::PreCampaign(Attempt::FIRST)
         } else {
             Next::Stay
         }
@@ -129,9 +163,13 @@ impl Candidate {
 }
 
 impl Verdicts {
-    /// The first word of a voter counts: a repeated or late one changes nothing.
+    /// The first word of a voter counts, but a grant counts for good: it may follow a denial, never the
+    /// other way round, whatever order they come in.
     fn count(&mut self, from: NodeId, verdict: Verdict) {
-        self.0.entry(from).or_insert(verdict);
+        let known = self.0.entry(from).or_insert(verdict);
+        if verdict == Verdict::Granted {
+            *known = verdict;
+        }
     }
 
     fn decision(&self, core: &Core) -> Option<Verdict> {

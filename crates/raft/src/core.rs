@@ -132,6 +132,11 @@ impl Core {
         self.rng.between(least, least + least / 2)
     }
 
+    /// Draws a number of ticks from `least` to `most`.
+    pub(crate) fn draw(&mut self, least: u32, most: u32) -> u32 {
+        self.rng.between(least, most)
+    }
+
     /// Draws how many ticks to wait before asking again for pre-votes that were denied.
     pub(crate) fn draw_retry_timeout(&mut self) -> u32 {
         let most = self.config.election_ticks;

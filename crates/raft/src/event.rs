@@ -30,6 +30,11 @@ pub enum Event {
         /// The term it leads.
         term: Term,
     },
+    /// Its leader's process was reported gone: it looks for another at once.
+    LeaderGone {
+        /// The leader.
+        leader: NodeId,
+    },
     /// It stopped leading.
     SteppedDown {
         /// The term it led.
@@ -126,6 +131,7 @@ impl fmt::Display for Event {
             Self::BecameFollower { term, leader: None } => write!(f, "follows nobody in term {term}"),
             Self::BecamePreCandidate { term } => write!(f, "is pre-candidate in term {term}"),
             Self::BecameCandidate { term } => write!(f, "is candidate in term {term}"),
+            Self::LeaderGone { leader } => write!(f, "hears that {leader} is gone"),
             Self::BecameLeader { term } => write!(f, "leads term {term}"),
             Self::SteppedDown { term, reason } => write!(f, "steps down from term {term}: {reason}"),
             Self::VoteGranted { term, to } => write!(f, "votes for {to} in term {term}"),

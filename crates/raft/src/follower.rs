@@ -5,11 +5,13 @@
 
 use crate::core::Core;
 use crate::event::Event;
+use crate::failover::Failover;
 use crate::io::{Proposal, Rejection};
 use crate::log::Splice;
 use crate::membership::{MemberKind, Precondition, Target};
 use crate::message::{
     AppendEntries, AppendEntriesResponse, Forward, Heartbeat, HeartbeatResponse, Message, Reconfigure,
+    RequestPreVote,
 };
 use crate::node::Next;
 use crate::snapshot::SnapshotMeta;
@@ -25,6 +27,7 @@ pub(crate) struct Follower {
     timeout: u32,
     /// How far the log was compared with this leader's.
     verified: Index,
+    failover: Failover,
 }
 
 impl Follower {
@@ -41,6 +44,7 @@ impl Follower {
             elapsed: 0,
             timeout: core.draw_election_timeout(),
             verified: core.log.commit_index(),
+            failover: Failover::default(),
         }
     }
 
@@ -68,15 +72,36 @@ impl Follower {
 
     pub(crate) fn on_tick(&mut self, core: &mut Core) -> Next {
         self.elapsed += 1;
+        self.campaign_if_due(core)
+    }
+
+    fn campaign_if_due(&self, core: &Core) -> Next {
         if self.elapsed >= self.timeout && core.may_campaign() {
-            Next::PreCampaign
+            Next::PreCampaign(self.failover.attempt())
         } else {
             Next::Stay
         }
     }
 
-    pub(crate) fn on_vote_granted(&mut self) {
-        self.elapsed = 0;
+    pub(crate) fn on_vote_granted(&mut self, core: &mut Core) {
+        self.wait_anew(core);
+    }
+
+    /// A pre-vote was denied because this node hears its leader.
+    pub(crate) fn on_asked_in_vain(&mut self, from: NodeId, ask: RequestPreVote) {
+        self.failover.on_denied(from, ask);
+    }
+
+    /// Its leader is gone, if that is `peer`: it campaigns when its turn comes.
+    pub(crate) fn on_peer_gone(&mut self, core: &mut Core, peer: NodeId) -> Next {
+        if self.leader != Some(peer) {
+            return Next::Stay;
+        }
+        core.event(Event::LeaderGone { leader: peer });
+        self.leader = None;
+        let turn = self.failover.begin(core, peer);
+        self.timeout = self.timeout.min(self.elapsed.saturating_add(turn));
+        self.campaign_if_due(core)
     }
 
     /// Thesis §3.5. `Node::step` has applied the term rule, so the sender leads our term.
@@ -251,8 +276,16 @@ impl Follower {
             });
             core.requests.on_leader(leader);
         }
-        self.elapsed = 0;
+        self.wait_anew(core);
         true
+    }
+
+    /// Somebody leads, or may soon: the next campaign is an election timeout away.
+    fn wait_anew(&mut self, core: &mut Core) {
+        self.elapsed = 0;
+        if self.failover.end() {
+            self.timeout = core.draw_election_timeout();
+        }
     }
 
     fn splice(&mut self, core: &mut Core, from: NodeId, msg: AppendEntries) {

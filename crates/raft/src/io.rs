@@ -60,14 +60,25 @@ pub enum Input {
     /// A snapshot of this node's own state machine is durable: the log before it may go.
     SnapshotSaved(SnapshotMeta),
     /// A [`SendSnapshot`] has ended.
-    SnapshotSent {
-        /// Who was to have it.
-        to: NodeId,
-        /// How it ended.
-        outcome: Delivery,
-    },
+    SnapshotSent(SnapshotSent),
     /// The state machine now is what the snapshot of [`Ready::restore`] says.
     Restored(EntryId),
+    /// A peer's process is gone: its host refuses connections. May be said again and again, and be wrong:
+    /// a follower of that peer then asks for pre-votes without waiting, which others deny while they hear it.
+    PeerGone(NodeId),
+}
+
+/// How a [`SendSnapshot`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotSent {
+    /// Who was to have it.
+    pub to: NodeId,
+    /// The snapshot.
+    pub id: EntryId,
+    /// The term of the announcement: a leader of another term did not ask for it.
+    pub term: Term,
+    /// How it ended.
+    pub outcome: Delivery,
 }
 
 /// A command to replicate.
@@ -265,6 +276,19 @@ pub struct SendSnapshot {
     pub announcement: Envelope,
     /// The snapshot.
     pub meta: SnapshotMeta,
+}
+
+impl SendSnapshot {
+    /// The report that it has ended so.
+    #[must_use]
+    pub fn ended(&self, outcome: Delivery) -> SnapshotSent {
+        SnapshotSent {
+            to: self.announcement.to,
+            id: self.meta.id,
+            term: self.announcement.term,
+            outcome,
+        }
+    }
 }
 
 /// How a node is set up.

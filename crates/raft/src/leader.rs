@@ -14,7 +14,7 @@ use crate::entry::{Entry, Payload};
 use crate::event::{Event, StepDown};
 use crate::handover::Handover;
 use crate::intake::{ForwardsIn, Uncommitted};
-use crate::io::{Delivery, LogReadError, Proposal, ReadLog, Rejection};
+use crate::io::{Delivery, LogReadError, Proposal, ReadLog, Rejection, SnapshotSent};
 use crate::membership::MemberKind;
 use crate::message::{
     AppendEntriesResponse, Forward, ForwardResponse, Forwarded, Heartbeat, HeartbeatResponse, Message,
@@ -238,15 +238,16 @@ impl Leader {
         }
     }
 
-    pub(crate) fn on_snapshot_sent(&mut self, to: NodeId, outcome: Delivery) {
+    /// A transfer of this leadership has ended; that of another snapshot, or of an earlier term, says nothing.
+    pub(crate) fn on_snapshot_sent(&mut self, sent: SnapshotSent) {
         let Some(progress) = self
             .progress
-            .get_mut(&to)
-            .filter(|progress| progress.snapshot_index().is_some())
+            .get_mut(&sent.to)
+            .filter(|progress| progress.snapshot_id() == Some(sent.id) && sent.term == self.term)
         else {
             return;
         };
-        match outcome {
+        match sent.outcome {
             Delivery::Delivered => progress.on_snapshot_delivered(),
             Delivery::Failed => progress.pause_probe(),
         }
@@ -254,7 +255,10 @@ impl Leader {
 
     /// Entries after this index must stay: a snapshot up to here is on its way (raft-scenarios V22).
     pub(crate) fn keep_after(&self) -> Option<Index> {
-        self.progress.values().filter_map(Progress::snapshot_index).min()
+        self.progress
+            .values()
+            .filter_map(|progress| progress.snapshot_id().map(|id| id.index))
+            .min()
     }
 
     /// Sends every follower what it is due.

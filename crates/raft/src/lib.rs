@@ -13,7 +13,8 @@
 //!
 //! Reading order: [`types`] and [`entry`] (the words), [`message`] (what nodes say), [`io`] (the
 //! contract with the caller), `log` (one replica's log), `core` (what all roles share), then the
-//! roles: `follower`, `candidate`, `leader` with its `progress`, `reads` and `intake`. `node` ties them.
+//! roles: `follower` with `failover`, `candidate`, `leader` with its `progress`, `reads` and `intake`.
+//! `elections` answers those who ask for votes. `node` ties them.
 //!
 //! Members change by way of the log: `configuration` has the steps, `membership` the words, `change`
 //! what a leader does about it; `handover` is how it makes another node lead.
@@ -22,8 +23,10 @@ mod candidate;
 mod change;
 pub mod configuration;
 mod core;
+mod elections;
 pub mod entry;
 pub mod event;
+mod failover;
 mod follower;
 mod handover;
 mod intake;
@@ -48,7 +51,7 @@ pub use entry::{Entry, LogSlice, Payload, SliceError};
 pub use event::{Event, StepDown};
 pub use io::{
     Config, ConfigError, Delivery, HardState, Input, Limits, LogReadError, Outcome, Proposal, Purpose,
-    ReadLog, ReadReady, Ready, Rejection, Resolved, SendSnapshot, Stored, Transferee, Write,
+    ReadLog, ReadReady, Ready, Rejection, Resolved, SendSnapshot, SnapshotSent, Stored, Transferee, Write,
 };
 pub use membership::{MemberInfo, MemberKind, Precondition, Priority, Target};
 pub use message::{Envelope, Message};

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::candidate::{Candidate, PreCandidate};
+use crate::candidate::{Attempt, Candidate, PreCandidate};
 use crate::core::Core;
 use crate::entry::Entry;
 use crate::event::{Event, StepDown};
@@ -17,8 +17,8 @@ use crate::io::{
 use crate::leader::{Leader, refuse_read};
 use crate::membership::{MemberKind, Precondition, Target};
 use crate::message::{
-    Campaign, Envelope, Forward, ForwardResponse, Forwarded, Message, PreVoteResponse, Reconfigure,
-    ReconfigureResponse, RequestPreVote, RequestVote, Verdict,
+    Campaign, Envelope, Forward, ForwardResponse, Forwarded, Message, Reconfigure, ReconfigureResponse,
+    Verdict,
 };
 use crate::snapshot::SnapshotMeta;
 use crate::status::{RoleKind, Status};
@@ -27,12 +27,13 @@ use crate::types::{EntryId, Index, NodeId, Term, Ticket};
 /// One member of one group. See the crate's page for the contract.
 #[derive(Clone, Debug)]
 pub struct Node {
-    core: Core,
-    role: Role,
+    pub(crate) core: Core,
+    pub(crate) role: Role,
 }
 
+/// The roles of the paper's figure 4, and the pre-candidate of thesis §9.6.
 #[derive(Clone, Debug)]
-enum Role {
+pub(crate) enum Role {
     Follower(Follower),
     PreCandidate(PreCandidate),
     Candidate(Candidate),
@@ -48,8 +49,8 @@ pub(crate) enum Next {
     Follow(Option<NodeId>),
     /// A follower, from being a leader.
     StepDown(StepDown),
-    /// A pre-candidate.
-    PreCampaign,
+    /// A pre-candidate, at this of its attempts.
+    PreCampaign(Attempt),
     /// A candidate.
     Campaign,
     /// A candidate at the leader's wish (thesis §3.10).
@@ -99,12 +100,13 @@ impl Node {
             }
             Input::LogRead { request, entries } => self.on_log_read(request, entries),
             Input::SnapshotSaved(meta) => self.on_snapshot_saved(meta),
-            Input::SnapshotSent { to, outcome } => {
+            Input::SnapshotSent(sent) => {
                 if let Role::Leader(leader) = &mut self.role {
-                    leader.on_snapshot_sent(to, outcome);
+                    leader.on_snapshot_sent(sent);
                 }
                 Next::Stay
             }
+            Input::PeerGone(peer) => self.on_peer_gone(peer),
             Input::Restored(id) => self.on_restored(id),
         };
         self.turn(next);
@@ -183,7 +185,7 @@ impl Node {
         }
     }
 
-    fn leader(&self) -> Option<NodeId> {
+    pub(crate) fn leader(&self) -> Option<NodeId> {
         match &self.role {
             Role::Follower(follower) => follower.leader(),
             Role::PreCandidate(_) | Role::Candidate(_) => None,
@@ -200,8 +202,8 @@ impl Node {
                 Next::Stay => return,
                 Next::Follow(leader) => (self.role.follow(core, leader), Next::Stay),
                 Next::StepDown(_) => (self.role.follow(core, None), Next::Stay),
-                Next::PreCampaign => {
-                    let candidate = PreCandidate::new(core);
+                Next::PreCampaign(attempt) => {
+                    let candidate = PreCandidate::new(core, attempt);
                     let next = candidate.next(core);
                     (Role::PreCandidate(candidate), next)
                 }
@@ -358,61 +360,6 @@ impl Node {
                     .stay(|core| core.requests.on_change_answered(msg, handed))
             }
             Message::StaleTerm => Next::Stay,
-        }
-    }
-
-    /// Thesis §9.6: would this node vote so? Its answer promises nothing.
-    fn on_request_pre_vote(&mut self, from: NodeId, msg: RequestPreVote) -> Next {
-        // A leader that asks for votes leads no more (hashicorp/raft #605).
-        let shelters = self.shelters_leader() && self.leader() != Some(from);
-        let grants = msg.term > self.core.term() && msg.last >= self.core.log.last() && !shelters;
-        let verdict = if grants { Verdict::Granted } else { Verdict::Denied };
-        self.core.send(
-            from,
-            Message::PreVoteResponse(PreVoteResponse {
-                term: msg.term,
-                verdict,
-            }),
-        );
-        Next::Stay
-    }
-
-    fn on_pre_vote_response(&mut self, from: NodeId, msg: PreVoteResponse) -> Next {
-        match &mut self.role {
-            Role::PreCandidate(candidate) => candidate.on_response(&self.core, from, msg.term, msg.verdict),
-            Role::Follower(_) | Role::Candidate(_) | Role::Leader(_) => Next::Stay,
-        }
-    }
-
-    /// Paper §5.2 and §5.4.1: one vote a term, to a candidate whose log is at least as up to date.
-    fn on_request_vote(&mut self, from: NodeId, msg: RequestVote) -> Next {
-        let vote = self.core.vote();
-        let free = vote == Some(from) || (vote.is_none() && self.leader().is_none());
-        if !free || msg.last < self.core.log.last() {
-            self.core
-                .send_when_durable(from, Message::VoteResponse(Verdict::Denied));
-            return Next::Stay;
-        }
-        self.core.vote_for(from);
-        self.core.event(Event::VoteGranted {
-            term: self.core.term(),
-            to: from,
-        });
-        self.core
-            .send_when_durable(from, Message::VoteResponse(Verdict::Granted));
-        match &mut self.role {
-            Role::Follower(follower) => {
-                follower.on_vote_granted();
-                Next::Stay
-            }
-            Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => Next::Follow(None),
-        }
-    }
-
-    fn on_vote_response(&mut self, from: NodeId, verdict: Verdict) -> Next {
-        match &mut self.role {
-            Role::Candidate(candidate) => candidate.on_response(&self.core, from, verdict),
-            Role::Follower(_) | Role::PreCandidate(_) | Role::Leader(_) => Next::Stay,
         }
     }
 
@@ -578,14 +525,6 @@ impl Node {
             follower.on_restored(&mut self.core, leader, id);
         }
         Next::Stay
-    }
-
-    fn shelters_leader(&self) -> bool {
-        match &self.role {
-            Role::Leader(_) => true,
-            Role::Follower(follower) => follower.shelters_leader(&self.core),
-            Role::PreCandidate(_) | Role::Candidate(_) => false,
-        }
     }
 }
 

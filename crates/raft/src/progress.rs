@@ -100,10 +100,10 @@ impl Progress {
         matches!(self.mode, Mode::Replicate { .. })
     }
 
-    /// The index of the snapshot being sent.
-    pub(crate) fn snapshot_index(&self) -> Option<Index> {
+    /// The snapshot being sent.
+    pub(crate) fn snapshot_id(&self) -> Option<EntryId> {
         match &self.mode {
-            Mode::Snapshot { sent, .. } => Some(sent.index),
+            Mode::Snapshot { sent, .. } => Some(*sent),
             Mode::Probe { .. } | Mode::Replicate { .. } => None,
         }
     }

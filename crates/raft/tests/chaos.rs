@@ -151,6 +151,9 @@ impl Run {
         if self.dice.chance(self.mood.cut) {
             self.cut_or_heal();
         }
+        if self.dice.chance(self.mood.crash) {
+            self.report_gone();
+        }
         // A few round trips fit into the time between two ticks, or nobody would ever lead.
         match self.dice.below(100) {
             0..60 => self.message(),
@@ -283,6 +286,19 @@ impl Run {
         if self.cluster.is_running(id) {
             let done = self.dice.place(self.cluster.writes(id) + 1);
             self.cluster.crash(id, done);
+            for other in self.cluster.running() {
+                if self.dice.chance(500) {
+                    self.cluster.step(other, Input::PeerGone(id));
+                }
+            }
+        }
+    }
+
+    /// A report that need not be true.
+    fn report_gone(&mut self) {
+        let (gone, told) = (self.someone(), self.dice.one_of(&self.cluster.ids()));
+        if gone != told && self.cluster.is_running(told) {
+            self.cluster.step(told, Input::PeerGone(gone));
         }
     }
 

@@ -13,8 +13,8 @@
 
 use bytes::Bytes;
 use quorate_raft::{
-    Delivery, EntryId, Envelope, Event, Index, Input, LogReadError, Node, NodeId, Outcome, Precondition,
-    Proposal, ReadLog, Ready, Rejection, Resolved, SendSnapshot, SnapshotMeta, Status, Target, Ticket,
+    EntryId, Envelope, Event, Index, Input, LogReadError, Node, NodeId, Outcome, Precondition, Proposal,
+    ReadLog, Ready, Rejection, Resolved, SendSnapshot, SnapshotMeta, SnapshotSent, Status, Target, Ticket,
     Transferee, Write, WriteSeq,
 };
 
@@ -113,14 +113,11 @@ pub enum DriverInput<P, R, O> {
     /// A snapshot of the state machine is durable.
     SnapshotSaved(SnapshotMeta),
     /// A [`Ports::send_snapshot`] has ended.
-    SnapshotSent {
-        /// Who was to have it.
-        to: NodeId,
-        /// How it ended.
-        outcome: Delivery,
-    },
+    SnapshotSent(SnapshotSent),
     /// The state machine was restored from the received snapshot of this id.
     Restored(EntryId),
+    /// A peer's host refuses connections: its process is gone. May be said again and again, and be wrong.
+    PeerGone(NodeId),
 }
 
 /// The input that a driver over `P` takes.
@@ -190,7 +187,8 @@ impl<P: Ports> Driver<P> {
             DriverInput::Applied(index) => self.node.step(Input::Applied(index)),
             DriverInput::LogRead { request, entries } => self.node.step(Input::LogRead { request, entries }),
             DriverInput::SnapshotSaved(meta) => self.node.step(Input::SnapshotSaved(meta)),
-            DriverInput::SnapshotSent { to, outcome } => self.node.step(Input::SnapshotSent { to, outcome }),
+            DriverInput::SnapshotSent(sent) => self.node.step(Input::SnapshotSent(sent)),
+            DriverInput::PeerGone(peer) => self.node.step(Input::PeerGone(peer)),
             DriverInput::Restored(id) => self.node.step(Input::Restored(id)),
         }
     }

@@ -4,11 +4,12 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use common::{Cluster, eventually};
-use quorate::{Config, NodeId, ProposeError, Rejection, RoleKind, StartError, Stopped};
+use quorate::{Config, Event, NodeId, Observer, ProposeError, Rejection, RoleKind, StartError, Stopped};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_from_every_node_are_read_at_every_node() {
@@ -81,6 +82,32 @@ async fn all_nodes_stop_and_start_again_with_their_data() {
         cluster.node(2).read(()).await.unwrap(),
         (0..50).collect::<Vec<_>>()
     );
+}
+
+/// The nodes that were reported gone to their followers.
+static GONE: Mutex<BTreeSet<NodeId>> = Mutex::new(BTreeSet::new());
+
+struct SeesGone;
+
+impl Observer for SeesGone {
+    fn event(&self, event: &Event) {
+        if let Event::LeaderGone { leader } = event {
+            GONE.lock().unwrap().insert(*leader);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn followers_hear_that_the_process_of_their_leader_is_gone() {
+    let mut cluster = Cluster::start_with(3, |mut config| {
+        config.observer = Some(Arc::new(SeesGone));
+        config
+    });
+    let leader = cluster.leader().await;
+    cluster.write(leader, 1).await;
+    cluster.end_node(leader).await;
+    cluster.write(leader % 3 + 1, 2).await;
+    assert!(GONE.lock().unwrap().contains(&NodeId(leader)));
 }
 
 /// Snapshots after few entries, and a log that keeps almost nothing before them.

@@ -312,14 +312,13 @@ impl Cluster {
         let Some(send) = member_mut(&mut self.members, id).snapshots.pop_front() else {
             return false;
         };
-        let to = send.announcement.to;
-        let delivered = outcome == Delivery::Delivered && self.network.send(send.announcement);
+        let delivered = outcome == Delivery::Delivered && self.network.send(send.announcement.clone());
         let outcome = if delivered {
             Delivery::Delivered
         } else {
             Delivery::Failed
         };
-        self.step(id, Input::SnapshotSent { to, outcome });
+        self.step(id, Input::SnapshotSent(send.ended(outcome)));
         true
     }
 

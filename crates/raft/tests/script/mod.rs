@@ -12,7 +12,7 @@ use quorate_raft::message::{
 use quorate_raft::status::RoleKind;
 use quorate_raft::{
     Configuration, Delivery, EntryId, GroupId, Index, Input, MemberInfo, MemberKind, Message, NodeId,
-    Precondition, Priority, Round, SnapshotMeta, Target, Term, Transferee,
+    Precondition, Priority, Round, SnapshotMeta, SnapshotSent, Target, Term, Transferee,
 };
 
 use crate::cluster::network::Filter;
@@ -196,6 +196,8 @@ fn run(cluster: &mut Cluster, name: &str, args: &Args) -> Result<Vec<String>, Fa
             cluster.join(args.node()?, kind);
         }
         "reconfigure" => reconfigure(cluster, args)?,
+        "gone" => gone(cluster, args)?,
+        "ended" => ended(cluster, args)?,
         "stabilize" => cluster.stabilize_among(&args.nodes_or(cluster.ids())),
         "crash" => cluster.crash(args.node()?, args.value("writes", 0)?),
         "restart" => cluster.start(args.node()?),
@@ -255,6 +257,31 @@ fn tick(cluster: &mut Cluster, args: &Args) {
             cluster.step(node, Input::Tick);
         }
     }
+}
+
+/// Tells the nodes named after the first that the first is gone; all that run if none is named.
+fn gone(cluster: &mut Cluster, args: &Args) -> Result<(), Failure> {
+    let peer = args.node()?;
+    let told = match args.nodes.get(1..) {
+        Some(told) if !told.is_empty() => told.to_vec(),
+        _ => cluster.running(),
+    };
+    for node in told.into_iter().filter(|node| *node != peer) {
+        cluster.step(node, Input::PeerGone(peer));
+    }
+    Ok(())
+}
+
+/// A node is told that a transfer has failed, whether it asked for it or not.
+fn ended(cluster: &mut Cluster, args: &Args) -> Result<(), Failure> {
+    let sent = SnapshotSent {
+        to: *args.nodes.get(1).ok_or("to which node?")?,
+        id: parse_id(args.key("snapshot").ok_or("which snapshot?")?)?,
+        term: Term(args.value("term", 0)?),
+        outcome: Delivery::Failed,
+    };
+    cluster.step(args.node()?, Input::SnapshotSent(sent));
+    Ok(())
 }
 
 /// Ticks until the node asks for votes, again if it did already.

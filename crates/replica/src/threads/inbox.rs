@@ -144,7 +144,8 @@ fn fail<M: Machine>(request: Request<M>, failure: Failure) {
         | DriverInput::Applied(_)
         | DriverInput::LogRead { .. }
         | DriverInput::SnapshotSaved(_)
-        | DriverInput::SnapshotSent { .. }
+        | DriverInput::SnapshotSent(_)
+        | DriverInput::PeerGone(_)
         | DriverInput::Restored(_) => {}
     }
 }

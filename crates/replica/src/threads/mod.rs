@@ -7,7 +7,7 @@
 //! | log reader | a reader of the log | requests of the core | `LogRead` |
 //! | apply | [`Applier`] with the machine | tasks, local reads | answers, `Applied`, `Restored` |
 //! | snapshots | the file being written | chunks | `SnapshotSaved` |
-//! | transport | all sockets | messages | messages, `SnapshotSent` |
+//! | transport | all sockets | messages | messages, `SnapshotSent`, `PeerGone` |
 //!
 //! - Only the inbox is ever waited for by the loop: it never waits for a disk, a socket or the machine.
 //! - The first that fails seals the node's [`Fate`]; the loop then ends, fails all who wait, and ends the rest.
@@ -26,7 +26,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use quorate_raft::{
-    Configuration, Delivery, Envelope, MemberKind, Node, NodeId, ReadLog, Session, Status, Stored,
+    Configuration, Envelope, MemberKind, Node, NodeId, ReadLog, Session, SnapshotSent, Status, Stored,
 };
 use quorate_wal::{DirLock, Disk, OsDisk};
 use tokio::sync::watch;
@@ -365,8 +365,12 @@ impl<M: Machine> Deliver for Mailroom<M> {
         self.inbox.receive(envelopes.drain(..));
     }
 
-    fn snapshot_sent(&self, to: NodeId, outcome: Delivery) {
-        self.inbox.complete(DriverInput::SnapshotSent { to, outcome });
+    fn snapshot_sent(&self, sent: SnapshotSent) {
+        self.inbox.complete(DriverInput::SnapshotSent(sent));
+    }
+
+    fn peer_gone(&self, peer: NodeId) {
+        self.inbox.complete(DriverInput::PeerGone(peer));
     }
 
     fn fail(&self, why: &dyn std::fmt::Display) {

@@ -31,10 +31,9 @@ pub(super) struct Receiving {
 
 /// Brings a snapshot to a peer, and reports how that ended.
 pub(super) async fn send(office: Arc<Office>, request: SendSnapshot) {
-    let to = request.announcement.to;
     let id = request.meta.id;
-    let peer = office.describe(to);
-    let outcome = match bring(&office, request).await {
+    let peer = office.describe(request.announcement.to);
+    let outcome = match bring(&office, request.clone()).await {
         Ok(()) => {
             tracing::info!(%peer, %id, "a snapshot was delivered");
             Delivery::Delivered
@@ -44,7 +43,7 @@ pub(super) async fn send(office: Arc<Office>, request: SendSnapshot) {
             Delivery::Failed
         }
     };
-    office.deliver.snapshot_sent(to, outcome);
+    office.deliver.snapshot_sent(request.ended(outcome));
 }
 
 async fn bring(office: &Arc<Office>, request: SendSnapshot) -> Result<(), String> {

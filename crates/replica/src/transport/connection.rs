@@ -34,6 +34,13 @@ pub(super) enum ConnectionError {
     Closed,
 }
 
+impl ConnectionError {
+    /// Whether the host is there and nothing listens: the peer's process is gone.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
 pub(super) struct Connection {
     stream: TcpStream,
     inbound: BytesMut,

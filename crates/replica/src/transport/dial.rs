@@ -29,6 +29,9 @@ pub(super) async fn keep_sending(office: Arc<Office>, to: NodeId, lane: Arc<Lane
             }
             Err(error) => error,
         };
+        if error.is_refused() {
+            office.deliver.peer_gone(to);
+        }
         // A peer that is down is told of once in a while, not at each attempt.
         if office
             .complaints

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use quorate_raft::{Delivery, Envelope, NodeId, SendSnapshot};
+use quorate_raft::{Envelope, NodeId, SendSnapshot, SnapshotSent};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::codec::Incarnation;
@@ -47,7 +47,9 @@ pub(crate) trait Deliver: Send + Sync + 'static {
     /// Messages came from a peer. Takes all of them out.
     fn receive(&self, envelopes: &mut Vec<Envelope>);
     /// A transfer of a snapshot has ended.
-    fn snapshot_sent(&self, to: NodeId, outcome: Delivery);
+    fn snapshot_sent(&self, sent: SnapshotSent);
+    /// A peer's host refuses connections.
+    fn peer_gone(&self, peer: NodeId);
     /// The node cannot go on.
     fn fail(&self, why: &dyn std::fmt::Display);
 }

@@ -90,6 +90,13 @@ impl Cluster {
         self.nodes.remove(&node).unwrap().shutdown().await;
     }
 
+    /// Stops a node for good: where it listened, connections are refused.
+    #[allow(dead_code, reason = "each test program uses its own part of this")]
+    pub(crate) async fn end_node(&mut self, node: u64) {
+        self.listeners.remove(&node);
+        self.stop_node(node).await;
+    }
+
     pub(crate) fn node(&self, node: u64) -> &Node {
         &self.nodes[&node]
     }

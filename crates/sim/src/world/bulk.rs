@@ -58,7 +58,7 @@ impl World {
             return Ok(());
         };
         let Ok(outgoing) = process.snapshots.send(request.meta.id) else {
-            return self.give(node, life, sent(to.0, Delivery::Failed));
+            return self.give(node, life, sent(&request, Delivery::Failed));
         };
         self.transferred += 1;
         let id = TransferId(self.transferred);
@@ -137,7 +137,7 @@ impl World {
 
     fn end_transfer(&mut self, transfer: Transfer, outcome: Delivery) -> Result<(), Violation> {
         let (node, life) = transfer.from;
-        self.give(node, life, sent(transfer.to.0, outcome))
+        self.give(node, life, sent(&transfer.request, outcome))
     }
 
     fn take_chunk(&mut self, transfer: &mut Transfer) -> Result<Taken, StorageError> {
@@ -172,6 +172,6 @@ impl World {
     }
 }
 
-fn sent(to: NodeId, outcome: Delivery) -> crate::ports::Input {
-    DriverInput::SnapshotSent { to, outcome }
+fn sent(request: &SendSnapshot, outcome: Delivery) -> crate::ports::Input {
+    DriverInput::SnapshotSent(request.ended(outcome))
 }
