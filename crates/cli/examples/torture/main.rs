@@ -18,7 +18,7 @@ mod harness;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use harness::cluster::{Cluster, Cut, Place};
-use harness::faults::{Outage, Role, cut_leader, kill};
+use harness::faults::{Outage, Role, cut_leader, kill, roll};
 use harness::verify::{State, agreement, check_record};
 use harness::workload::{Record, Workload};
 use std::path::PathBuf;
@@ -31,6 +31,12 @@ struct Options {
     /// How often a node is killed: each in turn, and the leader every other time
     #[arg(long, default_value_t = 30)]
     kills: usize,
+    /// How often the leader is killed besides
+    #[arg(long, default_value_t = 0)]
+    leader_kills: usize,
+    /// How often all nodes are restarted, one after the other, as for an upgrade
+    #[arg(long, default_value_t = 1)]
+    rolls: usize,
     /// How often the leader's network is cut
     #[arg(long, default_value_t = 10)]
     cuts: usize,
@@ -110,11 +116,14 @@ async fn torture(options: &Options) -> anyhow::Result<()> {
     cluster.leader().await?;
     let workload = Workload::start(&cluster.clients(), options.writers).await?;
     let kills = kills(&mut cluster, options.kills).await?;
+    let leader_kills = leader_kills(&mut cluster, options.leader_kills).await?;
+    let kills = [kills, leader_kills].concat();
+    let rolls = rolls(&mut cluster, options.rolls, &workload).await?;
     let cuts = cuts(&mut cluster, options.cuts).await?;
     let record = workload.stop().await;
     cluster.check_running()?;
     let state = agreement(&cluster.clients()).await?;
-    report(options, &kills, &cuts, &record, &state);
+    report(options, [&kills, &rolls, &cuts], &record, &state);
     check_record(&record, &state)?;
     ensure!(
         record.acknowledged() > 0 && record.reads > 0,
@@ -183,6 +192,31 @@ async fn kills(cluster: &mut Cluster, count: usize) -> anyhow::Result<Vec<Outage
     Ok(outages)
 }
 
+async fn leader_kills(cluster: &mut Cluster, count: usize) -> anyhow::Result<Vec<Outage>> {
+    let mut outages = Vec::new();
+    for turn in 0..count {
+        let node = cluster.leader().await?;
+        let outage = kill(cluster, node, Duration::from_millis(100)).await?;
+        println!("leader kill {:>3} of {count}: {outage}", turn + 1);
+        outages.push(outage);
+    }
+    Ok(outages)
+}
+
+/// Every node in turn, the leader of the moment last.
+async fn rolls(cluster: &mut Cluster, count: usize, load: &Workload) -> anyhow::Result<Vec<Outage>> {
+    let mut outages = Vec::new();
+    for turn in 0..count {
+        let leader = cluster.leader().await?;
+        for node in cluster.others(leader).into_iter().chain([leader]) {
+            let outage = roll(cluster, node, load).await?;
+            println!("roll {:>3} of {count}: {outage}", turn + 1);
+            outages.push(outage);
+        }
+    }
+    Ok(outages)
+}
+
 async fn cuts(cluster: &mut Cluster, count: usize) -> anyhow::Result<Vec<Outage>> {
     let mut outages = Vec::new();
     for (turn, cut) in [Cut::Peers, Cut::Link, Cut::FromPeers]
@@ -201,7 +235,8 @@ async fn cuts(cluster: &mut Cluster, count: usize) -> anyhow::Result<Vec<Outage>
     Ok(outages)
 }
 
-fn report(options: &Options, kills: &[Outage], cuts: &[Outage], record: &Record, state: &State) {
+fn report(options: &Options, outages: [&[Outage]; 3], record: &Record, state: &State) {
+    let [kills, rolls, cuts] = outages;
     println!(
         "\nelection timeout {} ms, snapshot every {}",
         options.election_timeout, options.snapshot_count
@@ -223,6 +258,16 @@ fn report(options: &Options, kills: &[Outage], cuts: &[Outage], record: &Record,
         kills.iter().partition(|outage| outage.role == Role::Leader);
     print_outages("kill -9 of the leader", &leader);
     print_outages("kill -9 of a follower", &follower);
+    let (leader, follower): (Vec<Outage>, Vec<Outage>) =
+        rolls.iter().partition(|outage| outage.role == Role::Leader);
+    print_outages(
+        "the leader restarted in good order, longest time without a write",
+        &leader,
+    );
+    print_outages(
+        "a follower restarted in good order, longest time without a write",
+        &follower,
+    );
     print_outages("the leader's network cut", cuts);
 }
 
@@ -241,12 +286,16 @@ fn print_outages(what: &str, outages: &[Outage]) {
         "\n{what}: {} times; ms until writes resumed: min {least}, p50 {median}, max {most}",
         millis.len()
     );
-    for bucket in *least / BUCKET_MS..=*most / BUCKET_MS {
-        let count = millis.iter().filter(|ms| **ms / BUCKET_MS == bucket).count();
+    let width = [20, 50, 100, 200, 500, 1000]
+        .into_iter()
+        .find(|width| (*most - *least) / width < MOST_BUCKETS)
+        .unwrap_or(2000);
+    for bucket in *least / width..=*most / width {
+        let count = millis.iter().filter(|ms| **ms / width == bucket).count();
         println!(
             "  {:>5}..{:<5} {}",
-            bucket * BUCKET_MS,
-            (bucket + 1) * BUCKET_MS,
+            bucket * width,
+            (bucket + 1) * width,
             "#".repeat(count)
         );
     }
@@ -254,4 +303,4 @@ fn print_outages(what: &str, outages: &[Outage]) {
 
 /// Set for the run inside the sandbox.
 const SANDBOX: &str = "QUORATE_TORTURE_SANDBOX";
-const BUCKET_MS: u128 = 100;
+const MOST_BUCKETS: u128 = 20;

@@ -4,7 +4,7 @@ use crate::binary;
 use crate::harness::block_on;
 use crate::harness::cluster::{Cluster, Place};
 use crate::harness::eventually;
-use crate::harness::faults::kill;
+use crate::harness::faults::{kill, roll};
 use crate::harness::verify::{agreement, check_record};
 use crate::harness::workload::Workload;
 use anyhow::ensure;
@@ -36,6 +36,23 @@ fn acknowledged_writes_survive_kill_9_of_every_node() {
             record.acknowledged() > 0 && record.reads > 0,
             "the workload did nothing"
         );
+        check_record(&record, &state)
+    });
+}
+
+#[test]
+fn nodes_restarted_one_after_the_other_lose_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    block_on(async {
+        let mut cluster = Cluster::start(binary(), 3, Place::Loopback, &TIMING)?;
+        let leader = cluster.leader().await?;
+        let workload = Workload::start(&cluster.clients(), 2).await?;
+        for node in cluster.others(leader).into_iter().chain([leader]) {
+            roll(&mut cluster, node, &workload).await?;
+        }
+        let record = workload.stop().await;
+        let state = agreement(&cluster.clients()).await?;
+        ensure!(record.acknowledged() > 0, "the workload did nothing");
         check_record(&record, &state)
     });
 }

@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::cluster::{Cluster, Cut};
 use super::eventually;
+use super::workload::Workload;
 use std::fmt;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -15,7 +16,8 @@ pub(crate) struct Outage {
     pub(crate) node: usize,
     /// What it was at that moment.
     pub(crate) role: Role,
-    /// From the fault until one of the other nodes acknowledged a write that was sent after it.
+    /// From the fault until one of the other nodes acknowledged a write that was sent after it; when a
+    /// node is stopped in good order, the longest time between two acknowledged writes.
     pub(crate) until_write: Duration,
 }
 
@@ -84,6 +86,26 @@ pub(crate) async fn cut_leader(cluster: &mut Cluster, cut: Cut, pause: Duration)
         node,
         role: Role::Leader,
         until_write,
+    })
+}
+
+/// Stops and starts `node` as an operator does who installs a new version, and waits until it has
+/// caught up. Says how long nobody's write was acknowledged meanwhile, at most.
+///
+/// # Errors
+///
+/// If any of that does not happen.
+pub(crate) async fn roll(cluster: &mut Cluster, node: usize, load: &Workload) -> anyhow::Result<Outage> {
+    let role = role(cluster, node).await?;
+    load.watch_gap();
+    cluster.terminate(node)?;
+    cluster.restart(node)?;
+    cluster.caught_up(node).await?;
+    cluster.leader().await?;
+    Ok(Outage {
+        node,
+        role,
+        until_write: load.longest_gap(),
     })
 }
 

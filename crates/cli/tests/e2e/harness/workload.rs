@@ -13,7 +13,7 @@ use super::client::{Client, Consistency};
 use super::eventually;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// A workload that runs until it is stopped.
@@ -50,6 +50,13 @@ struct Shared {
     reads: AtomicU64,
     unknown: AtomicU64,
     violations: Mutex<Vec<String>>,
+    gap: Mutex<Gap>,
+}
+
+/// How long nobody's write was acknowledged, at most.
+struct Gap {
+    last: Instant,
+    longest: Duration,
 }
 
 #[derive(Default)]
@@ -79,6 +86,7 @@ impl Workload {
             reads: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
             violations: Mutex::default(),
+            gap: Mutex::new(Gap::new()),
         });
         let mut tasks = JoinSet::new();
         for writer in 0..total {
@@ -109,6 +117,17 @@ impl Workload {
         }
     }
 
+    /// Measures from here on how long nobody's write is acknowledged.
+    pub(crate) fn watch_gap(&self) {
+        *lock(&self.shared.gap) = Gap::new();
+    }
+
+    /// The longest time without an acknowledged write, of anybody, since [`Workload::watch_gap`].
+    pub(crate) fn longest_gap(&self) -> Duration {
+        let gap = lock(&self.shared.gap);
+        gap.longest.max(gap.last.elapsed())
+    }
+
     /// Writes that were acknowledged so far.
     pub(crate) fn acknowledged(&self) -> usize {
         self.shared
@@ -123,6 +142,20 @@ impl Record {
     /// Writes that were acknowledged.
     pub(crate) fn acknowledged(&self) -> usize {
         self.writers.iter().map(|writer| writer.acknowledged.len()).sum()
+    }
+}
+
+impl Gap {
+    fn new() -> Self {
+        Self {
+            last: Instant::now(),
+            longest: Duration::ZERO,
+        }
+    }
+
+    fn acknowledged(&mut self) {
+        self.longest = self.longest.max(self.last.elapsed());
+        self.last = Instant::now();
     }
 }
 
@@ -178,6 +211,7 @@ async fn write(shared: Arc<Shared>, client: Client, writer: usize) {
         {
             Ok((true, revision)) => {
                 lock(&state.acknowledged).push((next, revision));
+                lock(&shared.gap).acknowledged();
                 state.floor.fetch_max(next, Ordering::SeqCst);
             }
             Ok((false, _)) => shared.violated(format!("write {next} of writer {writer} was applied twice")),
