@@ -89,3 +89,63 @@ fn first_difference(expected: &str, found: &str) -> Option<String> {
         .unwrap_or((0, ("other line ends", "")));
     Some(format!("line {}:\n  expected {a}\n  found    {b}", number + 1))
 }
+
+/// What the documents call a trace is one, and what they call a file is there.
+#[test]
+fn the_documents_name_what_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut missing = Vec::new();
+    for (document, column) in [("docs/scenarios.md", 2), ("docs/thesis-map.md", 4)] {
+        let text = fs::read_to_string(root.join(document)).expect("the document is there");
+        let rows = text
+            .lines()
+            .filter(|line| line.starts_with("| ") && !line.contains("|---"));
+        for row in rows {
+            let cells: Vec<&str> = row.split('|').collect();
+            // Tables of our own rules have no column for the thesis.
+            let cell = cells
+                .get(column)
+                .filter(|_| cells.len() > column + 1)
+                .or(cells.get(3));
+            let named = cell.unwrap_or(&"").split('`').skip(1).step_by(2);
+            let exists = |name: &&str| {
+                let trace = root.join(format!("crates/raft/tests/traces/{name}.txt"));
+                name.contains('…') || name.contains(' ') || trace.is_file() || found(&root, name)
+            };
+            missing.extend(
+                named
+                    .filter(|name| !exists(name))
+                    .map(|name| format!("{document}: {name}")),
+            );
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// Whether `name` is a path, or the name of a function of ours that checks something.
+fn found(root: &Path, name: &str) -> bool {
+    let looks_like_path = name.contains('/') || name.contains('.');
+    let path = name.split(':').next().unwrap_or(name);
+    let dirs = [
+        "",
+        "crates/raft/src",
+        "crates/raft/tests/cluster",
+        "crates/raft/tests",
+        "crates/replica",
+    ];
+    if looks_like_path && dirs.iter().any(|dir| root.join(dir).join(path).exists()) {
+        return true;
+    }
+    let Some((kind, function)) = name.rsplit_once("::") else {
+        return false;
+    };
+    let sources = [
+        "crates/raft/tests/cluster/history.rs",
+        "crates/raft/src/invariants.rs",
+    ];
+    !kind.is_empty()
+        && sources.iter().any(|source| {
+            let text = fs::read_to_string(root.join(source)).unwrap_or_default();
+            text.contains(&format!("fn {function}("))
+        })
+}
