@@ -168,6 +168,11 @@ impl Config {
                 problem: "it is not set; name a directory of this node's own".to_owned(),
             });
         }
+        self.check_limits()
+    }
+
+    /// What must be true of a node that has no directory, too.
+    pub(crate) fn check_limits(&self) -> Result<(), StartError> {
         if self.tick < MIN_TICK {
             return Err(StartError::Config {
                 setting: "tick",

@@ -22,8 +22,9 @@ use crate::codec::Incarnation;
 use crate::config::Config;
 use crate::driver::{DriverInput, Failure};
 use crate::error::{ProposeError, ReadError, StartError, Stopped, TransferError};
+use crate::local::LocalNetwork;
 use crate::machine::Machine;
-use crate::threads::{self, ApplyWork, Asker, Operator, Running};
+use crate::threads::{self, ApplyWork, Asker, Operator, Place, Running};
 
 /// A running node that replicates a machine.
 pub struct Replica<M: Machine> {
@@ -38,7 +39,8 @@ impl<M: Machine> Replica<M> {
     /// # Errors
     /// When a setting is wrong, the directory cannot be used, or the address is taken.
     pub fn start(config: Config, machine: M) -> Result<Self, StartError> {
-        Self::start_in(config, machine, threads::open_directory)
+        config.check()?;
+        Self::start_at(config, machine, Place::Directory)
     }
 
     /// Starts a node on a disk of the caller's making, such as one that fails on purpose.
@@ -46,16 +48,22 @@ impl<M: Machine> Replica<M> {
     /// # Errors
     /// As [`Self::start`], except that nobody checks whether another process uses the disk.
     pub fn start_on_disk(config: Config, machine: M, disk: Arc<dyn Disk>) -> Result<Self, StartError> {
-        Self::start_in(config, machine, |_| Ok((disk, None)))
+        config.check()?;
+        Self::start_at(config, machine, Place::Disk(disk))
     }
 
-    fn start_in(
-        config: Config,
-        machine: M,
-        open: impl FnOnce(&Config) -> Result<threads::Directory, StartError>,
-    ) -> Result<Self, StartError> {
-        config.check()?;
-        let shared = Arc::new(threads::start(config, machine, open)?);
+    /// Starts a node that keeps everything in memory and meets its peers in `network`: it needs neither
+    /// a directory nor addresses, and forgets all when it ends. Its id must not be used again.
+    ///
+    /// # Errors
+    /// When a setting is wrong.
+    pub fn start_local(config: Config, machine: M, network: &LocalNetwork) -> Result<Self, StartError> {
+        config.check_limits()?;
+        Self::start_at(config, machine, Place::Memory(network.clone()))
+    }
+
+    fn start_at(config: Config, machine: M, place: Place) -> Result<Self, StartError> {
+        let shared = Arc::new(threads::start(config, machine, place)?);
         Ok(Self { shared })
     }
 
@@ -243,9 +251,9 @@ impl<M: Machine> Replica<M> {
         self.shared.incarnation
     }
 
-    /// Where the node listens for its peers.
+    /// Where the node listens for its peers; none for one of a [`LocalNetwork`].
     #[must_use]
-    pub fn peer_address(&self) -> SocketAddr {
+    pub fn peer_address(&self) -> Option<SocketAddr> {
         self.shared.peer_address
     }
 

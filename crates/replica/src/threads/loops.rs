@@ -49,7 +49,7 @@ impl<M: Machine> MainLoop<M> {
                 self.driver.handle(DriverInput::Tick);
             }
             if running {
-                self.driver.flush();
+                self.flush();
                 self.publish(ticks > 0);
                 if ticks > 0 {
                     self.call_to_upkeep();
@@ -57,6 +57,17 @@ impl<M: Machine> MainLoop<M> {
             }
         }
         self.driver.stop();
+    }
+
+    /// Carries out what the core wants, and what follows from what was done at once.
+    fn flush(&mut self) {
+        self.driver.flush();
+        while !self.driver.ports().done.is_empty() {
+            for input in std::mem::take(&mut self.driver.ports_mut().done) {
+                self.driver.handle(input);
+            }
+            self.driver.flush();
+        }
     }
 
     fn call_to_upkeep(&mut self) {

@@ -20,7 +20,7 @@ mod requests;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use quorate_raft::{
     Configuration, Envelope, MemberKind, Node, NodeId, ReadLog, Session, SnapshotSent, Status, Stored,
 };
-use quorate_wal::{DirLock, Disk, OsDisk};
+use quorate_wal::{DirLock, Disk, MemDisk, OsDisk};
 use tokio::sync::watch;
 
 pub(crate) use inbox::{Fate, Inbox};
@@ -40,12 +40,13 @@ use crate::codec::Incarnation;
 use crate::config::{Config, FIRST_GROUP, Observer};
 use crate::driver::{Driver, DriverInput};
 use crate::error::{StartError, Stopped};
+use crate::local::{LocalCourier, LocalNetwork, LocalStopper, MemoryLog};
 use crate::machine::Machine;
 use crate::queue::Queue;
-use crate::storage::{self, Identity, KnownPeers, Opened, Options, Storage, StorageError};
-use crate::transport::{self, Deliver, Outbox, Transport};
+use crate::storage::{self, Identity, KnownPeers, Opened, Options, Snapshots, Storage, StorageError};
+use crate::transport::{self, Deliver, Transport};
 use loops::{ApplyLoop, LogLoop, MainLoop, ReadLoop, SnapshotLoop, Ticker, UpkeepTimer};
-use ports::{LogWork, SnapshotWork, ThreadPorts};
+use ports::{Log, LogWork, Post, SnapshotWork, ThreadPorts};
 
 /// What the handles of a running node share. Dropping it ends the node.
 pub(crate) struct Running<M: Machine> {
@@ -55,7 +56,7 @@ pub(crate) struct Running<M: Machine> {
     pub(crate) fate: Arc<Fate<M>>,
     pub(crate) node: NodeId,
     pub(crate) incarnation: Incarnation,
-    pub(crate) peer_address: SocketAddr,
+    pub(crate) peer_address: Option<SocketAddr>,
     pub(crate) request_timeout: Duration,
     ended: watch::Receiver<bool>,
 }
@@ -80,11 +81,51 @@ impl<M: Machine> Drop for Running<M> {
     }
 }
 
-/// A data directory, and the lock that keeps others out of it.
-pub(crate) type Directory = (Arc<dyn Disk>, Option<DirLock>);
+/// Where a node keeps its data and meets its peers.
+pub(crate) enum Place {
+    /// In its directory and at its address.
+    Directory,
+    /// On this disk and at its address.
+    Disk(Arc<dyn Disk>),
+    /// In memory and in this network.
+    Memory(LocalNetwork),
+}
+
+/// A place that is a node's from here on.
+struct Site {
+    disk: Arc<dyn Disk>,
+    /// Keeps other processes out of the directory.
+    lock: Option<DirLock>,
+    meeting: Meeting,
+}
+
+/// Where a node meets its peers.
+enum Meeting {
+    Sockets(TcpListener),
+    Local(LocalNetwork),
+}
+
+impl Place {
+    /// Takes the place. The address first: a port in use is found out before anything on the disk is touched.
+    fn open(self, config: &Config) -> Result<Site, StartError> {
+        let (disk, lock, meeting) = match self {
+            Self::Directory => {
+                let listener = transport::listen(config)?;
+                let (disk, lock) = open_directory(config)?;
+                (disk, Some(lock), Meeting::Sockets(listener))
+            }
+            Self::Disk(disk) => (disk, None, Meeting::Sockets(transport::listen(config)?)),
+            Self::Memory(network) => {
+                let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+                (disk, None, Meeting::Local(network))
+            }
+        };
+        Ok(Site { disk, lock, meeting })
+    }
+}
 
 /// Opens and locks the data directory.
-pub(crate) fn open_directory(config: &Config) -> Result<Directory, StartError> {
+fn open_directory(config: &Config) -> Result<(Arc<dyn Disk>, DirLock), StartError> {
     // Before the lock's file is made: what is not a node's stays as it is.
     storage::examine(&config.data_dir)?;
     let disk = OsDisk::open(&config.data_dir).map_err(|source| StorageError::Io {
@@ -92,24 +133,17 @@ pub(crate) fn open_directory(config: &Config) -> Result<Directory, StartError> {
         source,
     })?;
     let lock = DirLock::acquire(&config.data_dir).map_err(StorageError::from)?;
-    Ok((Arc::new(disk), Some(lock)))
+    Ok((Arc::new(disk), lock))
 }
 
 /// Starts a node. Its directory is opened once its address is known to be free, and stays locked
 /// until the node has ended.
-pub(crate) fn start<M: Machine>(
-    config: Config,
-    machine: M,
-    open: impl FnOnce(&Config) -> Result<Directory, StartError>,
-) -> Result<Running<M>, StartError> {
+pub(crate) fn start<M: Machine>(config: Config, machine: M, place: Place) -> Result<Running<M>, StartError> {
     let configuration = config.configuration()?;
     // Wrong settings are found out before anything is touched.
     Node::new(core_config(&config)?, Stored::new(configuration.clone()))?;
-    let listener = transport::listen(&config)?;
-    let (disk, lock) = open(&config)?;
+    let Site { disk, lock, meeting } = place.open(&config)?;
     let (storage, opened) = open_storage(&config, configuration, Arc::clone(&disk))?;
-    let directory = config.data_dir.display().to_string();
-    let known = KnownPeers::open(disk, &directory).map_err(|error| error.within(&directory))?;
     let (identity, stored) = (opened.identity, opened.stored);
     let applier = Applier::new(machine, storage.snapshots(), &stored.snapshot, config.snapshots);
     let applier = applier.map_err(|source| StartError::State {
@@ -128,19 +162,19 @@ pub(crate) fn start<M: Machine>(
         inbox: Arc::clone(&inbox),
         fate: Arc::clone(&fate),
     };
-    let (transport, outbox) = Transport::new(
-        &config,
-        identity,
-        random()?,
-        listener,
-        storage.snapshots(),
-        known,
-        Arc::new(mailroom),
-    )?;
-    let peer_address = transport.address();
+    let connection = match meeting {
+        Meeting::Sockets(listener) => {
+            Connection::by_sockets(&config, identity, listener, storage.snapshots(), disk, mailroom)?
+        }
+        Meeting::Local(network) => Connection::local(&network, config.node, storage.snapshots(), mailroom),
+    };
+    let peer_address = connection.address;
     let mut workers = Workers::new(lock);
     let apply = Arc::clone(&workers.queues.apply);
-    let driver = Driver::new(node, workers.queues.ports(outbox, config.observer.clone(), &fate));
+    let ports = workers
+        .queues
+        .ports(connection.post, config.observer.clone(), &fate);
+    let driver = Driver::new(node, ports);
     let (status_sender, status) = watch::channel(Arc::new(driver.status()));
     let (ended_sender, ended) = watch::channel(false);
 
@@ -155,7 +189,7 @@ pub(crate) fn start<M: Machine>(
         request_timeout: config.request_timeout,
         ended,
     };
-    workers.start(&config, storage, applier, transport, &inbox, &fate)?;
+    workers.start(&config, storage, applier, connection.carrier, &inbox, &fate)?;
     let main = MainLoop {
         driver,
         inbox,
@@ -172,6 +206,62 @@ pub(crate) fn start<M: Machine>(
     };
     spawn(&config, "loop", move || life.run())?;
     Ok(running)
+}
+
+/// The two ends of what connects a node to its peers.
+struct Connection {
+    post: Post,
+    carrier: Carrier,
+    /// Where it listens, if it does.
+    address: Option<SocketAddr>,
+}
+
+/// What brings messages, or snapshots, on a thread of its own.
+enum Carrier {
+    Sockets(Box<Transport>),
+    Local(LocalCourier, LocalStopper),
+}
+
+/// Ends a carrier when it is dropped.
+enum Stopper {
+    Sockets { _stopper: Option<transport::Stopper> },
+    Local { _stopper: LocalStopper },
+}
+
+impl Connection {
+    fn by_sockets<M: Machine>(
+        config: &Config,
+        identity: Identity,
+        listener: TcpListener,
+        snapshots: Snapshots,
+        disk: Arc<dyn Disk>,
+        mailroom: Mailroom<M>,
+    ) -> Result<Self, StartError> {
+        let directory = config.data_dir.display().to_string();
+        let known = KnownPeers::open(disk, &directory).map_err(|error| error.within(&directory))?;
+        let mailroom = Arc::new(mailroom);
+        let (transport, outbox) =
+            Transport::new(config, identity, random()?, listener, snapshots, known, mailroom)?;
+        Ok(Self {
+            post: Post::Sockets(outbox),
+            address: Some(transport.address()),
+            carrier: Carrier::Sockets(Box::new(transport)),
+        })
+    }
+
+    fn local<M: Machine>(
+        network: &LocalNetwork,
+        node: NodeId,
+        snapshots: Snapshots,
+        mailroom: Mailroom<M>,
+    ) -> Self {
+        let (outbox, courier, stopper) = network.join(node, Arc::new(mailroom), snapshots);
+        Self {
+            post: Post::Local(outbox),
+            carrier: Carrier::Local(courier, stopper),
+            address: None,
+        }
+    }
 }
 
 /// A node from its first input to its last thread's end.
@@ -222,17 +312,19 @@ struct Queues<M: Machine> {
 }
 
 impl<M: Machine> Queues<M> {
-    fn ports(
-        &self,
-        outbox: Outbox,
-        observer: Option<Arc<dyn Observer>>,
-        fate: &Arc<Fate<M>>,
-    ) -> ThreadPorts<M> {
+    fn ports(&self, post: Post, observer: Option<Arc<dyn Observer>>, fate: &Arc<Fate<M>>) -> ThreadPorts<M> {
+        let log = match &post {
+            Post::Sockets(_) => Log::Disk {
+                writes: Arc::clone(&self.log),
+                reads: Arc::clone(&self.reads),
+            },
+            Post::Local(_) => Log::Memory(MemoryLog::default()),
+        };
         ThreadPorts {
-            outbox,
-            log: Arc::clone(&self.log),
+            post,
+            log,
+            done: Vec::new(),
             apply: Arc::clone(&self.apply),
-            reads: Arc::clone(&self.reads),
             observer,
             fate: Arc::clone(fate),
             role_changed: false,
@@ -243,7 +335,7 @@ impl<M: Machine> Queues<M> {
 /// All threads of a node but its loop, and what must outlive them.
 struct Workers<M: Machine> {
     queues: Queues<M>,
-    transport: Option<transport::Stopper>,
+    carrier: Option<Stopper>,
     threads: Vec<JoinHandle<()>>,
     lock: Option<DirLock>,
 }
@@ -257,7 +349,7 @@ impl<M: Machine> Workers<M> {
                 reads: Arc::new(Queue::new()),
                 snapshots: Arc::new(Queue::new()),
             },
-            transport: None,
+            carrier: None,
             threads: Vec::new(),
             lock,
         }
@@ -268,7 +360,7 @@ impl<M: Machine> Workers<M> {
         config: &Config,
         storage: Storage,
         applier: Applier<M, Asker<M>>,
-        mut transport: Transport,
+        carrier: Carrier,
         inbox: &Arc<Inbox<M>>,
         fate: &Arc<Fate<M>>,
     ) -> Result<(), StartError> {
@@ -304,12 +396,22 @@ impl<M: Machine> Workers<M> {
             observer: config.observer.clone(),
             writing: None,
         };
-        self.transport = transport.stopper();
-        self.watched(config, "log", fate, move || log.run())?;
-        self.watched(config, "read", fate, move || reads.run())?;
         self.watched(config, "apply", fate, move || apply.run())?;
         self.watched(config, "snapshot", fate, move || writer.run())?;
-        self.watched(config, "peers", fate, move || transport.run())
+        match carrier {
+            Carrier::Sockets(mut transport) => {
+                let _stopper = transport.stopper();
+                self.carrier = Some(Stopper::Sockets { _stopper });
+                self.watched(config, "log", fate, move || log.run())?;
+                self.watched(config, "read", fate, move || reads.run())?;
+                self.watched(config, "peers", fate, move || transport.run())
+            }
+            // Its log is in memory and needs no threads.
+            Carrier::Local(courier, _stopper) => {
+                self.carrier = Some(Stopper::Local { _stopper });
+                self.watched(config, "peers", fate, move || courier.run())
+            }
+        }
     }
 
     fn watched(
@@ -330,9 +432,7 @@ impl<M: Machine> Workers<M> {
 
     /// Ends all threads: what was handed to them before is done first.
     fn end(&mut self) {
-        if let Some(transport) = self.transport.take() {
-            transport.stop();
-        }
+        self.carrier = None;
         self.queues.log.close();
         self.queues.reads.abandon();
         self.queues.apply.close();

@@ -7,10 +7,11 @@ use quorate_raft::{EntryId, Envelope, Event, ReadLog, SendSnapshot, SnapshotMeta
 use tokio::sync::oneshot;
 
 use super::inbox::Fate;
-use super::requests::{Operator, Proposer, Reader, refuse};
+use super::requests::{Operator, Proposer, Reader, Request, refuse};
 use crate::apply::ApplyTask;
 use crate::config::Observer;
-use crate::driver::{Failure, Ports};
+use crate::driver::{DriverInput, Failure, Ports};
+use crate::local::{LocalOutbox, MemoryLog};
 use crate::machine::Machine;
 use crate::queue::Queue;
 use crate::transport::Outbox;
@@ -44,12 +45,32 @@ pub(crate) enum SnapshotWork {
     GiveUp,
 }
 
-/// All queues that the loop pushes to.
+/// How messages leave.
+pub(super) enum Post {
+    /// Over TCP.
+    Sockets(Outbox),
+    /// Within the process.
+    Local(LocalOutbox),
+}
+
+/// Where the log is.
+pub(super) enum Log {
+    /// On a disk, each end of which has a thread.
+    Disk {
+        writes: Arc<Queue<LogWork>>,
+        reads: Arc<Queue<ReadLog>>,
+    },
+    /// In memory.
+    Memory(MemoryLog),
+}
+
+/// What the loop pushes to.
 pub(crate) struct ThreadPorts<M: Machine> {
-    pub(super) outbox: Outbox,
-    pub(super) log: Arc<Queue<LogWork>>,
+    pub(super) post: Post,
+    pub(super) log: Log,
+    /// What a log in memory has done already.
+    pub(super) done: Vec<Request<M>>,
     pub(super) apply: Arc<Queue<ApplyWork<M>>>,
-    pub(super) reads: Arc<Queue<ReadLog>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) fate: Arc<Fate<M>>,
     /// Whether something happened since the status was published that its watchers wait for.
@@ -63,11 +84,17 @@ impl<M: Machine> Ports for ThreadPorts<M> {
     type Operator = Operator;
 
     fn send(&mut self, envelope: Envelope) {
-        self.outbox.send(envelope);
+        match &self.post {
+            Post::Sockets(outbox) => outbox.send(envelope),
+            Post::Local(outbox) => outbox.send(envelope),
+        }
     }
 
     fn write(&mut self, write: Write) {
-        let _ = self.log.push(LogWork::Write(write));
+        match &mut self.log {
+            Log::Disk { writes, .. } => drop(writes.push(LogWork::Write(write))),
+            Log::Memory(log) => self.done.push(DriverInput::Persisted(log.write(write))),
+        }
     }
 
     fn apply(&mut self, task: ApplyTask<Proposer<M>, Reader<M>>) {
@@ -75,15 +102,27 @@ impl<M: Machine> Ports for ThreadPorts<M> {
     }
 
     fn read_log(&mut self, request: ReadLog) {
-        let _ = self.reads.push(request);
+        match &self.log {
+            Log::Disk { reads, .. } => drop(reads.push(request)),
+            Log::Memory(log) => {
+                let entries = log.read(&request);
+                self.done.push(DriverInput::LogRead { request, entries });
+            }
+        }
     }
 
     fn send_snapshot(&mut self, request: SendSnapshot) {
-        self.outbox.send_snapshot(request);
+        match &self.post {
+            Post::Sockets(outbox) => outbox.send_snapshot(request),
+            Post::Local(outbox) => outbox.send_snapshot(request),
+        }
     }
 
     fn compact(&mut self, upto: EntryId) {
-        let _ = self.log.push(LogWork::Compact(upto));
+        match &mut self.log {
+            Log::Disk { writes, .. } => drop(writes.push(LogWork::Compact(upto))),
+            Log::Memory(log) => log.compact(upto),
+        }
     }
 
     fn observe(&mut self, event: &Event) {

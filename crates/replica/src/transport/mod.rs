@@ -157,13 +157,9 @@ pub(crate) struct Transport {
     stopper: Option<Stopper>,
 }
 
-/// Ends a transport. Dropping it does the same.
+/// Ends a transport when it is dropped.
 pub(crate) struct Stopper {
     _stop: oneshot::Sender<()>,
-}
-
-impl Stopper {
-    pub(crate) fn stop(self) {}
 }
 
 /// Listens for peers, before anything on the disk is touched: a port in use is found out first.
