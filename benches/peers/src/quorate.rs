@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use quorate_raft::{
-    Config, Configuration, EntryId, Envelope, GroupId, Input, Limits, Node, NodeId, Outcome, Payload,
-    Proposal, Ready, RoleKind, Session, SnapshotMeta, Stored, Ticket,
+    Config, Configuration, EntryId, Envelope, GroupId, Input, Limits, MemberKind, Node, NodeId, Outcome,
+    Payload, Proposal, Ready, RoleKind, Session, SnapshotMeta, Stored, Ticket,
 };
 
 use crate::cluster::{COMMAND, COMPACT_EVERY, Cluster, Sum};
@@ -88,6 +88,7 @@ impl Member {
         let config = Config {
             id: NodeId(id),
             group: GroupId(1),
+            kind: MemberKind::Full,
             session: Session(id),
             seed: id,
             election_ticks: 10,
