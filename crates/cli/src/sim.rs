@@ -8,8 +8,9 @@ use crate::output;
 use anyhow::{anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use quorate_sim::{Failure, Options as Simulation, Report, Size, Time};
+use quorate_sim::{Failure, Kind, Marks, Options as Simulation, Report, Size, Time, UnknownName};
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -57,25 +58,42 @@ struct Shape {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: Option<u64>,
     /// Seconds, in virtual time, during which faults happen
-    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = positive)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive)]
     faults_for: NonZeroU64,
+    /// What runs are about: swarm, calm, lite, one-fault, partial, disk, clock, performance; or all, which take turns
+    #[arg(long, value_name = "P", default_value = "all")]
+    profile: Choice,
+}
+
+/// The kinds of run that were asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    All,
+    Only(Kind),
+}
+
+impl FromStr for Choice {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        text.parse().map(Self::Only)
+    }
 }
 
 impl Shape {
-    fn simulation(self) -> Simulation {
+    fn simulation(self, seed: u64) -> Simulation {
         Simulation {
+            kind: match self.profile {
+                Choice::All => Kind::of_seed(seed),
+                Choice::Only(kind) => kind,
+            },
             size: self.nodes.map_or(Size::Drawn, Size::Exactly),
             duration: Duration::from_secs(self.faults_for.get()),
             ..Simulation::default()
         }
-    }
-
-    /// The flags that make this shape.
-    fn flags(self) -> String {
-        let nodes = self
-            .nodes
-            .map_or(String::new(), |nodes| format!(" --nodes {nodes}"));
-        format!("{nodes} --faults-for {}", self.faults_for)
     }
 }
 
@@ -96,7 +114,7 @@ fn replay(seed: u64, trace: bool, shape: Shape) -> anyhow::Result<()> {
     let trace_lines = if trace { usize::MAX } else { LAST_LINES };
     let simulation = Simulation {
         trace_lines,
-        ..shape.simulation()
+        ..shape.simulation(seed)
     };
     let (lines, verdict) = match quorate_sim::run(seed, &simulation) {
         Ok(report) => (report.lines.clone(), Ok(report)),
@@ -124,6 +142,7 @@ struct Totals {
     virtual_time: Duration,
     answered: u64,
     faults: u64,
+    marks: Marks,
 }
 
 impl Totals {
@@ -132,6 +151,7 @@ impl Totals {
         self.events += report.events;
         self.virtual_time += report.time.since(Time::START);
         self.answered += report.operations.answered;
+        self.marks.add(&report.marks);
         self.faults += report.faults.values().sum::<u64>();
     }
 }
@@ -157,20 +177,15 @@ fn run_many(first: u64, count: u64, shape: Shape) -> anyhow::Result<()> {
         next.store(count, Ordering::SeqCst);
         totals
     });
-    let totals = totals.map_err(|failure| {
-        let flags = shape.flags();
-        anyhow!(
-            "{}; replay it: quorate sim replay {}{flags} --trace",
-            describe(&failure),
-            failure.seed
-        )
-    })?;
+    let totals =
+        totals.map_err(|failure| anyhow!("{}; replay it: {} --trace", describe(&failure), failure.replay))?;
     let Totals {
         seeds,
         events,
         virtual_time,
         answered,
         faults,
+        marks,
     } = totals;
     let noun = if seeds == 1 { "seed" } else { "seeds" };
     output::print(&format!(
@@ -178,7 +193,25 @@ fn run_many(first: u64, count: u64, shape: Shape) -> anyhow::Result<()> {
          operations answered, {faults} faults, in {:.1} s\n",
         virtual_time.as_secs_f64(),
         started.elapsed().as_secs_f64(),
-    ))
+    ))?;
+    report_marks(&marks, seeds, shape.profile)
+}
+
+/// Prints what rare things happened, and fails if one should have and did not.
+fn report_marks(marks: &Marks, seeds: u64, profile: Choice) -> anyhow::Result<()> {
+    let reached: Vec<String> = marks
+        .iter()
+        .map(|(mark, count)| format!("{mark} {count}"))
+        .collect();
+    output::print(&format!("marks: {}\n", reached.join(", ")))?;
+    let missing: Vec<String> = marks.missing().map(|mark| mark.to_string()).collect();
+    let must_reach = seeds >= SEEDS_FOR_ALL_MARKS && profile == Choice::All;
+    ensure!(
+        missing.is_empty() || !must_reach,
+        "{seeds} seeds never reached: {}; a simulator that does not get there proves nothing about it",
+        missing.join(", ")
+    );
+    Ok(())
 }
 
 /// Runs the next seed that nobody has taken, until none is left.
@@ -194,9 +227,9 @@ fn work(
         if place >= count {
             return;
         }
-        let verdict = quorate_sim::run(first + place, &shape.simulation());
+        let verdict = quorate_sim::run(first + place, &shape.simulation(first + place));
         // Nobody listens any more: the run as a whole has ended.
-        if verdicts.send(verdict.map_err(Box::new)).is_err() {
+        if verdicts.send(verdict).is_err() {
             return;
         }
     }
@@ -232,3 +265,5 @@ fn progress_bar(seeds: u64) -> ProgressBar {
 
 /// How much of what happened is shown of a run that fails, if not all was asked for.
 const LAST_LINES: usize = 30;
+/// So many seeds must reach every mark.
+const SEEDS_FOR_ALL_MARKS: u64 = 2_000;

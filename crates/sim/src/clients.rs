@@ -59,6 +59,8 @@ pub(crate) struct Clients {
     /// The highest index that any client knows to hold its write.
     acknowledged: Index,
     counts: Counts,
+    /// How many operations may begin yet; any number if none.
+    operations: Option<u64>,
     mode: Mode,
     caution: Caution,
 }
@@ -87,8 +89,10 @@ pub struct Counts {
 enum Mode {
     /// Clients ask on and on.
     Asking,
-    /// What has begun is finished; nothing new begins.
+    /// What has begun is finished; only steady readers begin anew.
     Finishing,
+    /// Nobody begins anew but the auditor.
+    Auditing,
 }
 
 #[derive(Debug)]
@@ -134,7 +138,13 @@ enum Asker {
 
 impl Clients {
     /// Clients that have done nothing yet.
-    pub(crate) fn new(seed: u64, nodes: u64, profile: ClientProfile, caution: Caution) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        nodes: u64,
+        profile: ClientProfile,
+        operations: Option<u64>,
+        caution: Caution,
+    ) -> Self {
         let client = |n| Client {
             rng: Rng::new(seed, Stream::Client(n)),
             known: BTreeMap::new(),
@@ -143,8 +153,8 @@ impl Clients {
         };
         Self {
             nodes,
-            // The last one is the auditor.
-            clients: (0..=profile.clients).map(client).collect(),
+            // First those who read and write, then the steady readers, then the auditor.
+            clients: (0..=profile.clients + profile.readers).map(client).collect(),
             profile,
             history: History::default(),
             requests: BTreeMap::new(),
@@ -152,6 +162,7 @@ impl Clients {
             values: 0,
             acknowledged: Index::ZERO,
             counts: Counts::default(),
+            operations,
             mode: Mode::Asking,
             caution,
         }
@@ -159,9 +170,12 @@ impl Clients {
 
     /// Everyone begins some time.
     pub(crate) fn start(&mut self) -> Vec<Wake> {
-        (0..self.profile.clients)
-            .map(|client| self.think(client))
-            .collect()
+        (0..self.auditor()).map(|client| self.think(client)).collect()
+    }
+
+    /// Who looks at the end whether all is there.
+    pub(crate) fn auditor(&self) -> u64 {
+        self.profile.clients + self.profile.readers
     }
 
     /// A client does what it wants to do next: something new, or an attempt more.
@@ -275,14 +289,15 @@ impl Clients {
         Some(self.think(client))
     }
 
-    /// From here on clients begin nothing new.
+    /// From here on clients begin nothing new, except for steady readers.
     pub(crate) fn finish_up(&mut self) {
         self.mode = Mode::Finishing;
     }
 
     /// The auditor writes to each key, and reads it at each node.
     pub(crate) fn audit(&mut self) -> Wake {
-        let auditor = self.profile.clients;
+        self.mode = Mode::Auditing;
+        let auditor = self.auditor();
         let mut script = VecDeque::new();
         for key in (0..self.profile.keys).map(Key) {
             let at = |node, action| Plan { key, action, node };
@@ -298,11 +313,21 @@ impl Clients {
         }
     }
 
-    /// Requests without an answer, and clients that are not done.
+    /// Requests without an answer, and clients that are not done. Steady readers count when they have stopped.
     pub(crate) fn unanswered(&self) -> usize {
-        let is_busy = |client: &&Client| client.current.is_some() || !client.script.is_empty();
-        let busy = self.clients.iter().filter(is_busy).count();
-        self.requests.len() + busy
+        let counts = |client: u64| self.mode == Mode::Auditing || !self.is_reader(client);
+        let is_busy = |client: &Client| client.current.is_some() || !client.script.is_empty();
+        let busy = (0..).zip(&self.clients);
+        let busy = busy.filter(|(number, client)| counts(*number) && is_busy(client));
+        let open = self.requests.values().filter(|request| match request.asker {
+            Asker::Client(client) => counts(client),
+            Asker::Operator => true,
+        });
+        open.count() + busy.count()
+    }
+
+    fn is_reader(&self, client: u64) -> bool {
+        (self.profile.clients..self.auditor()).contains(&client)
     }
 
     /// What clients did and saw.
@@ -317,20 +342,27 @@ impl Clients {
 
     /// What the client wants to do next.
     fn plan(&mut self, client: u64) -> Option<Plan> {
-        if self.mode == Mode::Finishing {
+        let is_reader = self.is_reader(client);
+        let goes_on = self.mode == Mode::Asking || (is_reader && self.mode == Mode::Finishing);
+        if !goes_on {
             return self.client(client).script.pop_front();
         }
+        if let Some(left) = &mut self.operations {
+            *left = left.checked_sub(1)?;
+        }
         let new = self.new_value();
-        let keys = self.profile.keys;
+        let ClientProfile { keys, reads, .. } = self.profile;
         let doer = self.client(client);
         let key = Key(doer.rng.below(keys));
-        let action = match doer.rng.below(5) {
-            0 | 1 => Action::Write(new),
-            2 | 3 => Action::Read,
-            _ => Action::Swap {
+        let action = if is_reader || doer.rng.chance(reads) {
+            Action::Read
+        } else if doer.rng.below(3) > 0 {
+            Action::Write(new)
+        } else {
+            Action::Swap {
                 expected: doer.known.get(&key).copied().flatten(),
                 new,
-            },
+            }
         };
         Some(Plan {
             key,
@@ -451,7 +483,11 @@ impl Clients {
     }
 
     fn think(&mut self, client: u64) -> Wake {
-        let longest = self.profile.think;
+        let longest = if self.is_reader(client) {
+            self.profile.reader_think
+        } else {
+            self.profile.think
+        };
         let after = self.client(client).rng.span(Duration::ZERO, longest);
         Wake { client, after }
     }

@@ -14,22 +14,29 @@
 //! ```
 //!
 //! - One seed is one run: two runs of a seed have the same [`Report::hash`], over every event.
-//! - Each seed leaves out about half of the faults ([`profile`]), so that rare pairs meet.
+//! - Each swarm leaves out about half of the faults ([`profile`]), so that rare pairs meet.
+//! - Whatever went wrong can be left out piece by piece ([`Edits`]), to find what matters.
+//! - Rare branches are counted ([`Marks`]): many runs together must reach every one.
 //! - After the faults everything heals; a cluster that then does not come to rest, with a leader,
 //!   every request answered and all nodes equal, has failed.
 //!
 //! Reading order: [`run()`], [`profile`], `world`, `safety`, [`linearizable`].
 //!
-//! Left out: damage to what was synced (bit rot, misdirected writes), full disks, clocks that drift,
-//! changes of membership, and the keyspace with its watchers and leases.
+//! Left out: damage to what was synced (bit rot, misdirected writes), changes of membership, and the
+//! keyspace with its watchers and leases.
 
 #![forbid(unsafe_code)]
 
 mod clients;
+mod cut;
 mod digest;
+mod draw;
+mod fault;
 pub mod history;
+mod incident;
 mod invariant;
 pub mod linearizable;
+mod marks;
 mod mirror;
 mod network;
 mod ports;
@@ -45,8 +52,11 @@ mod world;
 
 pub use clients::Counts;
 pub use digest::Digest;
+pub use fault::{Fault, UnknownName};
+pub use incident::{Edits, Incident, Kept, NoIncident};
 pub use invariant::Invariant;
-pub use profile::{Fault, Load, Mood, Options, Profile, Size};
+pub use marks::{Mark, Marks};
+pub use profile::{Kind, Load, Options, Profile, Size};
 pub use rng::Chance;
 pub use run::{Failure, Report, run};
 pub use schedule::Time;

@@ -1,17 +1,21 @@
 //! The simulated network: what becomes of each packet.
 //!
 //! - Links are directed: a node may hear another that does not hear it.
-//! - A packet is lost, late, early, doubled, or as old as the run; it is never altered, since frames
-//!   carry checksums and a connection that fails them is closed.
+//! - A packet is lost, late, early, doubled, altered, or as old as the run. One that is altered fails
+//!   its checksum: the receiver closes the connection, and what was on it is lost.
+//! - What befalls a packet follows from the seed, its link and its number on that link.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use quorate_raft::NodeId;
 
-use crate::profile::{Fault, NetworkProfile, Ordering};
-use crate::rng::{Chance, Rng};
+use crate::cut::Cut;
+use crate::fault::Fault;
+use crate::incident::{Incident, Incidents};
+use crate::profile::{NetworkProfile, Ordering};
+use crate::rng::{Chance, Rng, Stream};
 use crate::schedule::Time;
 
 /// A message, encoded, on its way.
@@ -20,7 +24,21 @@ pub(crate) struct Packet {
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
     pub(crate) bytes: Bytes,
+    pub(crate) state: State,
+    /// The connection that it is on.
+    connection: Connection,
 }
+
+/// Whether a packet is as it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Whole,
+    Altered,
+}
+
+/// Counts the connections of a link, one after another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Connection(u32);
 
 /// A packet that will arrive.
 #[derive(Debug)]
@@ -29,23 +47,27 @@ pub(crate) struct Arrival {
     pub(crate) packet: Packet,
 }
 
-/// Who can reach whom.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cut {
-    blocked: BTreeSet<(NodeId, NodeId)>,
-}
-
 /// All links.
 #[derive(Debug)]
 pub(crate) struct Network {
+    seed: u64,
     profile: NetworkProfile,
-    rng: Rng,
     cut: Cut,
-    clogged: BTreeMap<(NodeId, NodeId), Clog>,
-    /// When the last packet of each link arrives, where order is kept.
-    last: BTreeMap<(NodeId, NodeId), Time>,
+    links: BTreeMap<(NodeId, NodeId), Link>,
     recorded: VecDeque<Packet>,
+    transfers: u64,
     counts: BTreeMap<Fault, u64>,
+    pub(crate) incidents: Incidents,
+}
+
+/// One direction between two nodes.
+#[derive(Debug, Default)]
+struct Link {
+    sent: u64,
+    connection: Connection,
+    clog: Option<Clog>,
+    /// When its last packet arrives, where order is kept.
+    last: Time,
 }
 
 /// A link that is slow and holds few packets.
@@ -55,52 +77,113 @@ struct Clog {
     room: u64,
 }
 
+/// What befalls one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fate {
+    drop: bool,
+    duplicate: bool,
+    slow: bool,
+    replay: bool,
+    corrupt: bool,
+}
+
+impl Packet {
+    pub(crate) fn new(from: NodeId, to: NodeId, bytes: Bytes) -> Self {
+        Self {
+            from,
+            to,
+            bytes,
+            state: State::Whole,
+            connection: Connection::default(),
+        }
+    }
+}
+
 impl Network {
     /// A network whose links are all whole.
-    pub(crate) fn new(profile: NetworkProfile, rng: Rng) -> Self {
+    pub(crate) fn new(seed: u64, profile: NetworkProfile, incidents: Incidents) -> Self {
         Self {
+            seed,
             profile,
-            rng,
             cut: Cut::default(),
-            clogged: BTreeMap::new(),
-            last: BTreeMap::new(),
+            links: BTreeMap::new(),
             recorded: VecDeque::new(),
+            transfers: 0,
             counts: BTreeMap::new(),
+            incidents,
         }
     }
 
-    /// What arrives because `packet` was sent at `now`: nothing, it, or more.
-    pub(crate) fn send(&mut self, now: Time, packet: Packet) -> Vec<Arrival> {
-        let mut arrivals = Vec::with_capacity(1);
-        if self.rng.chance(self.profile.replay) {
-            arrivals.extend(self.replay());
+    /// Hands to `arrive` what arrives because `packet` was sent at `now`: nothing, it, or more.
+    pub(crate) fn send(&mut self, now: Time, mut packet: Packet, mut arrive: impl FnMut(Arrival)) {
+        let (from, to) = (packet.from, packet.to);
+        let link = self.links.entry((from, to)).or_default();
+        let nth = link.sent;
+        link.sent += 1;
+        packet.connection = link.connection;
+        let mut rng = Rng::new(self.seed, Stream::Packet(from, to, nth));
+        let mut fate = Fate::draw(&self.profile, &mut rng);
+        if fate != Fate::GOOD && !self.incidents.happens(Incident::Packet { from, to, nth }) {
+            fate = Fate::GOOD;
         }
-        self.record(&packet);
-        if self.cut.blocks(packet.from, packet.to) {
-            return arrivals;
+        if fate.replay
+            && let Some(packet) = self.recorded_one(&mut rng)
+        {
+            let after = rng.tail(self.profile.latency, self.profile.jitter);
+            arrive(Arrival { after, packet });
         }
-        if self.rng.chance(self.profile.drop) {
-            self.count(Fault::Drop);
-            return arrivals;
+        self.record(&packet, &mut rng);
+        if self.cut.blocks(from, to) || self.is_dropped(fate) {
+            return;
         }
-        if self.rng.chance(self.profile.duplicate) {
+        if fate.corrupt {
+            self.count(Fault::Corrupt);
+            packet.bytes = altered(&packet.bytes, &mut rng);
+            packet.state = State::Altered;
+        }
+        if fate.duplicate {
             self.count(Fault::Duplicate);
-            arrivals.extend(self.pass(now, packet.clone()));
+            self.pass(now, packet.clone(), fate, &mut rng).map(&mut arrive);
         }
-        arrivals.extend(self.pass(now, packet));
-        arrivals
+        self.pass(now, packet, fate, &mut rng).map(arrive);
     }
 
-    /// How long a chunk of bulk data takes from one node to another; none if it is lost, and its transfer with it.
-    pub(crate) fn send_chunk(&mut self, from: NodeId, to: NodeId) -> Option<Duration> {
+    /// The number of a new transfer of bulk data.
+    pub(crate) fn begin_transfer(&mut self) -> u64 {
+        self.transfers += 1;
+        self.transfers
+    }
+
+    /// How long a chunk of a transfer takes from one node to another; none if it is lost, and its transfer with it.
+    pub(crate) fn send_chunk(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        transfer: u64,
+        rng: &mut Rng,
+    ) -> Option<Duration> {
+        let breaks = rng.chance(self.profile.break_transfer);
         if self.cut.blocks(from, to) {
             return None;
         }
-        if self.rng.chance(self.profile.break_transfer) {
+        if breaks && self.incidents.happens(Incident::Transfer(transfer)) {
             self.count(Fault::BrokenSnapshot);
             return None;
         }
-        Some(self.rng.tail(self.profile.latency, self.profile.jitter))
+        Some(rng.tail(self.profile.latency, self.profile.jitter))
+    }
+
+    /// Whether the connection that a packet is on was lost meanwhile.
+    pub(crate) fn is_lost(&self, packet: &Packet) -> bool {
+        let link = self.links.get(&(packet.from, packet.to));
+        link.is_some_and(|link| link.connection != packet.connection)
+    }
+
+    /// A connection is closed: what is on it is lost, and what is sent next goes by another.
+    pub(crate) fn close(&mut self, from: NodeId, to: NodeId) {
+        if let Some(link) = self.links.get_mut(&(from, to)) {
+            link.connection = Connection(link.connection.0 + 1);
+        }
     }
 
     /// Makes the links what `cut` says.
@@ -109,18 +192,18 @@ impl Network {
     }
 
     /// Makes one direction of a link slow and narrow.
-    pub(crate) fn clog(&mut self, from: NodeId, to: NodeId) {
+    pub(crate) fn clog(&mut self, from: NodeId, to: NodeId, rng: &mut Rng) {
         let clog = Clog {
-            delay: Duration::from_micros(self.rng.log_between(1_000, 5_000_000)),
-            room: self.rng.between(2, 20),
+            delay: Duration::from_micros(rng.log_between(1_000, 5_000_000)),
+            room: rng.between(2, 20),
         };
-        self.clogged.insert((from, to), clog);
+        self.links.entry((from, to)).or_default().clog = Some(clog);
     }
 
     /// Ends every cut and every clog.
     pub(crate) fn mend(&mut self) {
         self.cut = Cut::default();
-        self.clogged.clear();
+        self.links.values_mut().for_each(|link| link.clog = None);
     }
 
     /// Mends, and loses nothing from here on.
@@ -129,6 +212,7 @@ impl Network {
         self.profile.drop = Chance::NEVER;
         self.profile.duplicate = Chance::NEVER;
         self.profile.slow = Chance::NEVER;
+        self.profile.corrupt = Chance::NEVER;
         self.profile.replay = Chance::NEVER;
         self.profile.break_transfer = Chance::NEVER;
     }
@@ -139,13 +223,18 @@ impl Network {
     }
 
     /// Packets recorded earlier, for a node that has started again.
-    pub(crate) fn replay_after_restart(&mut self) -> Vec<Arrival> {
+    pub(crate) fn replay_after_restart(&mut self, rng: &mut Rng) -> Vec<Arrival> {
         if self.profile.replay == Chance::NEVER {
             return Vec::new();
         }
-        (0..self.rng.below(REPLAYED_AT_RESTART))
-            .filter_map(|_| self.replay())
-            .collect()
+        let mut arrivals = Vec::new();
+        for _ in 0..rng.below(REPLAYED_AT_RESTART) {
+            if let Some(packet) = self.recorded_one(rng) {
+                let after = rng.tail(self.profile.latency, self.profile.jitter);
+                arrivals.push(Arrival { after, packet });
+            }
+        }
+        arrivals
     }
 
     /// How often each fault of the network happened.
@@ -153,45 +242,52 @@ impl Network {
         &self.counts
     }
 
-    fn pass(&mut self, now: Time, packet: Packet) -> Option<Arrival> {
-        let link = (packet.from, packet.to);
-        let mut after = self.rng.tail(self.profile.latency, self.profile.jitter);
-        if self.rng.chance(self.profile.slow) {
+    fn is_dropped(&mut self, fate: Fate) -> bool {
+        if fate.drop {
+            self.count(Fault::Drop);
+        }
+        fate.drop
+    }
+
+    fn pass(&mut self, now: Time, packet: Packet, fate: Fate, rng: &mut Rng) -> Option<Arrival> {
+        let mut after = rng.tail(self.profile.latency, self.profile.jitter);
+        if fate.slow {
             self.count(Fault::SlowTail);
             after *= SLOWER;
         }
-        if let Some(clog) = self.clogged.get_mut(&link) {
+        let link = self.links.entry((packet.from, packet.to)).or_default();
+        if let Some(clog) = &mut link.clog {
             clog.room = clog.room.checked_sub(1)?;
             after += clog.delay;
         }
         if self.profile.ordering == Ordering::Kept {
-            let last = self.last.entry(link).or_default();
-            *last = (*last).max(now + after);
-            after = last.since(now);
+            link.last = link.last.max(now + after);
+            after = link.last.since(now);
         }
         Some(Arrival { after, packet })
     }
 
-    fn replay(&mut self) -> Option<Arrival> {
+    /// A packet as it was recorded, on the connection that is open.
+    fn recorded_one(&mut self, rng: &mut Rng) -> Option<Packet> {
         if self.recorded.is_empty() {
             return None;
         }
         self.count(Fault::Replay);
-        let at = self.rng.below(self.recorded.len() as u64);
-        let packet = self.recorded[usize::try_from(at).expect("an index below a length fits")].clone();
-        let after = self.rng.tail(self.profile.latency, self.profile.jitter);
-        Some(Arrival { after, packet })
+        let mut packet = rng.pick(self.recorded.make_contiguous()).clone();
+        let link = self.links.get(&(packet.from, packet.to));
+        packet.connection = link.map(|link| link.connection).unwrap_or_default();
+        Some(packet)
     }
 
     /// Keeps some packets for ever and some for a while, so that what is replayed has every age.
-    fn record(&mut self, packet: &Packet) {
-        if self.profile.replay == Chance::NEVER || self.rng.below(4) != 0 {
+    fn record(&mut self, packet: &Packet, rng: &mut Rng) {
+        if self.profile.replay == Chance::NEVER || rng.below(4) != 0 {
             return;
         }
         if self.recorded.len() < MOST_RECORDED {
             self.recorded.push_back(packet.clone());
         } else {
-            let at = self.rng.below(MOST_RECORDED as u64);
+            let at = rng.below(MOST_RECORDED as u64);
             self.recorded[usize::try_from(at).expect("an index below a length fits")] = packet.clone();
         }
     }
@@ -201,88 +297,36 @@ impl Network {
     }
 }
 
-impl Cut {
-    /// The cut of the shape that `fault` names, among nodes 1 to `nodes`; whole for other faults.
-    pub(crate) fn draw(fault: Fault, nodes: u64, rng: &mut Rng) -> Self {
-        let mut order: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
-        rng.shuffle(&mut order);
-        match fault {
-            Fault::Halves => {
-                let split = rng.between(1, nodes.max(2) - 1);
-                Self::between(&order, split)
-            }
-            Fault::Isolate => Self::between(&order, 1),
-            Fault::OneWay => Self::one_way(&order, rng),
-            Fault::Bridge => Self::bridge(&order),
-            Fault::Ring => Self::ring(&order),
-            Fault::Drop
-            | Fault::Duplicate
-            | Fault::Reorder
-            | Fault::SlowTail
-            | Fault::Clog
-            | Fault::Replay
-            | Fault::Crash
-            | Fault::PowerLoss
-            | Fault::Pause
-            | Fault::DiskStall
-            | Fault::DiskError
-            | Fault::BrokenSnapshot
-            | Fault::Transfer => Self::default(),
-        }
-    }
+impl Fate {
+    const GOOD: Self = Self {
+        drop: false,
+        duplicate: false,
+        slow: false,
+        replay: false,
+        corrupt: false,
+    };
 
-    fn blocks(&self, from: NodeId, to: NodeId) -> bool {
-        self.blocked.contains(&(from, to))
-    }
-
-    /// The first `split` nodes and the rest.
-    fn between(order: &[NodeId], split: u64) -> Self {
-        let split = usize::try_from(split).expect("a number of nodes fits");
-        let (some, rest) = order.split_at(split.min(order.len()));
-        let pairs = some
-            .iter()
-            .flat_map(|a| rest.iter().flat_map(move |b| [(*a, *b), (*b, *a)]));
+    fn draw(profile: &NetworkProfile, rng: &mut Rng) -> Self {
+        // One number for each, whatever its chance: a fault that is left out does not shift the others.
+        let mut befalls = |chance: Chance| rng.below(1_000_000) < u64::from(chance.0);
         Self {
-            blocked: pairs.collect(),
+            drop: befalls(profile.drop),
+            duplicate: befalls(profile.duplicate),
+            slow: befalls(profile.slow),
+            replay: befalls(profile.replay),
+            corrupt: befalls(profile.corrupt),
         }
     }
+}
 
-    /// The first node is heard by nobody, or hears nobody, or only one link is cut, one way.
-    fn one_way(order: &[NodeId], rng: &mut Rng) -> Self {
-        let Some((one, rest)) = order.split_first() else {
-            return Self::default();
-        };
-        let blocked = match rng.below(3) {
-            0 => rest.iter().map(|other| (*one, *other)).collect(),
-            1 => rest.iter().map(|other| (*other, *one)).collect(),
-            _ => rest.iter().take(1).map(|other| (*one, *other)).collect(),
-        };
-        Self { blocked }
+/// The same bytes but for one, anywhere.
+fn altered(bytes: &Bytes, rng: &mut Rng) -> Bytes {
+    let mut altered = BytesMut::from(&bytes[..]);
+    if !altered.is_empty() {
+        let at = usize::try_from(rng.below(altered.len() as u64)).expect("an index below a length fits");
+        altered[at] ^= 1 << rng.below(8);
     }
-
-    /// The first node reaches all; the others are in two groups.
-    fn bridge(order: &[NodeId]) -> Self {
-        let Some((_, rest)) = order.split_first() else {
-            return Self::default();
-        };
-        Self::between(rest, rest.len() as u64 / 2)
-    }
-
-    /// Each node reaches its neighbours on a ring, as many as make a majority with it.
-    fn ring(order: &[NodeId]) -> Self {
-        let count = order.len();
-        let reach = (count / 2).div_ceil(2);
-        let mut blocked = BTreeSet::new();
-        for (a, from) in order.iter().enumerate() {
-            for (b, to) in order.iter().enumerate() {
-                let apart = a.abs_diff(b).min(count - a.abs_diff(b));
-                if apart > reach {
-                    blocked.insert((*from, *to));
-                }
-            }
-        }
-        Self { blocked }
-    }
+    altered.freeze()
 }
 
 /// How much longer a slow packet takes.
@@ -293,74 +337,36 @@ const REPLAYED_AT_RESTART: u64 = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{Mood, Options, Profile};
-    use crate::rng::Stream;
+    use crate::incident::Kept;
+    use crate::profile::{Kind, Options, Profile};
 
     fn network() -> Network {
         let options = Options {
-            mood: Mood::Calm,
+            kind: Kind::Calm,
             ..Options::default()
         };
-        Network::new(Profile::draw(1, &options).network, Rng::new(1, Stream::Network))
+        Network::new(1, Profile::draw(1, &options).network, Incidents::new(Kept::All))
     }
 
     fn packet(from: u64, to: u64) -> Packet {
-        Packet {
-            from: NodeId(from),
-            to: NodeId(to),
-            bytes: Bytes::new(),
-        }
+        Packet::new(NodeId(from), NodeId(to), Bytes::from_static(b"some bytes"))
     }
 
-    fn reached(cut: &Cut, nodes: u64, from: u64) -> usize {
-        (1..=nodes)
-            .filter(|to| !cut.blocks(NodeId(from), NodeId(*to)))
-            .count()
-    }
-
-    #[test]
-    fn in_a_ring_each_node_reaches_a_majority_and_nobody_all() {
-        let cut = Cut::draw(Fault::Ring, 5, &mut Rng::new(1, Stream::Faults));
-        assert!((1..=5).all(|node| reached(&cut, 5, node) == 3));
-    }
-
-    #[test]
-    fn a_bridge_reaches_all_and_the_others_their_side_and_it() {
-        let cut = Cut::draw(Fault::Bridge, 5, &mut Rng::new(2, Stream::Faults));
-        let mut counts: Vec<usize> = (1..=5).map(|node| reached(&cut, 5, node)).collect();
-        counts.sort_unstable();
-        assert_eq!(counts, [3, 3, 3, 3, 5]);
-    }
-
-    #[test]
-    fn an_isolated_node_reaches_itself_only_and_is_reached_by_nobody() {
-        let cut = Cut::draw(Fault::Isolate, 3, &mut Rng::new(3, Stream::Faults));
-        let alone: Vec<u64> = (1..=3).filter(|node| reached(&cut, 3, *node) == 1).collect();
-        assert_eq!(alone.len(), 1);
-        assert!((1..=3).all(|from| from == alone[0] || cut.blocks(NodeId(from), NodeId(alone[0]))));
-    }
-
-    #[test]
-    fn halves_cut_both_directions_and_one_way_cuts_one() {
-        let rng = &mut Rng::new(4, Stream::Faults);
-        for _ in 0..20 {
-            let halves = Cut::draw(Fault::Halves, 5, rng);
-            assert!(!halves.blocked.is_empty());
-            assert!(halves.blocked.iter().all(|(a, b)| halves.blocks(*b, *a)));
-            let one_way = Cut::draw(Fault::OneWay, 5, rng);
-            assert!(!one_way.blocked.is_empty());
-            assert!(one_way.blocked.iter().all(|(a, b)| !one_way.blocks(*b, *a)));
-        }
+    fn sent(network: &mut Network, packet: Packet) -> Vec<Arrival> {
+        let mut arrivals = Vec::new();
+        network.send(Time(0), packet, |arrival| arrivals.push(arrival));
+        arrivals
     }
 
     #[test]
     fn a_cut_link_carries_nothing_until_it_is_mended() {
         let mut network = network();
-        network.cut(Cut::between(&[NodeId(1), NodeId(2)], 1));
-        assert!(network.send(Time(0), packet(1, 2)).is_empty());
-        assert_eq!(network.send_chunk(NodeId(2), NodeId(1)), None);
+        let rng = &mut Rng::new(1, Stream::Transfer(1));
+        network.cut(Cut::isolate(2, &mut rng.clone()));
+        assert!(sent(&mut network, packet(1, 2)).is_empty());
+        assert_eq!(network.send_chunk(NodeId(2), NodeId(1), 1, rng), None);
         network.mend();
-        assert_eq!(network.send(Time(0), packet(1, 2)).len(), 1);
+        assert_eq!(sent(&mut network, packet(1, 2)).len(), 1);
     }
 
     #[test]
@@ -368,25 +374,51 @@ mod tests {
         let mut network = network();
         let mut last = Duration::ZERO;
         for _ in 0..100 {
-            let arrivals = network.send(Time(0), packet(1, 2));
+            let arrivals = sent(&mut network, packet(1, 2));
             assert_eq!(arrivals.len(), 1);
             assert!(arrivals[0].after >= last);
             last = arrivals[0].after;
         }
         network.profile.duplicate = Chance::percent(100);
-        assert_eq!(network.send(Time(0), packet(1, 2)).len(), 2);
+        assert_eq!(sent(&mut network, packet(1, 2)).len(), 2);
         network.profile.drop = Chance::percent(100);
-        assert!(network.send(Time(0), packet(1, 2)).is_empty());
+        assert!(sent(&mut network, packet(1, 2)).is_empty());
+    }
+
+    #[test]
+    fn what_befalls_a_packet_can_be_left_out() {
+        let mut network = network();
+        network.profile.drop = Chance::percent(100);
+        network.incidents = Incidents::new(Kept::Only([].into()));
+        assert_eq!(sent(&mut network, packet(1, 2)).len(), 1);
+    }
+
+    #[test]
+    fn one_bit_is_altered_and_a_closed_connection_loses_what_is_on_it() {
+        let mut network = network();
+        network.profile.corrupt = Chance::percent(100);
+        let arrived = sent(&mut network, packet(1, 2)).remove(0).packet;
+        let differ = arrived
+            .bytes
+            .iter()
+            .zip(b"some bytes")
+            .map(|(a, b)| (a ^ b).count_ones());
+        assert_eq!(differ.sum::<u32>(), 1);
+        assert!(!network.is_lost(&arrived));
+        network.close(NodeId(1), NodeId(2));
+        assert!(network.is_lost(&arrived));
+        let next = sent(&mut network, packet(1, 2)).remove(0).packet;
+        assert!(!network.is_lost(&next));
     }
 
     #[test]
     fn a_clogged_link_holds_few_packets() {
         let mut network = network();
-        network.clog(NodeId(1), NodeId(2));
+        network.clog(NodeId(1), NodeId(2), &mut Rng::new(1, Stream::Strike(1)));
         let passed = (0..100)
-            .filter(|_| !network.send(Time(0), packet(1, 2)).is_empty())
+            .filter(|_| !sent(&mut network, packet(1, 2)).is_empty())
             .count();
         assert!((2..=20).contains(&passed));
-        assert_eq!(network.send(Time(0), packet(2, 1)).len(), 1);
+        assert_eq!(sent(&mut network, packet(2, 1)).len(), 1);
     }
 }

@@ -27,7 +27,7 @@ pub(crate) enum Reply {
     Responded(RequestId, Response),
     Read(RequestId, Option<Value>),
     Failed(RequestId, Failure),
-    Operator(RequestId),
+    Operator(RequestId, Result<(), Failure>),
 }
 
 /// Where a node leaves what it tells clients.
@@ -119,8 +119,8 @@ impl Ports for Collected {
         self.reply(Reply::Failed(reader.responder.request, failure));
     }
 
-    fn operation_ended(&mut self, operator: Caller, _result: Result<(), Failure>) {
-        self.reply(Reply::Operator(operator.request));
+    fn operation_ended(&mut self, operator: Caller, result: Result<(), Failure>) {
+        self.reply(Reply::Operator(operator.request, result));
     }
 }
 

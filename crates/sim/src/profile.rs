@@ -1,139 +1,84 @@
-//! What a run is like: its size, its faults and its rates, all drawn from the seed.
-//!
-//! Every seed leaves out about half of the faults. A bug that needs one fault undisturbed by
-//! another is found so, and so is one that needs two of them often (swarm testing).
+//! What a run is asked to be, and what it is: its size, its faults and its rates.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use quorate_raft::Limits;
 
-use crate::rng::{Chance, Rng, Stream};
+use crate::fault::{Fault, UnknownName};
+use crate::incident::Edits;
+use crate::rng::Chance;
 
-/// Something that goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// Packets are lost.
-    Drop,
-    /// Packets arrive twice.
-    Duplicate,
-    /// Packets overtake each other.
-    Reorder,
-    /// A few packets take a hundred times as long.
-    SlowTail,
-    /// One direction of a link becomes slow and narrow.
-    Clog,
-    /// Packets recorded long ago arrive again.
-    Replay,
-    /// Two groups cannot reach each other.
-    Halves,
-    /// One node reaches nobody.
-    Isolate,
-    /// One node can be heard but hears nobody, or the other way round.
-    OneWay,
-    /// Two groups can reach one node, and not each other.
-    Bridge,
-    /// Each node reaches a majority, no two the same.
-    Ring,
-    /// A process dies and starts again.
-    Crash,
-    /// All processes die at once.
-    PowerLoss,
-    /// A process stands still for a while, and then goes on as if nothing had been.
-    Pause,
-    /// A disk stops answering for a while.
-    DiskStall,
-    /// A sync fails: the node must stop.
-    DiskError,
-    /// A snapshot breaks off on its way.
-    BrokenSnapshot,
-    /// An operator moves the leadership.
-    Transfer,
+/// What a run is about: which faults it draws from, and what its nodes and clients are like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A random half of all faults, at random rates.
+    #[default]
+    Swarm,
+    /// Nothing goes wrong; the nodes are set up as in production.
+    Calm,
+    /// Three nodes and two faults.
+    Lite,
+    /// One fault, undisturbed by any other.
+    OneFault,
+    /// Who reaches whom only in part: bridges, rings, chains, single links and single directions.
+    Partial,
+    /// Crashes, and disks that stall, fail or are full.
+    Disk,
+    /// Clocks that drift, jump and flicker, and processes that stand still.
+    Clock,
+    /// Many clients against narrow bounds and slow nodes.
+    Performance,
 }
 
-impl Fault {
+impl Kind {
     /// All of them.
-    pub const ALL: [Self; 18] = [
-        Self::Drop,
-        Self::Duplicate,
-        Self::Reorder,
-        Self::SlowTail,
-        Self::Clog,
-        Self::Replay,
-        Self::Halves,
-        Self::Isolate,
-        Self::OneWay,
-        Self::Bridge,
-        Self::Ring,
-        Self::Crash,
-        Self::PowerLoss,
-        Self::Pause,
-        Self::DiskStall,
-        Self::DiskError,
-        Self::BrokenSnapshot,
-        Self::Transfer,
+    pub const ALL: [Self; 8] = [
+        Self::Swarm,
+        Self::Calm,
+        Self::Lite,
+        Self::OneFault,
+        Self::Partial,
+        Self::Disk,
+        Self::Clock,
+        Self::Performance,
     ];
 
-    /// Whether it strikes at moments of its own, rather than at packets and transfers as they pass.
+    /// The kind that a seed has when all kinds take turns. Every second seed is a swarm.
     #[must_use]
-    pub fn strikes(self) -> bool {
-        match self {
-            Self::Drop
-            | Self::Duplicate
-            | Self::Reorder
-            | Self::SlowTail
-            | Self::Replay
-            | Self::BrokenSnapshot => false,
-            Self::Clog
-            | Self::Halves
-            | Self::Isolate
-            | Self::OneWay
-            | Self::Bridge
-            | Self::Ring
-            | Self::Crash
-            | Self::PowerLoss
-            | Self::Pause
-            | Self::DiskStall
-            | Self::DiskError
-            | Self::Transfer => true,
+    pub fn of_seed(seed: u64) -> Self {
+        if seed.is_multiple_of(2) {
+            return Self::Swarm;
         }
+        let turn = seed / 2 % (Self::ALL.len() as u64 - 1);
+        Self::ALL[usize::try_from(turn).expect("below the number of kinds") + 1]
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Drop => "drop",
-            Self::Duplicate => "duplicate",
-            Self::Reorder => "reorder",
-            Self::SlowTail => "slow-tail",
-            Self::Clog => "clog",
-            Self::Replay => "replay",
-            Self::Halves => "halves",
-            Self::Isolate => "isolate",
-            Self::OneWay => "one-way",
-            Self::Bridge => "bridge",
-            Self::Ring => "ring",
-            Self::Crash => "crash",
-            Self::PowerLoss => "power-loss",
-            Self::Pause => "pause",
-            Self::DiskStall => "disk-stall",
-            Self::DiskError => "disk-error",
-            Self::BrokenSnapshot => "broken-snapshot",
-            Self::Transfer => "transfer",
+            Self::Swarm => "swarm",
+            Self::Calm => "calm",
+            Self::Lite => "lite",
+            Self::OneFault => "one-fault",
+            Self::Partial => "partial",
+            Self::Disk => "disk",
+            Self::Clock => "clock",
+            Self::Performance => "performance",
         })
     }
 }
 
-/// How much goes wrong in a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mood {
-    /// Nothing does.
-    Calm,
-    /// A random half of the faults happens, at random rates.
-    #[default]
-    Swarm,
+impl FromStr for Kind {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let found = Self::ALL.into_iter().find(|kind| kind.to_string() == text);
+        found.ok_or_else(|| UnknownName::new("profile", text, &Self::ALL))
+    }
 }
 
 /// How many nodes a run has.
@@ -152,6 +97,8 @@ pub enum Load {
     /// One to five of them, each with milliseconds between its operations.
     #[default]
     Drawn,
+    /// Five of them, each with half a second between its operations.
+    Moderate,
     /// Each asks about once a second.
     Idle,
 }
@@ -161,24 +108,27 @@ pub enum Load {
 pub struct Options {
     /// How many nodes.
     pub size: Size,
-    /// How much goes wrong.
-    pub mood: Mood,
+    /// What it is about.
+    pub kind: Kind,
     /// How busy the clients are.
     pub load: Load,
     /// For how long faults happen, in virtual time. Healing comes after.
     pub duration: Duration,
     /// How many lines of what happened are kept, the last ones.
     pub trace_lines: usize,
+    /// What is left out of it.
+    pub edits: Edits,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             size: Size::Drawn,
-            mood: Mood::Swarm,
+            kind: Kind::Swarm,
             load: Load::Drawn,
-            duration: Duration::from_secs(20),
+            duration: Duration::from_secs(10),
             trace_lines: 0,
+            edits: Edits::default(),
         }
     }
 }
@@ -190,6 +140,8 @@ pub struct Profile {
     pub nodes: u64,
     /// The faults that happen.
     pub faults: BTreeSet<Fault>,
+    /// The faults among which each strike chooses; those that do not happen are chosen in vain.
+    pub strikes: Vec<Fault>,
     /// The time from one strike to the next, on average about this.
     pub strike_every: Duration,
     /// The longest that a strike lasts.
@@ -213,6 +165,8 @@ pub struct NetworkProfile {
     pub duplicate: Chance,
     /// A packet takes a hundred times as long.
     pub slow: Chance,
+    /// A bit of a packet is turned over.
+    pub corrupt: Chance,
     /// An old packet comes with a packet.
     pub replay: Chance,
     /// A chunk of a snapshot breaks its transfer off.
@@ -248,6 +202,8 @@ pub struct DiskProfile {
 pub struct NodeProfile {
     /// The time between two ticks.
     pub tick: Duration,
+    /// By how much the rates of two clocks may differ, in parts per million.
+    pub drift: u32,
     /// See [`quorate_raft::Config::election_ticks`].
     pub election_ticks: u32,
     /// See [`quorate_raft::Config::heartbeat_ticks`].
@@ -269,8 +225,14 @@ pub struct NodeProfile {
 /// What the clients do.
 #[derive(Clone, Debug)]
 pub struct ClientProfile {
-    /// How many there are.
+    /// How many there are, the steady readers not counted.
     pub clients: u64,
+    /// What part of their operations are reads.
+    pub reads: Chance,
+    /// How many clients only read, and go on until the healed cluster is at rest.
+    pub readers: u64,
+    /// The longest time between two operations of a steady reader.
+    pub reader_think: Duration,
     /// How many keys they share.
     pub keys: u64,
     /// The longest time between an answer and the next question.
@@ -279,181 +241,20 @@ pub struct ClientProfile {
     pub patience: Duration,
 }
 
-impl Profile {
-    /// What `seed` makes of `options`.
-    #[must_use]
-    pub fn draw(seed: u64, options: &Options) -> Self {
-        let rng = &mut Rng::new(seed, Stream::Config);
-        let nodes = draw_nodes(rng, options.size);
-        let faults = draw_faults(rng, options.mood, nodes);
-        let network = draw_network(rng, &faults);
-        Self {
-            nodes,
-            strike_every: Duration::from_millis(rng.log_between(200, 5_000)),
-            strike_lasts: Duration::from_millis(rng.log_between(100, 8_000)),
-            disk: DiskProfile {
-                latency: Duration::from_micros(rng.log_between(20, 5_000)),
-                jitter: Duration::from_micros(rng.log_between(10, 2_000)),
-            },
-            node: draw_node(rng),
-            client: draw_client(rng, options.load),
-            network,
-            faults,
-        }
-    }
-}
-
-fn draw_nodes(rng: &mut Rng, size: Size) -> u64 {
-    // Drawn in any case, so that a fixed size does not shift what follows.
-    let drawn = *rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5]);
-    match size {
-        Size::Drawn => drawn,
-        Size::Exactly(nodes) => nodes,
-    }
-}
-
-fn draw_faults(rng: &mut Rng, mood: Mood, nodes: u64) -> BTreeSet<Fault> {
-    let drawn: BTreeSet<Fault> = Fault::ALL.into_iter().filter(|_| rng.coin()).collect();
-    let alone = [
-        Fault::Crash,
-        Fault::PowerLoss,
-        Fault::Pause,
-        Fault::DiskStall,
-        Fault::DiskError,
-    ];
-    match mood {
-        Mood::Calm => BTreeSet::new(),
-        Mood::Swarm if nodes == 1 => drawn.into_iter().filter(|fault| alone.contains(fault)).collect(),
-        Mood::Swarm => drawn,
-    }
-}
-
-fn draw_network(rng: &mut Rng, faults: &BTreeSet<Fault>) -> NetworkProfile {
-    let mut chance = |fault, most| {
-        let drawn = u32::try_from(rng.log_between(1_000, most)).expect("below a million");
-        if faults.contains(&fault) {
-            Chance(drawn)
-        } else {
-            Chance::NEVER
-        }
-    };
-    NetworkProfile {
-        drop: chance(Fault::Drop, 300_000),
-        duplicate: chance(Fault::Duplicate, 500_000),
-        slow: chance(Fault::SlowTail, 50_000),
-        replay: chance(Fault::Replay, 50_000),
-        break_transfer: chance(Fault::BrokenSnapshot, 500_000),
-        latency: Duration::from_micros(rng.log_between(50, 3_000)),
-        jitter: Duration::from_micros(rng.log_between(10, 3_000)),
-        ordering: if faults.contains(&Fault::Reorder) {
-            Ordering::Free
-        } else {
-            Ordering::Kept
-        },
-    }
-}
-
-fn draw_node(rng: &mut Rng) -> NodeProfile {
-    let heartbeat_ticks = rng.between(1, 3);
-    let election_ticks = heartbeat_ticks * rng.between(4, 10);
-    let ticks = |ticks| u32::try_from(ticks).expect("at most thirty");
-    NodeProfile {
-        tick: Duration::from_millis(*rng.pick(&[10, 20, 50])),
-        election_ticks: ticks(election_ticks),
-        heartbeat_ticks: ticks(heartbeat_ticks),
-        limits: draw_limits(rng),
-        snapshot_every: *rng.pick(&[3, 20, 100, 500, 10_000]),
-        segment_bytes: *rng.pick(&[16 << 10, 64 << 10, 1 << 20]),
-        chunk_bytes: *rng.pick(&[64, 1_000, 64 << 10]),
-        apply: Duration::from_micros(rng.log_between(10, 20_000)),
-        turn: Duration::from_micros(*rng.pick(&[0, 0, 20, 500, 5_000])),
-    }
-}
-
-fn draw_limits(rng: &mut Rng) -> Limits {
-    let mut limits = Limits {
-        retained_entries: *rng.pick(&[0, 2, 10, 100, 5_000]),
-        ..Limits::default()
-    };
-    if rng.coin() {
-        limits.max_message_bytes = *rng.pick(&[1, 60, 200, 2_000]);
-        limits.max_inflight_bytes = *rng.pick(&[1, 200, 2_000]);
-        limits.max_uncommitted_bytes = *rng.pick(&[500, 2_000, 20_000]);
-        limits.max_applying_bytes = *rng.pick(&[1, 200, 2_000]);
-        limits.window_bytes = *rng.pick(&[0, 100, 1_000]);
-        limits.max_pending_reads = usize::from(*rng.pick(&[1_u8, 2, 100]));
-    }
-    limits
-}
-
-fn draw_client(rng: &mut Rng, load: Load) -> ClientProfile {
-    let drawn = ClientProfile {
-        clients: rng.between(1, 5),
-        keys: rng.between(1, 4),
-        think: Duration::from_millis(rng.log_between(1, 200)),
-        patience: Duration::from_millis(rng.log_between(200, 5_000)),
-    };
-    match load {
-        Load::Drawn => drawn,
-        Load::Idle => ClientProfile {
-            think: Duration::from_secs(2),
-            ..drawn
-        },
-    }
-}
-
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
         write!(
             f,
-            "{} nodes, {} clients, faults: {}",
+            "{} nodes, {} clients, {} readers, faults: {}",
             self.nodes,
             self.client.clients,
+            self.client.readers,
             if faults.is_empty() {
                 "none".to_owned()
             } else {
                 faults.join(" ")
             }
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seeds_differ_and_each_leaves_faults_out() {
-        let faults = |seed| Profile::draw(seed, &Options::default()).faults;
-        assert_ne!(faults(1), faults(2));
-        let total: usize = (0..400).map(|seed| faults(seed).len()).sum();
-        let average = total / 400;
-        assert!((6..=11).contains(&average), "about half of 18: {average}");
-    }
-
-    #[test]
-    fn a_calm_run_has_no_faults_and_no_losses() {
-        let options = Options {
-            mood: Mood::Calm,
-            ..Options::default()
-        };
-        let profile = Profile::draw(3, &options);
-        assert!(profile.faults.is_empty());
-        assert_eq!(profile.network.drop, Chance::NEVER);
-        assert_eq!(profile.network.ordering, Ordering::Kept);
-    }
-
-    #[test]
-    fn a_fixed_size_does_not_shift_what_else_is_drawn() {
-        let drawn = Profile::draw(9, &Options::default());
-        let fixed = Profile::draw(
-            9,
-            &Options {
-                size: Size::Exactly(drawn.nodes),
-                ..Options::default()
-            },
-        );
-        assert_eq!(format!("{drawn:?}"), format!("{fixed:?}"));
     }
 }

@@ -2,22 +2,28 @@
 //!
 //! - A seed and a [`Stream`] give the same numbers on every machine: no floating point is used.
 //! - A thing that draws more, or starts to draw, does not shift what the others draw: a run stays
-//!   comparable when a knob is added to one of its parts.
+//!   comparable when a knob is added to one of its parts, or one of its faults is left out.
+//! - A stream is one number, so that each strike and each packet has one of its own.
 
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use quorate_raft::NodeId;
+
+use crate::digest::Digest;
 
 /// What a stream of random numbers is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// Which faults a run has, and every rate.
     Config,
-    /// What becomes of packets.
-    Network,
-    /// When faults strike, and whom.
+    /// What becomes of one packet: who sends it to whom, and how many came before it.
+    Packet(NodeId, NodeId, u64),
+    /// What becomes of the chunks of one transfer of a snapshot.
+    Transfer(u64),
+    /// When faults strike.
     Faults,
+    /// One strike: what it is, and whom it hits.
+    Strike(u64),
     /// One node's disk: latencies, and what a crash leaves.
     Disk(u64),
     /// One node's process: its seeds and delays.
@@ -41,21 +47,24 @@ impl Chance {
     }
 }
 
-/// A stream of random numbers.
+/// A stream of random numbers (SplitMix64, Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(ChaCha8Rng);
+pub(crate) struct Rng(u64);
 
 impl Rng {
     /// The stream that `seed` gives to `stream`.
     pub(crate) fn new(seed: u64, stream: Stream) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(stream.number());
-        Self(rng)
+        let (kind, number) = stream.numbers();
+        let start = Digest::EMPTY.number(seed).number(kind).number(number);
+        Self(start.value())
     }
 
     /// Any number.
     pub(crate) fn number(&mut self) -> u64 {
-        self.0.next_u64()
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     /// A number below `bound`, which must not be 0. The bias is below 2⁻³² for the bounds used here.
@@ -121,14 +130,16 @@ impl Rng {
 }
 
 impl Stream {
-    fn number(self) -> u64 {
+    fn numbers(self) -> (u64, u64) {
         match self {
-            Self::Config => 0,
-            Self::Network => 1,
-            Self::Faults => 2,
-            Self::Disk(node) => (1 << 32) + node,
-            Self::Process(node) => (2 << 32) + node,
-            Self::Client(client) => (3 << 32) + client,
+            Self::Config => (0, 0),
+            Self::Packet(from, to, nth) => (1 + (from.0 << 32) + (to.0 << 8), nth),
+            Self::Transfer(nth) => (2, nth),
+            Self::Faults => (3, 0),
+            Self::Strike(nth) => (4, nth),
+            Self::Disk(node) => (5, node),
+            Self::Process(node) => (6, node),
+            Self::Client(client) => (7, client),
         }
     }
 }
@@ -153,7 +164,7 @@ mod tests {
         assert_eq!(draw(7, Stream::Disk(1)), draw(7, Stream::Disk(1)));
         assert_ne!(draw(7, Stream::Disk(1)), draw(7, Stream::Disk(2)));
         assert_ne!(draw(7, Stream::Disk(1)), draw(7, Stream::Process(1)));
-        assert_ne!(draw(7, Stream::Network), draw(8, Stream::Network));
+        assert_ne!(draw(7, Stream::Faults), draw(8, Stream::Faults));
     }
 
     #[test]

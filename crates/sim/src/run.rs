@@ -7,9 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::clients::Counts;
 use crate::digest::Digest;
+use crate::fault::Fault;
+use crate::incident::Incident;
 use crate::invariant::{Invariant, Violation};
 use crate::linearizable;
-use crate::profile::{Fault, Options, Profile, Size};
+use crate::marks::Marks;
+use crate::profile::{Options, Profile, Size};
 use crate::schedule::Time;
 use crate::world::{Wiring, World};
 
@@ -26,6 +29,8 @@ pub struct Report {
     pub events: u64,
     /// How often each fault happened.
     pub faults: BTreeMap<Fault, u64>,
+    /// How often each mark was reached.
+    pub marks: Marks,
     /// How the clients' operations ended.
     pub operations: Counts,
     /// The hash over all events: equal for two runs of one seed.
@@ -49,6 +54,8 @@ pub struct Failure {
     pub time: Time,
     /// The hash over all events up to then.
     pub hash: Digest,
+    /// Everything that went wrong up to then.
+    pub incidents: Vec<Incident>,
     /// The last lines of what happened, as many as were asked for.
     pub lines: Vec<String>,
     /// The command that does it again.
@@ -59,12 +66,12 @@ pub struct Failure {
 ///
 /// # Errors
 /// When something does not hold that must.
-pub fn run(seed: u64, options: &Options) -> Result<Report, Failure> {
+pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
     run_wired(seed, options, Wiring::Sound)
 }
 
 /// Runs a cluster that is put together as `wiring` says.
-pub(crate) fn run_wired(seed: u64, options: &Options, wiring: Wiring) -> Result<Report, Failure> {
+pub(crate) fn run_wired(seed: u64, options: &Options, wiring: Wiring) -> Result<Report, Box<Failure>> {
     let mut world = World::new(seed, options, wiring);
     // An assertion that fails in the code under test is a finding like any other: it needs its seed.
     let ran = catch_unwind(AssertUnwindSafe(|| world.run(options.duration)));
@@ -83,20 +90,22 @@ pub(crate) fn run_wired(seed: u64, options: &Options, wiring: Wiring) -> Result<
             time: world.now(),
             events: world.trace().events(),
             faults: world.faults(),
+            marks: world.marks().clone(),
             operations: world.clients().counts(),
             hash: world.trace().hash(),
             lines,
         }),
-        Err(Violation { invariant, detail }) => Err(Failure {
+        Err(Violation { invariant, detail }) => Err(Box::new(Failure {
             seed,
             profile: Box::new(world.profile().clone()),
             invariant,
             detail,
             time: world.now(),
             hash: world.trace().hash(),
+            incidents: world.incidents(),
             lines,
             replay: replay(seed, options),
-        }),
+        })),
     }
 }
 
@@ -107,16 +116,16 @@ fn check_history(world: &World) -> Result<(), Violation> {
     })
 }
 
-/// The command that runs `seed` again, with the same number of nodes and for as long.
+/// The command that runs `seed` again with the same options.
 fn replay(seed: u64, options: &Options) -> String {
-    let mut command = format!("quorate sim replay {seed}");
+    let mut command = format!("quorate sim replay {seed} --profile {}", options.kind);
     if let Size::Exactly(nodes) = options.size {
         command += &format!(" --nodes {nodes}");
     }
     if options.duration != Options::default().duration {
         command += &format!(" --faults-for {}", options.duration.as_secs());
     }
-    command
+    command + &options.edits.to_string()
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> String {
@@ -170,7 +179,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::profile::Mood;
+    use crate::profile::Kind;
 
     /// Tries seeds until one of them finds any of `wanted` broken.
     fn check_found(wiring: Wiring, options: &Options, wanted: &[Invariant]) {
@@ -216,7 +225,7 @@ mod tests {
     #[test]
     fn a_state_machine_that_skips_entries_is_found_out() {
         let calm = Options {
-            mood: Mood::Calm,
+            kind: Kind::Calm,
             ..sized(3)
         };
         check_found(Wiring::ForgetfulMachine, &calm, &[Invariant::EqualState]);

@@ -7,18 +7,20 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate::apply::{Applier, SnapshotPolicy};
 use quorate::codec::Incarnation;
 use quorate::codec::frame::ClusterId;
-use quorate::storage::{Identity, LogReader, Options, SnapshotWriter, Snapshots, Storage};
+use quorate::storage::{Identity, LogReader, Opened, Options, SnapshotWriter, Snapshots, Storage};
 use quorate_raft::invariants::{self, View};
 use quorate_raft::{
-    Config, Configuration, EntryId, GroupId, MemberKind, Node, NodeId, Session, SnapshotMeta, Status, Stored,
-    WriteSeq,
+    Config, Configuration, EntryId, Event, GroupId, Index, MemberKind, Node, NodeId, RoleKind, Session,
+    SnapshotMeta, Status, Stored, WriteSeq,
 };
 use quorate_wal::{DiskOp, MemDisk};
 
+use crate::marks::Mark;
 use crate::ports::{Caller, Collected, Input, LogJob, Outbox, SimDriver, Task};
 use crate::profile::NodeProfile;
 use crate::registers::{Quirk, Registers};
@@ -41,15 +43,32 @@ pub(crate) struct Server {
     pub(crate) paused_until: Time,
     /// The disk answers nothing until then.
     pub(crate) stalled_until: Time,
+    /// The process does everything late until then.
+    pub(crate) slow_until: Time,
+    pub(crate) clock: Clock,
     pub(crate) failure: DiskFailure,
+    /// What the process campaigns as, if it does.
+    campaign: Option<RoleKind>,
 }
 
-/// Whether a disk has been made to refuse a call that has not come yet.
+/// How fast a node's clock runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    /// The time between two ticks, by this clock's own rate.
+    tick: Duration,
+    /// Until then it runs fast and slow in turn.
+    pub(crate) strobe_until: Time,
+}
+
+/// Whether a disk has been made to refuse something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum DiskFailure {
     #[default]
     None,
+    /// A call that has not come yet.
     Expected,
+    /// Whatever needs room, until there is room again.
+    Full,
 }
 
 /// Why a process did not start.
@@ -115,17 +134,21 @@ pub(crate) struct Saving {
 
 impl Server {
     /// A machine with an empty disk.
-    pub(crate) fn new(seed: u64, id: NodeId) -> Self {
+    pub(crate) fn new(seed: u64, id: NodeId, profile: &NodeProfile) -> Self {
+        let mut rng = Rng::new(seed, Stream::Process(id.0));
         Self {
             id,
             life: Life::default(),
             disk: MemDisk::new(),
             disk_rng: Rng::new(seed, Stream::Disk(id.0)),
-            rng: Rng::new(seed, Stream::Process(id.0)),
+            clock: Clock::new(profile, &mut rng),
+            rng,
             process: None,
             paused_until: Time::START,
             stalled_until: Time::START,
+            slow_until: Time::START,
             failure: DiskFailure::None,
+            campaign: None,
         }
     }
 
@@ -135,12 +158,13 @@ impl Server {
         nodes: u64,
         profile: &NodeProfile,
         quirk: Quirk,
-    ) -> Result<Stored, NotStarted> {
+    ) -> Result<Opened, NotStarted> {
         self.life = Life(self.life.0 + 1);
+        self.campaign = None;
         let options = self.storage_options(nodes, profile);
         let disk = Arc::new(self.disk.clone());
         let (storage, opened) = Storage::open(disk, options).map_err(|error| self.not_started(error))?;
-        let stored = opened.stored;
+        let stored = &opened.stored;
         let policy = SnapshotPolicy {
             every_entries: profile.snapshot_every,
             ..SnapshotPolicy::default()
@@ -155,7 +179,7 @@ impl Server {
         let node =
             Node::new(self.config(profile), stored.clone()).map_err(|error| self.not_started(error))?;
         self.process = Some(Process::new(node, storage, applier));
-        Ok(stored)
+        Ok(opened)
     }
 
     /// What a process would find if the power failed now and nothing survived that was not synced.
@@ -172,15 +196,57 @@ impl Server {
         opened.map_err(|error| format!("{} would not start if the power failed: {error}", self.id))
     }
 
+    /// Follows the node's campaigns by its events. Returns how one was lost.
+    pub(crate) fn campaigns(&mut self, event: &Event) -> Option<Mark> {
+        let before = self.campaign;
+        if matches!(event, Event::BecameLeader { .. }) {
+            self.campaign = None;
+        } else if matches!(event, Event::BecamePreCandidate { .. }) {
+            self.campaign = Some(RoleKind::PreCandidate);
+        } else if matches!(event, Event::BecameCandidate { .. }) {
+            self.campaign = Some(RoleKind::Candidate);
+        } else if matches!(event, Event::BecameFollower { .. }) {
+            self.campaign = None;
+            return Some(match before? {
+                RoleKind::Candidate => Mark::ElectionLost,
+                RoleKind::PreCandidate | RoleKind::Follower | RoleKind::Leader => Mark::PreVoteLost,
+            });
+        }
+        None
+    }
+
     /// The disk will refuse one call of `op`, the next.
     pub(crate) fn fail_next(&mut self, op: DiskOp) {
         self.disk.fail_nth(op, 1);
-        self.failure = DiskFailure::Expected;
+        if self.failure == DiskFailure::None {
+            self.failure = DiskFailure::Expected;
+        }
+    }
+
+    /// The disk has no room for anything more.
+    pub(crate) fn fill_disk(&mut self) {
+        self.disk.set_capacity(0);
+        self.failure = DiskFailure::Full;
+    }
+
+    /// The disk has room again. A call that it was to refuse besides may still come.
+    pub(crate) fn empty_disk(&mut self) {
+        self.disk.set_capacity(u64::MAX);
+        if self.failure == DiskFailure::Full {
+            self.failure = DiskFailure::Expected;
+        }
+    }
+
+    /// A refusal has been noticed: the process stops.
+    pub(crate) fn noticed_failure(&mut self) {
+        if self.failure == DiskFailure::Expected {
+            self.failure = DiskFailure::None;
+        }
     }
 
     fn not_started(&mut self, error: impl Display) -> NotStarted {
-        match std::mem::take(&mut self.failure) {
-            DiskFailure::Expected => NotStarted::DiskFailed,
+        match self.failure {
+            DiskFailure::Expected | DiskFailure::Full => NotStarted::DiskFailed,
             DiskFailure::None => NotStarted::Refused(format!("{} does not start: {error}", self.id)),
         }
     }
@@ -224,6 +290,30 @@ impl Server {
             election_ticks: profile.election_ticks,
             heartbeat_ticks: profile.heartbeat_ticks,
             limits: profile.limits.clone(),
+        }
+    }
+}
+
+impl Clock {
+    /// A clock whose rate differs from any other's by no more than the profile allows.
+    fn new(profile: &NodeProfile, rng: &mut Rng) -> Self {
+        let slower =
+            u32::try_from(rng.between(0, u64::from(profile.drift))).expect("a part of what was a u32");
+        Self {
+            tick: profile.tick - profile.tick * (profile.drift / 2) / 1_000_000
+                + profile.tick * slower / 1_000_000,
+            strobe_until: Time::START,
+        }
+    }
+
+    /// The time to the next tick.
+    pub(crate) fn next_tick(&self, now: Time, rng: &mut Rng) -> Duration {
+        if now >= self.strobe_until {
+            self.tick
+        } else if rng.coin() {
+            self.tick / STROBE
+        } else {
+            self.tick * STROBE
         }
     }
 }
@@ -287,6 +377,21 @@ impl Process {
             .then(|| self.driver.status())
     }
 
+    /// What the core is, as of the last turn.
+    pub(crate) fn role(&self) -> RoleKind {
+        self.view.role
+    }
+
+    /// The last entry of the core's log.
+    pub(crate) fn last_index(&self) -> Index {
+        self.view.last.index
+    }
+
+    /// The entry before the first of the core's log.
+    pub(crate) fn base_index(&self) -> Index {
+        self.driver.status().base.index
+    }
+
     /// The core's own invariants. Those that cost a pass over its entries are checked less often.
     fn check(&mut self) {
         let view = self.driver.node().view();
@@ -300,4 +405,6 @@ impl Process {
 }
 
 const STEPS_PER_CHECK: u64 = 8;
+/// How many times too fast, or too slow, a clock that flickers runs.
+const STROBE: u32 = 4;
 const GROUP: GroupId = GroupId(1);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_sim::{Load, Mood, Options, Report, Size, run};
+use quorate_sim::{Kind, Load, Options, Report, Size, run};
 
 fn short() -> Options {
     Options {
@@ -49,7 +49,7 @@ fn five_nodes_survive_drawn_faults() {
 #[test]
 fn without_faults_nothing_is_refused_for_long() {
     let options = Options {
-        mood: Mood::Calm,
+        kind: Kind::Calm,
         duration: Duration::from_secs(5),
         ..Options::default()
     };
@@ -64,7 +64,7 @@ fn without_faults_nothing_is_refused_for_long() {
 fn an_idle_cluster_keeps_its_leader() {
     let options = Options {
         size: Size::Exactly(5),
-        mood: Mood::Calm,
+        kind: Kind::Calm,
         load: Load::Idle,
         duration: Duration::from_secs(30),
         ..Options::default()

@@ -6,15 +6,17 @@ use quorate::driver::DriverInput;
 use quorate::storage::StorageError;
 use quorate_raft::NodeId;
 
-use super::{Happening, World};
+use super::{Happening, SLOW, World};
 use crate::invariant::{Invariant, Violation};
+use crate::marks::Mark;
 use crate::ports::Task;
 use crate::server::{Life, Process, Saving};
 
 impl World {
     /// Begins the next task, if none is being carried out.
     pub(super) fn apply_later(&mut self, node: NodeId, life: Life) {
-        let longest = self.profile.node.apply;
+        let is_slow = self.servers[&node].slow_until > self.now();
+        let longest = self.profile.node.apply + if is_slow { SLOW } else { Duration::ZERO };
         let server = self.server(node);
         let after = server.rng.span(Duration::ZERO, longest);
         let Some(process) = server.process_of(life) else {
@@ -101,7 +103,10 @@ impl World {
                 })
             }
             // The very same snapshot is being received: one of the two is enough.
-            Err(StorageError::Busy { .. }) => applier.snapshot_ended(),
+            Err(StorageError::Busy { .. }) => {
+                applier.snapshot_ended();
+                self.marks.reach(Mark::SnapshotBusy);
+            }
             Err(_) => return self.stop_failed(node),
         }
         self.safety.in_state(node, meta.id.index, state)?;

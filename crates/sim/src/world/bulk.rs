@@ -9,6 +9,8 @@ use quorate_raft::{Delivery, NodeId, SendSnapshot};
 
 use super::{Happening, World};
 use crate::invariant::Violation;
+use crate::marks::Mark;
+use crate::rng::{Rng, Stream};
 use crate::server::Life;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +26,7 @@ pub(super) struct Transfer {
     /// At the receiver; none before the first chunk.
     writer: Option<SnapshotWriter>,
     next: u32,
+    rng: Rng,
 }
 
 /// What came of a chunk at the receiver.
@@ -60,8 +63,8 @@ impl World {
         let Ok(outgoing) = process.snapshots.send(request.meta.id) else {
             return self.give(node, life, sent(&request, Delivery::Failed));
         };
-        self.transferred += 1;
-        let id = TransferId(self.transferred);
+        let number = self.network.begin_transfer();
+        let id = TransferId(number);
         let transfer = Transfer {
             from: (node, life),
             to,
@@ -69,6 +72,7 @@ impl World {
             outgoing,
             writer: None,
             next: 0,
+            rng: Rng::new(self.seed, Stream::Transfer(number)),
         };
         self.transfers.insert(id, transfer);
         self.next_chunk(id)
@@ -99,7 +103,9 @@ impl World {
                 let announcement = transfer.request.announcement.clone();
                 let meta_id = transfer.request.meta.id;
                 self.note(|| format!("{node} received snapshot {meta_id}"));
-                let answer_takes = self.network.send_chunk(node, transfer.from.0);
+                let answer_takes = self
+                    .network
+                    .send_chunk(node, transfer.from.0, id.0, &mut transfer.rng);
                 match answer_takes {
                     Some(after) => {
                         self.transfers.insert(id, transfer);
@@ -121,11 +127,11 @@ impl World {
     }
 
     fn next_chunk(&mut self, id: TransferId) -> Result<(), Violation> {
-        let (from, to) = match self.transfers.get(&id) {
-            Some(transfer) => (transfer.from.0, transfer.to.0),
-            None => return Ok(()),
+        let Some(transfer) = self.transfers.get_mut(&id) else {
+            return Ok(());
         };
-        if let Some(after) = self.network.send_chunk(from, to) {
+        let (from, to) = (transfer.from.0, transfer.to.0);
+        if let Some(after) = self.network.send_chunk(from, to, id.0, &mut transfer.rng) {
             self.schedule.after(after, Happening::Chunk(id));
             return Ok(());
         }
@@ -136,6 +142,9 @@ impl World {
     }
 
     fn end_transfer(&mut self, transfer: Transfer, outcome: Delivery) -> Result<(), Violation> {
+        if outcome == Delivery::Failed {
+            self.marks.reach(Mark::SnapshotBroken);
+        }
         let (node, life) = transfer.from;
         self.give(node, life, sent(&transfer.request, outcome))
     }
@@ -151,7 +160,10 @@ impl World {
             }
             match process.snapshots.create(&transfer.request.meta) {
                 Ok(writer) => transfer.writer = Some(writer),
-                Err(StorageError::Busy { .. }) => return Ok(Taken::Refused),
+                Err(StorageError::Busy { .. }) => {
+                    self.marks.reach(Mark::SnapshotBusy);
+                    return Ok(Taken::Refused);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -9,8 +9,9 @@ use quorate::driver::DriverInput;
 use quorate::storage::StorageError;
 use quorate_raft::{NodeId, ReadLog, Write, WriteSeq};
 
-use super::{Happening, Wiring, World};
+use super::{Happening, SLOW, Wiring, World};
 use crate::invariant::{Invariant, Violation};
+use crate::marks::Mark;
 use crate::mirror::changes;
 use crate::ports::LogJob;
 use crate::server::{Covered, Life, LogSide};
@@ -88,6 +89,12 @@ impl World {
             invariant: Invariant::Recovery,
             detail: format!("{node} cannot read its log for {request:?}: {error}"),
         })?;
+        let mark = if entries.is_ok() {
+            Mark::LogRead
+        } else {
+            Mark::LogGone
+        };
+        self.marks.reach(mark);
         self.give(node, life, DriverInput::LogRead { request, entries })
     }
 
@@ -95,7 +102,12 @@ impl World {
     pub(super) fn disk_time(&mut self, node: NodeId) -> Duration {
         let (now, profile) = (self.now(), self.profile.disk.clone());
         let server = self.server(node);
-        server.stalled_until.since(now) + server.disk_rng.tail(profile.latency, profile.jitter)
+        let slow = if server.slow_until > now {
+            server.disk_rng.span(Duration::ZERO, SLOW)
+        } else {
+            Duration::ZERO
+        };
+        server.stalled_until.since(now) + server.disk_rng.tail(profile.latency, profile.jitter) + slow
     }
 }
 

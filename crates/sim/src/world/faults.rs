@@ -1,5 +1,6 @@
 //! What goes wrong, and when.
 
+use std::fmt;
 use std::time::Duration;
 
 use quorate::driver::DriverInput;
@@ -7,11 +8,15 @@ use quorate_raft::{NodeId, Transferee};
 use quorate_wal::DiskOp;
 
 use super::{Happening, World};
+use crate::cut::Cut;
+use crate::fault::Fault;
+use crate::incident::Incident;
 use crate::invariant::Violation;
-use crate::network::Cut;
+use crate::marks::Mark;
 use crate::ports::Caller;
-use crate::profile::Fault;
-use crate::server::DiskFailure;
+use crate::rng::{Rng, Stream};
+use crate::schedule::Time;
+use crate::server::Process;
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +27,33 @@ enum Death {
     PowerLost,
 }
 
+/// A fault that strikes.
+#[derive(Clone, Copy, Debug)]
+struct Strike {
+    fault: Fault,
+    /// Whom, if it strikes one node.
+    node: NodeId,
+    /// For how long, if it lasts.
+    lasts: Duration,
+}
+
+impl fmt::Display for Strike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fault, node, lasts } = self;
+        write!(f, "{fault}, of {node} if of one, for {lasts:?} if it lasts")
+    }
+}
+
+impl Death {
+    fn draw(rng: &mut Rng) -> Self {
+        if rng.coin() { Self::Killed } else { Self::PowerLost }
+    }
+}
+
 impl World {
     /// Lets the next fault strike some time, if any can.
     pub(super) fn plan_strike(&mut self) {
-        if !self.profile.faults.iter().any(|fault| fault.strikes()) {
+        if self.profile.strikes.is_empty() {
             return;
         }
         let every = self.profile.strike_every;
@@ -38,61 +66,134 @@ impl World {
             return Ok(());
         }
         self.plan_strike();
-        let striking: Vec<Fault> = self
-            .profile
-            .faults
-            .iter()
-            .copied()
-            .filter(|fault| fault.strikes())
-            .collect();
-        let fault = *self.faults_rng.pick(&striking);
+        self.strikes += 1;
+        let rng = &mut Rng::new(self.seed, Stream::Strike(self.strikes));
+        let fault = *rng.pick(&self.profile.strikes);
+        if !self.profile.faults.contains(&fault) || !self.incidents.happens(Incident::Strike(self.strikes)) {
+            return Ok(());
+        }
         *self.faults.entry(fault).or_default() += 1;
-        let node = self.any_node();
-        let lasts = self.lasts();
-        self.note(|| format!("{fault} strikes, {node} if it strikes one, for {lasts:?}"));
+        let strike = Strike {
+            fault,
+            node: self.any_node(rng),
+            lasts: self.lasts(rng),
+        };
+        let number = self.strikes;
+        self.note(|| format!("strike {number}: {strike}"));
+        self.befall(strike, rng)
+    }
+
+    fn befall(&mut self, strike: Strike, rng: &mut Rng) -> Result<(), Violation> {
+        let Strike { fault, node, lasts } = strike;
+        let (nodes, until) = (self.profile.nodes, self.now() + lasts);
         match fault {
-            Fault::Halves | Fault::Isolate | Fault::OneWay | Fault::Bridge | Fault::Ring => {
-                let cut = Cut::draw(fault, self.profile.nodes, &mut self.faults_rng);
-                self.network.cut(cut);
-                self.schedule.after(lasts, Happening::Mend);
-            }
+            Fault::Halves => self.cut(Cut::halves(nodes, rng), lasts),
+            Fault::Isolate => self.cut(Cut::isolate(nodes, rng), lasts),
+            Fault::OneWay => self.cut(Cut::one_way(nodes, rng), lasts),
+            Fault::Bridge => self.cut(Cut::bridge(nodes, rng), lasts),
+            Fault::Ring => self.cut(Cut::ring(nodes, rng), lasts),
+            Fault::Chain => self.cut(Cut::chain(nodes, rng), lasts),
+            Fault::Star => self.cut(Cut::star(nodes, rng), lasts),
+            Fault::HalfOpen => self.cut(Cut::half_open(nodes, rng), lasts),
+            Fault::Blackhole => self.blackhole(node),
             Fault::Clog => {
-                let other = self.any_node();
-                self.network.clog(node, other);
+                let other = self.any_node(rng);
+                self.network.clog(node, other, rng);
                 self.schedule.after(lasts, Happening::Mend);
             }
             Fault::Crash => {
-                let death = if self.faults_rng.coin() {
-                    Death::Killed
-                } else {
-                    Death::PowerLost
-                };
-                self.die(node, death);
+                self.die(node, Death::draw(rng));
                 self.schedule.after(lasts, Happening::Restart(node));
             }
-            Fault::PowerLoss => self.lose_all_power(),
-            Fault::Pause => self.server(node).paused_until = self.now() + lasts,
-            Fault::DiskStall => self.server(node).stalled_until = self.now() + lasts,
+            Fault::RestartLoop => self.restart_often(node, rng),
+            Fault::PowerLoss => self.lose_all_power(rng),
+            Fault::Pause => self.server(node).paused_until = until,
+            Fault::SlowNode => self.server(node).slow_until = until,
+            Fault::ClockJump => return self.jump(node, rng),
+            Fault::Strobe => self.server(node).clock.strobe_until = until,
+            Fault::DiskStall => self.server(node).stalled_until = until,
             Fault::DiskError => {
-                let op = *self.faults_rng.pick(&FAILING);
+                let op = *rng.pick(&FAILING);
                 self.server(node).fail_next(op);
             }
-            Fault::Transfer => return self.ask_for_transfer(node),
+            Fault::DiskFull => {
+                self.server(node).fill_disk();
+                self.schedule.after(lasts, Happening::Room(node));
+            }
+            Fault::Transfer => return self.ask_for_transfer(node, rng),
             Fault::Drop
             | Fault::Duplicate
             | Fault::Reorder
             | Fault::SlowTail
+            | Fault::Corrupt
             | Fault::Replay
-            | Fault::BrokenSnapshot => {}
+            | Fault::Drift
+            | Fault::BrokenSnapshot => unreachable!("{fault} does not strike: see Fault::manner"),
         }
         Ok(())
+    }
+
+    fn cut(&mut self, cut: Cut, lasts: Duration) {
+        self.network.cut(cut);
+        self.schedule.after(lasts, Happening::Mend);
+    }
+
+    /// Nobody reaches a node until it needs a snapshot, or for as long as a strike may last several times.
+    fn blackhole(&mut self, node: NodeId) {
+        self.network.cut(Cut::around(node, self.profile.nodes));
+        let latest = self.now() + self.profile.strike_lasts * 4;
+        self.schedule
+            .after(BEHIND_EVERY, Happening::MendWhenBehind(node, latest));
+    }
+
+    pub(super) fn mend_when_behind(&mut self, node: NodeId, latest: Time) {
+        let last = |node: &NodeId| Some(self.servers[node].process.as_ref()?.last_index());
+        let mine = last(&node).unwrap_or_default();
+        let bases = self.servers.values().filter_map(|server| server.process.as_ref());
+        let is_behind = bases.map(Process::base_index).any(|base| base > mine);
+        if self.are_faults_over() {
+            return;
+        }
+        if is_behind || self.now() >= latest {
+            self.note(|| format!("{node} is reached again"));
+            self.network.mend();
+        } else {
+            self.schedule
+                .after(BEHIND_EVERY, Happening::MendWhenBehind(node, latest));
+        }
+    }
+
+    /// A node starts and dies again several times, mostly before it has found a leader.
+    fn restart_often(&mut self, node: NodeId, rng: &mut Rng) {
+        let mut at = Duration::ZERO;
+        for _ in 0..rng.between(2, 6) {
+            self.schedule.after(at, Happening::DieAgain(node));
+            at += rng.span(Duration::from_millis(1), Duration::from_millis(50));
+            self.schedule.after(at, Happening::Restart(node));
+            at += rng.tail(Duration::from_millis(1), Duration::from_millis(50));
+        }
+    }
+
+    pub(super) fn die_again(&mut self, node: NodeId) {
+        if !self.are_faults_over() {
+            let death = Death::draw(&mut self.server(node).rng);
+            self.die(node, death);
+        }
+    }
+
+    /// A clock jumps ahead by up to two election timeouts.
+    fn jump(&mut self, node: NodeId, rng: &mut Rng) -> Result<(), Violation> {
+        let life = self.servers[&node].life;
+        let ticks = rng.between(1, 2 * u64::from(self.profile.node.election_ticks));
+        (0..ticks).try_for_each(|_| self.give(node, life, DriverInput::Tick))
     }
 
     /// A node's storage has failed: the process stops, as production does, and is started again later.
     pub(super) fn stop_failed(&mut self, node: NodeId) -> Result<(), Violation> {
         self.note(|| format!("{node} stops, its disk has failed"));
+        self.marks.reach(Mark::DiskFailed);
         let server = self.server(node);
-        server.failure = DiskFailure::None;
+        server.noticed_failure();
         let life = server.life;
         if let Some(process) = self.process(node, life) {
             process.driver.stop();
@@ -102,16 +203,17 @@ impl World {
         let after = if self.are_faults_over() {
             Duration::ZERO
         } else {
-            self.lasts()
+            let longest = self.profile.strike_lasts;
+            self.server(node).rng.span(SHORTEST, longest)
         };
         self.schedule.after(after, Happening::Restart(node));
         Ok(())
     }
 
-    fn lose_all_power(&mut self) {
+    fn lose_all_power(&mut self, rng: &mut Rng) {
         for node in (1..=self.profile.nodes).map(NodeId) {
             self.die(node, Death::PowerLost);
-            let after = self.lasts();
+            let after = self.lasts(rng);
             self.schedule.after(after, Happening::Restart(node));
         }
     }
@@ -120,7 +222,7 @@ impl World {
         self.note(|| format!("{node} dies: {death:?}"));
         let server = self.server(node);
         server.process = None;
-        server.paused_until = crate::schedule::Time::START;
+        server.paused_until = Time::START;
         let rng = &mut server.disk_rng;
         match death {
             Death::Killed => server.disk.kill_process(),
@@ -133,8 +235,8 @@ impl World {
         }
     }
 
-    fn ask_for_transfer(&mut self, node: NodeId) -> Result<(), Violation> {
-        let to = self.any_node();
+    fn ask_for_transfer(&mut self, node: NodeId, rng: &mut Rng) -> Result<(), Violation> {
+        let to = self.any_node(rng);
         let life = self.servers[&node].life;
         let Some(process) = self.process(node, life) else {
             return Ok(());
@@ -152,13 +254,12 @@ impl World {
         )
     }
 
-    fn any_node(&mut self) -> NodeId {
-        NodeId(self.faults_rng.between(1, self.profile.nodes))
+    fn any_node(&self, rng: &mut Rng) -> NodeId {
+        NodeId(rng.between(1, self.profile.nodes))
     }
 
-    fn lasts(&mut self) -> Duration {
-        self.faults_rng
-            .span(Duration::from_millis(1), self.profile.strike_lasts)
+    fn lasts(&self, rng: &mut Rng) -> Duration {
+        rng.span(SHORTEST, self.profile.strike_lasts)
     }
 }
 
@@ -172,3 +273,6 @@ const FAILING: [DiskOp; 7] = [
     DiskOp::SyncDir,
     DiskOp::Create,
 ];
+const SHORTEST: Duration = Duration::from_millis(1);
+/// How often it is looked whether a node has fallen behind.
+const BEHIND_EVERY: Duration = Duration::from_millis(50);

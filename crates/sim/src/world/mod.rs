@@ -20,16 +20,20 @@ use std::time::Duration;
 use bytes::BytesMut;
 use quorate::codec::frame;
 use quorate::driver::DriverInput;
+use quorate::storage::Opened;
 use quorate_raft::message::{Message, Verdict};
-use quorate_raft::{Envelope, NodeId, ReadLog};
+use quorate_raft::{EntryId, Envelope, NodeId, ReadLog};
 
 use crate::clients::{Caution, Clients};
 use crate::digest::Digest;
+use crate::fault::Fault;
 use crate::history::OperationId;
+use crate::incident::{Incident, Incidents};
 use crate::invariant::{Invariant, Violation};
-use crate::network::{Arrival, Network, Packet};
+use crate::marks::{Mark, Marks};
+use crate::network::{Arrival, Network, Packet, State};
 use crate::ports::{Collected, Input};
-use crate::profile::{Fault, Options, Profile};
+use crate::profile::{Options, Profile};
 use crate::registers::Quirk;
 use crate::rng::{Rng, Stream};
 use crate::safety::Safety;
@@ -78,11 +82,14 @@ pub(crate) struct World {
     servers: BTreeMap<NodeId, Server>,
     network: Network,
     transfers: BTreeMap<TransferId, Transfer>,
-    transferred: u64,
     clients: Clients,
     safety: Safety,
+    seed: u64,
     faults_rng: Rng,
     faults: BTreeMap<Fault, u64>,
+    strikes: u64,
+    incidents: Incidents,
+    marks: Marks,
     phase: Phase,
     trace: Trace,
 }
@@ -116,8 +123,14 @@ enum Happening {
     Strike,
     /// The network is whole again.
     Mend,
+    /// The network is whole again as soon as a node is so far behind that it needs a snapshot.
+    MendWhenBehind(NodeId, Time),
+    /// A process dies once more.
+    DieAgain(NodeId),
     /// A node that died starts again.
     Restart(NodeId),
+    /// A disk has room again.
+    Room(NodeId),
     /// The faults end.
     Heal,
     /// The healed cluster is looked at.
@@ -130,18 +143,29 @@ impl World {
         let profile = Profile::draw(seed, options);
         let servers = (1..=profile.nodes)
             .map(NodeId)
-            .map(|id| (id, Server::new(seed, id)));
+            .map(|id| (id, Server::new(seed, id, &profile.node)));
+        let incidents = Incidents::new(options.edits.kept.clone());
+        let operations = options.edits.operations;
         Self {
             wiring,
             schedule: Schedule::new(),
             servers: servers.collect(),
-            network: Network::new(profile.network.clone(), Rng::new(seed, Stream::Network)),
+            network: Network::new(seed, profile.network.clone(), incidents.clone()),
             transfers: BTreeMap::new(),
-            transferred: 0,
-            clients: Clients::new(seed, profile.nodes, profile.client.clone(), wiring.caution()),
+            clients: Clients::new(
+                seed,
+                profile.nodes,
+                profile.client.clone(),
+                operations,
+                wiring.caution(),
+            ),
             safety: Safety::new(),
             faults_rng: Rng::new(seed, Stream::Faults),
             faults: BTreeMap::new(),
+            strikes: 0,
+            incidents,
+            marks: Marks::new(),
+            seed,
             phase: Phase::Faults,
             trace: Trace::new(options.trace_lines),
             profile,
@@ -188,6 +212,20 @@ impl World {
         faults
     }
 
+    /// How often each mark was reached.
+    pub(crate) fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Everything that went wrong.
+    pub(crate) fn incidents(&self) -> Vec<Incident> {
+        let strikes = self.incidents.happened().iter();
+        strikes
+            .chain(self.network.incidents.happened())
+            .copied()
+            .collect()
+    }
+
     fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
         if let Some(wait) = self.standing_still(&happening) {
             self.schedule.after(wait, happening);
@@ -215,7 +253,20 @@ impl World {
                 self.network.mend();
                 Ok(())
             }
+            Happening::MendWhenBehind(node, latest) => {
+                self.mend_when_behind(node, latest);
+                Ok(())
+            }
+            Happening::DieAgain(node) => {
+                self.die_again(node);
+                Ok(())
+            }
             Happening::Restart(node) => self.start(node),
+            Happening::Room(node) => {
+                self.note(|| format!("the disk of {node} has room"));
+                self.server(node).empty_disk();
+                Ok(())
+            }
             Happening::Heal => self.heal(),
             Happening::Look => self.look(),
         }
@@ -237,7 +288,10 @@ impl World {
             | Happening::TimedOut(..)
             | Happening::Strike
             | Happening::Mend
+            | Happening::MendWhenBehind(..)
+            | Happening::DieAgain(_)
             | Happening::Restart(_)
+            | Happening::Room(_)
             | Happening::Heal
             | Happening::Look => return None,
         };
@@ -252,14 +306,19 @@ impl World {
         if server.process.is_some() {
             return Ok(());
         }
-        let stored = match server.start(nodes, &profile, quirk) {
-            Ok(stored) => stored,
-            Err(NotStarted::DiskFailed) => return self.stop_failed(node),
+        let opened = match server.start(nodes, &profile, quirk) {
+            Ok(opened) => opened,
+            Err(NotStarted::DiskFailed) => {
+                self.marks.reach(Mark::StartFailed);
+                return self.stop_failed(node);
+            }
             Err(NotStarted::Refused(detail)) => {
                 let invariant = Invariant::Recovery;
                 return Err(Violation { invariant, detail });
             }
         };
+        self.mark_start(&opened);
+        let stored = opened.stored;
         let server = self.server(node);
         let (life, first_tick) = (server.life, server.rng.span(Duration::ZERO, profile.tick));
         self.note(|| format!("{node} starts from {} after {}", stored.last, stored.snapshot.id));
@@ -271,27 +330,45 @@ impl World {
             self.safety.holds(node, stored.snapshot.id.index, content)?;
         }
         self.schedule.after(first_tick, Happening::Tick(node, life));
-        let replayed = self.network.replay_after_restart();
-        self.arrive_later(replayed);
+        let server = self.servers.get_mut(&node).expect("it has just been started");
+        for Arrival { after, packet } in self.network.replay_after_restart(&mut server.rng) {
+            self.schedule.after(after, Happening::Arrive(packet));
+        }
         Ok(())
+    }
+
+    fn mark_start(&mut self, opened: &Opened) {
+        if opened.cut.is_some() {
+            self.marks.reach(Mark::TornTail);
+        }
+        if opened.stored.snapshot.id != EntryId::ZERO {
+            self.marks.reach(Mark::StartedFromSnapshot);
+        }
     }
 
     fn tick(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
         if self.process(node, life).is_none() {
             return Ok(());
         }
-        self.schedule
-            .after(self.profile.node.tick, Happening::Tick(node, life));
+        let now = self.now();
+        let server = self.server(node);
+        let after = server.clock.next_tick(now, &mut server.rng);
+        self.schedule.after(after, Happening::Tick(node, life));
         self.give(node, life, DriverInput::Tick)
     }
 
     fn arrive(&mut self, packet: Packet) -> Result<(), Violation> {
         let life = self.servers[&packet.to].life;
-        if self.process(packet.to, life).is_none() {
+        if self.network.is_lost(&packet) || self.process(packet.to, life).is_none() {
             return Ok(());
         }
         let digest = Digest::EMPTY.number(packet.to.0).bytes(&packet.bytes);
-        let envelope = decode(&packet)?;
+        let Some(envelope) = decode(&packet)? else {
+            self.marks.reach(Mark::FrameRefused);
+            self.network.close(packet.from, packet.to);
+            self.note(|| format!("{} refuses a frame of {}", packet.to, packet.from));
+            return Ok(());
+        };
         self.trace
             .add(self.schedule.now(), digest, || envelope.to_string());
         self.give(packet.to, life, DriverInput::Receive(envelope))
@@ -304,7 +381,7 @@ impl World {
         };
         process.inbox.push(input);
         let is_first = process.inbox.len() == 1;
-        let longest = self.profile.node.turn;
+        let longest = self.turn_takes(node);
         if longest.is_zero() {
             return self.turn(node, life);
         }
@@ -313,6 +390,12 @@ impl World {
             self.schedule.after(after, Happening::Turn(node, life));
         }
         Ok(())
+    }
+
+    /// The longest that what happened waits for a node's loop.
+    fn turn_takes(&mut self, node: NodeId) -> Duration {
+        let is_slow = self.servers[&node].slow_until > self.now();
+        self.profile.node.turn + if is_slow { SLOW } else { Duration::ZERO }
     }
 
     fn turn(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
@@ -361,19 +444,12 @@ impl World {
     fn pass_on(&mut self, envelope: &Envelope) {
         let mut bytes = BytesMut::new();
         frame::encode_message(envelope, &mut bytes);
-        let packet = Packet {
-            from: envelope.from,
-            to: envelope.to,
-            bytes: bytes.freeze(),
-        };
-        let arrivals = self.network.send(self.schedule.now(), packet);
-        self.arrive_later(arrivals);
-    }
-
-    fn arrive_later(&mut self, arrivals: Vec<Arrival>) {
-        for Arrival { after, packet } in arrivals {
-            self.schedule.after(after, Happening::Arrive(packet));
-        }
+        let packet = Packet::new(envelope.from, envelope.to, bytes.freeze());
+        let now = self.schedule.now();
+        let schedule = &mut self.schedule;
+        self.network.send(now, packet, |Arrival { after, packet }| {
+            schedule.after(after, Happening::Arrive(packet));
+        });
     }
 
     /// Notes what a turn came to.
@@ -382,6 +458,13 @@ impl World {
         for event in &collected.step.events {
             let digest = Digest::EMPTY.number(node.0).display(event);
             self.trace.add(now, digest, || format!("{node} {event}"));
+            let campaign = self
+                .servers
+                .get_mut(&node)
+                .and_then(|server| server.campaigns(event));
+            for mark in Mark::of_event(event).into_iter().chain(campaign) {
+                self.marks.reach(mark);
+            }
         }
         for write in &collected.step.writes {
             let last = write.entries.last().map_or(0, |entry| entry.id.index.0);
@@ -423,11 +506,15 @@ fn is_granted(message: &Message) -> bool {
     in_vote || in_pre_vote
 }
 
-fn decode(packet: &Packet) -> Result<Envelope, Violation> {
+/// The message; none if its bytes were altered on their way, which must not go unnoticed.
+fn decode(packet: &Packet) -> Result<Option<Envelope>, Violation> {
     let mut bytes = BytesMut::from(&packet.bytes[..]);
-    match frame::decode(&mut bytes, frame::MAX_BODY_BYTES) {
-        Ok(Some(frame::Frame::Message(envelope))) => Ok(envelope),
-        other => Err(Violation {
+    let decoded = frame::decode(&mut bytes, frame::MAX_BODY_BYTES);
+    match (decoded, packet.state) {
+        (Ok(Some(frame::Frame::Message(envelope))), State::Whole) => Ok(Some(envelope)),
+        // A length that grew has the receiver wait for bytes that belong to the next frame.
+        (Ok(None) | Err(_), State::Altered) => Ok(None),
+        (other, _) => Err(Violation {
             invariant: Invariant::Assertion,
             detail: format!("a message came out of the codec as {other:?}"),
         }),
@@ -450,3 +537,6 @@ fn shown_write(node: NodeId, write: &quorate_raft::Write) -> String {
     }
     line
 }
+
+/// What a node that is slow takes for everything, at most.
+const SLOW: Duration = Duration::from_millis(400);

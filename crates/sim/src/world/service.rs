@@ -6,12 +6,13 @@
 use quorate::apply::Reading;
 use quorate::driver::DriverInput;
 use quorate::machine::Machine;
-use quorate_raft::NodeId;
+use quorate_raft::{NodeId, RoleKind};
 
 use super::{Happening, Wiring, World};
 use crate::clients::{Call, Submission, Wake};
 use crate::digest::Digest;
 use crate::invariant::Violation;
+use crate::marks::Mark;
 use crate::ports::{Caller, Reply};
 use crate::registers::Registers;
 use crate::server::Life;
@@ -25,7 +26,7 @@ impl World {
         let Some(submission) = self.clients.wake(client) else {
             return Ok(());
         };
-        let is_auditor = client == self.profile.client.clients;
+        let is_auditor = client == self.clients.auditor();
         if let Some(operation) = submission.begins.filter(|_| !is_auditor) {
             let patience = self.profile.client.patience;
             self.schedule
@@ -83,6 +84,7 @@ impl World {
         self.trace.add(self.schedule.now(), digest, || {
             format!("{node} answers {reply:?}")
         });
+        self.mark_reply(node, reply);
         let wake = match reply {
             Reply::Responded(request, response) => {
                 self.safety.acknowledged(response.id)?;
@@ -90,12 +92,24 @@ impl World {
             }
             Reply::Read(request, value) => self.clients.read(request, value)?,
             Reply::Failed(request, failure) => self.clients.failed(request, failure)?,
-            Reply::Operator(request) => {
+            Reply::Operator(request, _) => {
                 self.clients.operator_answered(request)?;
                 None
             }
         };
         wake.into_iter().for_each(|wake| self.wake_later(wake));
         Ok(())
+    }
+
+    fn mark_reply(&mut self, node: NodeId, reply: Reply) {
+        let process = self.servers[&node].process.as_ref();
+        let follows = process.is_some_and(|process| process.role() != RoleKind::Leader);
+        let mark = match reply {
+            Reply::Responded(..) => follows.then_some(Mark::WriteAtFollower),
+            Reply::Read(..) => follows.then_some(Mark::ReadAtFollower),
+            Reply::Operator(_, Ok(())) => Some(Mark::TransferDone),
+            Reply::Failed(_, failure) | Reply::Operator(_, Err(failure)) => Mark::of_failure(failure),
+        };
+        mark.into_iter().for_each(|mark| self.marks.reach(mark));
     }
 }

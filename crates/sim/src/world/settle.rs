@@ -54,6 +54,9 @@ impl World {
             let server = self.server(node);
             server.paused_until = now;
             server.stalled_until = now;
+            server.slow_until = now;
+            server.clock.strobe_until = now;
+            server.empty_disk();
             self.start(node)?;
         }
         Ok(())

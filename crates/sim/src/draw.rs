@@ -1,0 +1,263 @@
+//! Draws a run's profile from its seed.
+//!
+//! - Every swarm leaves out about half of the faults. A bug that needs one fault undisturbed by
+//!   another is found so, and so is one that needs two of them often (swarm testing).
+//! - Whatever is left out has been drawn all the same, so that leaving it out shifts nothing else.
+//! - What makes a node cramped (tiny batches, tiny segments, a snapshot every three entries) is there
+//!   in a quarter of the runs, each for itself.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use quorate_raft::Limits;
+
+use crate::fault::{Fault, Manner};
+use crate::profile::{
+    ClientProfile, DiskProfile, Kind, Load, NetworkProfile, NodeProfile, Options, Ordering, Profile, Size,
+};
+use crate::rng::{Chance, Rng, Stream};
+
+impl Profile {
+    /// What `seed` makes of `options`.
+    #[must_use]
+    pub fn draw(seed: u64, options: &Options) -> Self {
+        let rng = &mut Rng::new(seed, Stream::Config);
+        let nodes = draw_nodes(rng, options);
+        let mut faults = draw_faults(rng, options.kind);
+        if nodes == 1 {
+            faults.retain(|fault| Fault::ALONE.contains(fault));
+        }
+        let strikes: Vec<Fault> = faults
+            .iter()
+            .copied()
+            .filter(|fault| fault.manner() == Manner::Strikes)
+            .collect();
+        faults.retain(|fault| !options.edits.without.contains(fault));
+        Self {
+            nodes,
+            strike_every: Duration::from_millis(rng.log_between(200, 5_000)),
+            strike_lasts: Duration::from_millis(rng.log_between(100, 5_000)),
+            network: draw_network(rng, &faults),
+            disk: DiskProfile {
+                latency: Duration::from_micros(rng.log_between(20, 5_000)),
+                jitter: Duration::from_micros(rng.log_between(10, 2_000)),
+            },
+            node: draw_node(rng, options.kind, &faults),
+            client: draw_client(rng, options),
+            strikes,
+            faults,
+        }
+    }
+}
+
+fn draw_nodes(rng: &mut Rng, options: &Options) -> u64 {
+    // Drawn in any case, so that a fixed size does not shift what follows.
+    let drawn = *rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5]);
+    match (options.size, options.kind) {
+        (Size::Exactly(nodes), _) => nodes,
+        (Size::Drawn, Kind::Lite) => 3,
+        (Size::Drawn, Kind::Partial) => drawn.max(3),
+        (
+            Size::Drawn,
+            Kind::Swarm | Kind::Calm | Kind::OneFault | Kind::Disk | Kind::Clock | Kind::Performance,
+        ) => drawn,
+    }
+}
+
+fn draw_faults(rng: &mut Rng, kind: Kind) -> BTreeSet<Fault> {
+    match kind {
+        Kind::Swarm => Fault::ALL.into_iter().filter(|_| rng.coin()).collect(),
+        Kind::Calm => BTreeSet::new(),
+        Kind::Lite => [*rng.pick(&Fault::ALL), *rng.pick(&Fault::ALL)].into(),
+        Kind::OneFault => [*rng.pick(&Fault::ALL)].into(),
+        Kind::Partial => half_and(
+            rng,
+            &Fault::PARTIAL,
+            &[Fault::Crash, Fault::Drop, Fault::Transfer],
+        ),
+        Kind::Disk => half_and(rng, &Fault::DISK, &[Fault::Isolate]),
+        Kind::Clock => half_and(rng, &Fault::CLOCK, &[Fault::Transfer, Fault::Isolate]),
+        Kind::Performance => half_and(
+            rng,
+            &[Fault::SlowNode, Fault::Clog],
+            &[Fault::SlowTail, Fault::Pause],
+        ),
+    }
+}
+
+/// One of `faults` and about half of its others, and of `more` sometimes one.
+fn half_and(rng: &mut Rng, faults: &[Fault], more: &[Fault]) -> BTreeSet<Fault> {
+    let mut drawn: BTreeSet<Fault> = faults.iter().copied().filter(|_| rng.coin()).collect();
+    drawn.insert(*rng.pick(faults));
+    drawn.extend(more.iter().copied().filter(|_| rng.chance(Chance::percent(25))));
+    drawn
+}
+
+fn draw_network(rng: &mut Rng, faults: &BTreeSet<Fault>) -> NetworkProfile {
+    let mut chance = |fault, most| {
+        let drawn = u32::try_from(rng.log_between(1_000, most)).expect("below a million");
+        if faults.contains(&fault) {
+            Chance(drawn)
+        } else {
+            Chance::NEVER
+        }
+    };
+    NetworkProfile {
+        drop: chance(Fault::Drop, 300_000),
+        duplicate: chance(Fault::Duplicate, 500_000),
+        slow: chance(Fault::SlowTail, 50_000),
+        corrupt: chance(Fault::Corrupt, 20_000),
+        replay: chance(Fault::Replay, 50_000),
+        break_transfer: chance(Fault::BrokenSnapshot, 500_000),
+        latency: Duration::from_micros(rng.log_between(50, 3_000)),
+        jitter: Duration::from_micros(rng.log_between(10, 3_000)),
+        ordering: if faults.contains(&Fault::Reorder) {
+            Ordering::Free
+        } else {
+            Ordering::Kept
+        },
+    }
+}
+
+fn draw_node(rng: &mut Rng, kind: Kind, faults: &BTreeSet<Fault>) -> NodeProfile {
+    let heartbeat_ticks = rng.between(1, 3);
+    let election_ticks = heartbeat_ticks * rng.between(4, 10);
+    let ticks = |ticks| u32::try_from(ticks).expect("at most thirty");
+    let drift = u32::try_from(rng.log_between(1_000, 200_000)).expect("below a million");
+    let drawn = NodeProfile {
+        tick: Duration::from_millis(*rng.pick(&[10, 20, 50, 50])),
+        drift: if faults.contains(&Fault::Drift) { drift } else { 0 },
+        election_ticks: ticks(election_ticks),
+        heartbeat_ticks: ticks(heartbeat_ticks),
+        limits: draw_limits(rng),
+        snapshot_every: *rng.pick(&[3, 20, 100, 500, 10_000]),
+        segment_bytes: *rng.pick(&[16 << 10, 64 << 10, 1 << 20]),
+        chunk_bytes: *rng.pick(&[64, 1_000, 64 << 10]),
+        apply: Duration::from_micros(rng.log_between(10, 20_000)),
+        turn: Duration::from_micros(*rng.pick(&[0, 0, 20, 500, 5_000])),
+    };
+    if kind != Kind::Calm {
+        return drawn;
+    }
+    // As in production.
+    NodeProfile {
+        tick: Duration::from_millis(50),
+        election_ticks: 10,
+        heartbeat_ticks: 2,
+        limits: Limits::default(),
+        snapshot_every: 10_000,
+        ..drawn
+    }
+}
+
+fn draw_limits(rng: &mut Rng) -> Limits {
+    let mut limits = Limits {
+        retained_entries: *rng.pick(&[0, 2, 10, 100, 5_000]),
+        ..Limits::default()
+    };
+    let mut cramped = |limit: &mut u64, values: &[u64]| {
+        let drawn = *rng.pick(values);
+        if rng.chance(Chance::percent(25)) {
+            *limit = drawn;
+        }
+    };
+    cramped(&mut limits.max_message_bytes, &[1, 60, 200, 2_000]);
+    cramped(&mut limits.max_inflight_bytes, &[1, 200, 2_000]);
+    cramped(&mut limits.max_uncommitted_bytes, &[500, 2_000, 20_000]);
+    cramped(&mut limits.max_applying_bytes, &[1, 200, 2_000]);
+    cramped(&mut limits.window_bytes, &[0, 100, 1_000]);
+    if rng.chance(Chance::percent(25)) {
+        limits.max_pending_reads = usize::from(*rng.pick(&[1_u8, 2, 100]));
+    }
+    limits
+}
+
+fn draw_client(rng: &mut Rng, options: &Options) -> ClientProfile {
+    let drawn = ClientProfile {
+        clients: rng.between(1, 5),
+        reads: Chance::percent(*rng.pick(&[10, 40, 40, 80])),
+        readers: *rng.pick(&[0, 0, 0, 1, 1, 2]),
+        reader_think: Duration::from_millis(rng.log_between(1, 50)),
+        keys: rng.between(1, 4),
+        think: Duration::from_millis(rng.log_between(2, 500)),
+        patience: Duration::from_millis(rng.log_between(200, 5_000)),
+    };
+    let ClientProfile { clients, think, .. } = drawn;
+    let (clients, think) = match (options.load, options.kind) {
+        (Load::Idle, _) => (clients, Duration::from_secs(2)),
+        (Load::Moderate, _) => (5, Duration::from_secs(1)),
+        (Load::Drawn, Kind::Performance) => (clients * 6, think.min(Duration::from_millis(50))),
+        (Load::Drawn, _) => (clients, think),
+    };
+    ClientProfile {
+        clients: options.edits.clients.map_or(clients, |most| most.min(clients)),
+        readers: if options.load == Load::Drawn {
+            drawn.readers
+        } else {
+            0
+        },
+        think,
+        ..drawn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::incident::Edits;
+
+    fn of_kind(kind: Kind) -> Options {
+        Options {
+            kind,
+            ..Options::default()
+        }
+    }
+
+    #[test]
+    fn seeds_differ_and_each_leaves_half_of_the_faults_out() {
+        let faults = |seed| Profile::draw(seed, &Options::default()).faults;
+        assert_ne!(faults(1), faults(2));
+        let total: usize = (0..400).map(|seed| faults(seed).len()).sum();
+        let average = total / 400;
+        let half = Fault::ALL.len() / 2;
+        assert!((half - 4..=half).contains(&average), "{average} of {half}");
+    }
+
+    #[test]
+    fn a_calm_run_has_no_faults_and_no_losses() {
+        let profile = Profile::draw(3, &of_kind(Kind::Calm));
+        assert!(profile.faults.is_empty());
+        assert_eq!(profile.network.drop, Chance::NEVER);
+        assert_eq!(profile.network.ordering, Ordering::Kept);
+    }
+
+    #[test]
+    fn each_kind_has_its_faults() {
+        for seed in 0..50 {
+            let faults = |kind| Profile::draw(seed, &of_kind(kind)).faults;
+            assert!(faults(Kind::OneFault).len() <= 1);
+            assert!(faults(Kind::Lite).len() <= 2);
+            let partial = faults(Kind::Partial);
+            assert!(Fault::PARTIAL.iter().any(|fault| partial.contains(fault)));
+            assert!(!partial.contains(&Fault::DiskError));
+        }
+    }
+
+    #[test]
+    fn a_fixed_size_and_a_fault_left_out_shift_nothing_else() {
+        let drawn = Profile::draw(9, &Options::default());
+        let left_out = *drawn.faults.first().expect("seed 9 has faults");
+        let same = Options {
+            size: Size::Exactly(drawn.nodes),
+            edits: Edits {
+                without: [left_out].into(),
+                ..Edits::default()
+            },
+            ..Options::default()
+        };
+        let edited = Profile::draw(9, &same);
+        assert!(!edited.faults.contains(&left_out));
+        assert_eq!(edited.strikes, drawn.strikes);
+        assert_eq!(format!("{:?}", edited.client), format!("{:?}", drawn.client));
+    }
+}
