@@ -13,7 +13,8 @@ use std::sync::{Arc, mpsc};
 
 use parking_lot::RwLock;
 use quorate_raft::{
-    Delivery, Entry, EntryId, Envelope, LogReadError, NodeId, ReadLog, SendSnapshot, Write, WriteSeq,
+    Delivery, Entry, EntryId, Envelope, LogReadError, NodeId, ReadLog, SendSnapshot, SnapshotSent, Write,
+    WriteSeq,
 };
 
 use crate::storage::{Snapshots, StorageError};
@@ -117,7 +118,7 @@ impl LocalCourier {
     /// Brings snapshots until it is stopped.
     pub(crate) fn run(self) {
         while let Ok(Errand::Bring(request)) = self.errands.recv() {
-            let to = request.announcement.to;
+            let (to, term) = (request.announcement.to, request.announcement.term);
             let id = request.meta.id;
             let outcome = match self.bring(request) {
                 Ok(outcome) => outcome,
@@ -126,7 +127,12 @@ impl LocalCourier {
                     Delivery::Failed
                 }
             };
-            self.own.deliver.snapshot_sent(to, outcome);
+            self.own.deliver.snapshot_sent(SnapshotSent {
+                to,
+                id,
+                term,
+                outcome,
+            });
         }
     }
 
