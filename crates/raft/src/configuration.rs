@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::membership::{MemberInfo, MemberKind, Priority, Target, list, weight_of_info};
+use crate::mutant::mutant;
 use crate::types::{Index, NodeId};
 
 /// The members of a group at some point of its log.
@@ -374,7 +375,16 @@ impl fmt::Display for Configuration {
 
 fn has_majority(set: &BTreeSet<NodeId>, agrees: impl Fn(NodeId) -> bool) -> bool {
     let agreeing = set.iter().filter(|node| agrees(**node)).count();
-    agreeing * 2 > set.len()
+    agreeing >= majority(set.len())
+}
+
+/// More than half.
+fn majority(voters: usize) -> usize {
+    let half = voters / 2;
+    if mutant!(M24) || (mutant!(M25) && voters.is_multiple_of(2)) {
+        return half.max(1);
+    }
+    half + 1
 }
 
 /// The value at the place of the majority, counted from the highest.
@@ -394,7 +404,7 @@ fn majority_value(set: &BTreeSet<NodeId>, reached: impl Fn(NodeId) -> u64) -> Op
         *value = reached(*node);
     }
     values.sort_unstable_by(|a, b| b.cmp(a));
-    values.get(set.len() / 2).copied()
+    values.get(majority(set.len()) - 1).copied()
 }
 
 const INLINE_VOTERS: usize = 9;

@@ -15,6 +15,7 @@ use crate::io::{Config, ConfigError, HardState, Purpose, ReadLog, Ready, SendSna
 use crate::log::{Log, measure};
 use crate::membership::MemberKind;
 use crate::message::{Envelope, Message};
+use crate::mutant::mutant;
 use crate::node::Next;
 use crate::requests::Requests;
 use crate::rng::Rng;
@@ -72,7 +73,10 @@ impl Core {
         Ok(Self {
             requests: Requests::new(config.session),
             rng: Rng::new(config.seed),
-            hard_state: stored.hard_state,
+            hard_state: HardState {
+                vote: stored.hard_state.vote.filter(|_| !mutant!(M3)),
+                ..stored.hard_state
+            },
             log: Log::new(stored)?,
             writes: Writes::default(),
             apply: ApplyQueue::default(),
@@ -129,6 +133,9 @@ impl Core {
     /// Draws how many ticks to wait for a leader, so that nodes seldom wait equally long (paper §5.2).
     pub(crate) fn draw_election_timeout(&mut self) -> u32 {
         let least = self.config.election_ticks;
+        if mutant!(M12) {
+            return least;
+        }
         self.rng.between(least, least + least / 2)
     }
 
@@ -140,7 +147,18 @@ impl Core {
     /// Draws how many ticks to wait before asking again for pre-votes that were denied.
     pub(crate) fn draw_retry_timeout(&mut self) -> u32 {
         let most = self.config.election_ticks;
+        if mutant!(M12) {
+            return most;
+        }
         self.rng.between(most / 4 + 1, most / 2 + 1)
+    }
+
+    /// Paper §5.4.1: whether a log that ends with `last` holds all that may be committed, as far as
+    /// this node can tell.
+    pub(crate) fn is_up_to_date(&self, last: EntryId) -> bool {
+        let own = self.log.last();
+        let in_order = mutant!(M5, last.index >= own.index, last >= own);
+        in_order || mutant!(M4)
     }
 
     /// Moves to a higher term. Nobody has this node's vote in it yet (paper, figure 2).
@@ -151,7 +169,8 @@ impl Core {
             self.id(),
             self.term()
         );
-        self.hard_state = HardState { term, vote: None };
+        let vote = self.hard_state.vote.filter(|_| mutant!(M8));
+        self.hard_state = HardState { term, vote };
         self.writes.hard_state_dirty = true;
         // What waits was promised to a leader or candidate of an earlier term, and a leader of this one
         // may have it replaced by the time the disk is ready.
@@ -198,7 +217,7 @@ impl Core {
         } else {
             self.writes.last
         };
-        if needed <= self.writes.persisted {
+        if needed <= self.writes.persisted || is_hasty(&envelope.message) {
             self.out.send.push(envelope);
         } else {
             self.writes.held.push_back((needed, envelope));
@@ -460,6 +479,12 @@ impl Core {
             }
         }
     }
+}
+
+/// Whether a message is sent before what it promises is durable: never.
+fn is_hasty(message: &Message) -> bool {
+    let hasty_vote = mutant!(M2) && matches!(message, Message::VoteResponse(_));
+    hasty_vote || (mutant!(M15) && matches!(message, Message::AppendEntriesResponse(_)))
 }
 
 fn release(held: &mut VecDeque<(WriteSeq, Envelope)>, persisted: WriteSeq, send: &mut Vec<Envelope>) {

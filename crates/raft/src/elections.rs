@@ -5,6 +5,7 @@
 
 use crate::event::Event;
 use crate::message::{Message, PreVoteResponse, RequestPreVote, RequestVote, Verdict};
+use crate::mutant::mutant;
 use crate::node::{Next, Node, Role};
 use crate::types::NodeId;
 
@@ -12,8 +13,8 @@ impl Node {
     /// Thesis §9.6: would this node vote so? Its answer promises nothing.
     pub(crate) fn on_request_pre_vote(&mut self, from: NodeId, msg: RequestPreVote) -> Next {
         // A leader that asks for votes leads no more (hashicorp/raft #605).
-        let shelters = self.shelters_leader() && self.leader() != Some(from);
-        let electable = msg.term > self.core.term() && msg.last >= self.core.log.last();
+        let shelters = self.shelters_leader() && self.leader() != Some(from) && !mutant!(M7);
+        let electable = msg.term > self.core.term() && self.core.is_up_to_date(msg.last);
         if let Role::Follower(follower) = &mut self.role
             && shelters
         {
@@ -26,6 +27,10 @@ impl Node {
         let term = msg.term;
         let answer = PreVoteResponse { term, verdict };
         self.core.send(from, Message::PreVoteResponse(answer));
+        if mutant!(M6) && term > self.core.term() {
+            self.core.adopt_term(term);
+            return Next::Follow(None);
+        }
         Next::Stay
     }
 
@@ -40,7 +45,7 @@ impl Node {
     pub(crate) fn on_request_vote(&mut self, from: NodeId, msg: RequestVote) -> Next {
         let vote = self.core.vote();
         let free = vote == Some(from) || (vote.is_none() && self.leader().is_none());
-        if !free || msg.last < self.core.log.last() {
+        if !free || !self.core.is_up_to_date(msg.last) {
             self.core
                 .send_when_durable(from, Message::VoteResponse(Verdict::Denied));
             return Next::Stay;

@@ -80,7 +80,7 @@ fn rank(core: &Core, gone: NodeId) -> u32 {
 }
 
 fn is_electable(core: &Core, ask: RequestPreVote) -> bool {
-    ask.term > core.term() && ask.last >= core.log.last()
+    ask.term > core.term() && core.is_up_to_date(ask.last)
 }
 
 /// How often a denied campaign is tried again soon.

@@ -13,6 +13,7 @@ use crate::message::{
     AppendEntries, AppendEntriesResponse, Forward, Heartbeat, HeartbeatResponse, Message, Reconfigure,
     RequestPreVote,
 };
+use crate::mutant::mutant;
 use crate::node::Next;
 use crate::snapshot::SnapshotMeta;
 use crate::types::{EntryId, Index, NodeId, Ticket};
@@ -77,6 +78,9 @@ impl Follower {
 
     fn campaign_if_due(&self, core: &Core) -> Next {
         if self.elapsed >= self.timeout && core.may_campaign() {
+            if mutant!(M14) {
+                return Next::Campaign;
+            }
             Next::PreCampaign(self.failover.attempt())
         } else {
             Next::Stay
@@ -121,7 +125,7 @@ impl Follower {
             // Committed entries are in every later leader's log (§3.6.3): nothing to compare.
             let match_index = core.log.commit_index();
             core.send_when_durable(from, accepted(match_index));
-        } else if core.log.contains(prev) {
+        } else if core.log.contains(prev) || (mutant!(M18) && prev.index <= core.log.last().index) {
             self.splice(core, from, msg);
         } else {
             let hint = core.log.last_id_not_after(prev); // Skips a whole term per round trip.
@@ -158,10 +162,11 @@ impl Follower {
             return Next::Stay;
         }
         let index = meta.id.index;
-        if index <= core.log.commit_index() {
+        if index <= core.log.commit_index() && !mutant!(M29) {
             let match_index = core.log.commit_index();
             core.send_when_durable(from, accepted(match_index));
-        } else if core.log.contains(meta.id) {
+        } else if core.log.contains(meta.id) && !mutant!(M29) || mutant!(M30) && index < core.log.last().index
+        {
             // Figure 13, rule 6: what follows the snapshot in the log stays.
             self.verified = self.verified.max(index);
             core.commit_to(index);
@@ -282,6 +287,9 @@ impl Follower {
 
     /// Somebody leads, or may soon: the next campaign is an election timeout away.
     fn wait_anew(&mut self, core: &mut Core) {
+        if mutant!(M13) {
+            return;
+        }
         self.elapsed = 0;
         if self.failover.end() {
             self.timeout = core.draw_election_timeout();
@@ -304,7 +312,7 @@ impl Follower {
                     core.event(Event::LogTruncated { from });
                 }
                 self.verified = self.verified.max(match_index);
-                core.commit_to(msg.commit.min(match_index));
+                core.commit_to(msg.commit.min(mutant!(M23, msg.commit, match_index)));
                 core.send_when_durable(from, accepted(match_index));
             }
         }
@@ -313,7 +321,7 @@ impl Follower {
     /// Commits within what was compared with the leader's log (etcd-io/raft #139).
     fn commit(&mut self, core: &mut Core, index: Index) {
         self.verified = self.verified.max(core.log.commit_index());
-        core.commit_to(index.min(self.verified));
+        core.commit_to(index.min(mutant!(M26, index, self.verified)));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::mutant::mutant;
 use crate::types::{Index, Session};
 
 /// What was appended and not yet committed, for the bound on it.
@@ -69,7 +70,7 @@ impl ForwardsIn {
         }
         let new = seq > self.last_seq;
         self.last_seq = self.last_seq.max(seq);
-        new
+        new || mutant!(M62)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::message::{
     AppendEntriesResponse, Forward, ForwardResponse, Forwarded, Heartbeat, HeartbeatResponse, Message,
     ReadId, ReadIndexResponse, ReadOutcome,
 };
+use crate::mutant::mutant;
 use crate::node::Next;
 use crate::progress::Progress;
 use crate::reads::{ReadQueue, Reader};
@@ -54,7 +55,9 @@ impl Leader {
             .map(|peer| (peer, Progress::new(last)))
             .collect();
         // Thesis §3.6.2 and §6.4: what came before is committed, and reads are served, through this entry.
-        core.append(Payload::Noop);
+        if !mutant!(M27) {
+            core.append(Payload::Noop);
+        }
         let mut leader = Self {
             term: core.term(),
             progress,
@@ -344,6 +347,7 @@ impl Leader {
             });
             return Next::Stay;
         }
+        let match_index = mutant!(M21, progress.next_index().prev(), match_index);
         if !progress.on_accepted(match_index, core.log.base().index) {
             return Next::Stay;
         }
@@ -371,7 +375,8 @@ impl Leader {
 
     /// Paper §5.3 and §5.4.2: commits what a quorum has, through an entry of this term.
     fn advance_commit(&mut self, core: &mut Core) {
-        let (me, own) = (core.id(), core.log.durable_index());
+        let own = mutant!(M16, core.log.last().index, core.log.durable_index());
+        let me = core.id();
         let reached = |node| {
             if node == me {
                 own
@@ -382,7 +387,8 @@ impl Leader {
             }
         };
         let index = core.configuration().committed_index(reached);
-        if index > core.log.commit_index() && core.log.term_at(index) == Some(core.term()) {
+        let own_term = core.log.term_at(index) == Some(core.term()) || mutant!(M17);
+        if index > core.log.commit_index() && own_term {
             core.commit_to(index);
             self.uncommitted.free_to(index);
         }
@@ -426,7 +432,7 @@ impl Leader {
     fn begin_read_round(&mut self, core: &mut Core) {
         // Before an own entry is committed, entries that earlier leaders acknowledged may not be.
         let own_term_committed = core.log.term_at(core.log.commit_index()) == Some(core.term());
-        if !self.reads.wants_round() || !own_term_committed {
+        if !self.reads.wants_round() || !(own_term_committed || mutant!(M56)) {
             return;
         }
         self.round = self.round.next();
@@ -446,6 +452,7 @@ impl Leader {
             round.map_or(0, |round| round.0)
         };
         let acked = Round(core.configuration().quorum_value(acked).unwrap_or(0));
+        let acked = mutant!(M55, self.round, acked);
         let Some((index, readers)) = self.reads.confirm(acked) else {
             return;
         };
@@ -466,7 +473,8 @@ impl Leader {
     fn send_heartbeats(&mut self, core: &mut Core) {
         for (peer, progress) in &mut self.progress {
             // A follower may hold other entries beyond what it is known to match (raft-scenarios S19c).
-            let commit = core.log.commit_index().min(progress.match_index());
+            let known = mutant!(M26, core.log.last().index, progress.match_index());
+            let commit = core.log.commit_index().min(known);
             progress.tell_commit(commit);
             core.send(
                 *peer,

@@ -36,6 +36,7 @@ mod leader;
 mod log;
 pub mod membership;
 pub mod message;
+mod mutant;
 mod node;
 mod progress;
 mod reads;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::configuration::Configuration;
 use crate::entry::{Entry, LogSlice, Payload, weight_of};
 use crate::io::{ConfigError, Stored};
+use crate::mutant::mutant;
 use crate::snapshot::SnapshotMeta;
 use crate::types::{EntryId, Index, Term, WriteSeq};
 
@@ -168,10 +169,11 @@ impl Log {
         let match_index = slice.last().index;
         let mut truncated = None;
         for entry in slice.into_entries() {
-            if entry.id.index <= self.base.index || self.contains(entry.id) {
+            let replaced_anyway = mutant!(M20) || mutant!(M19) && entry.id.index > self.commit;
+            if entry.id.index <= self.base.index || self.contains(entry.id) && !replaced_anyway {
                 continue;
             }
-            if entry.id.index <= self.commit {
+            if entry.id.index <= self.commit && !mutant!(M20) {
                 return Splice::ContradictsCommitted;
             }
             if entry.id.index <= self.last.index {
@@ -190,7 +192,7 @@ impl Log {
     /// Replaces the log by a leader's snapshot (paper, figure 13, rule 7).
     pub(crate) fn reset(&mut self, meta: SnapshotMeta) {
         assert!(
-            meta.id.index > self.commit,
+            meta.id.index > self.commit || mutant!(M29),
             "a snapshot at {} would undo what is committed up to {}",
             meta.id,
             self.commit
@@ -404,7 +406,7 @@ impl Log {
 
     fn truncate(&mut self, from: Index) {
         assert!(
-            from > self.commit,
+            from > self.commit || mutant!(M20),
             "entry {from} is committed (up to {}) and cannot be replaced",
             self.commit
         );

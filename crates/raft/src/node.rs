@@ -20,6 +20,7 @@ use crate::message::{
     Campaign, Envelope, Forward, ForwardResponse, Forwarded, Message, Reconfigure, ReconfigureResponse,
     Verdict,
 };
+use crate::mutant::mutant;
 use crate::snapshot::SnapshotMeta;
 use crate::status::{RoleKind, Status};
 use crate::types::{EntryId, Index, NodeId, Term, Ticket};
@@ -277,18 +278,24 @@ impl Node {
             // A question about an election changes nothing (thesis §9.6).
             return self.deliver(envelope);
         }
-        if envelope.message.is_uncalled_campaign() && self.shelters_leader() {
+        if envelope.message.is_uncalled_campaign() && self.shelters_leader() && !mutant!(M14) {
             // Thesis §4.2.3: while a leader is heard of, none is deposed.
             return Next::Stay;
         }
         let leader = envelope.message.is_from_leader().then_some(envelope.from);
         self.core.adopt_term(envelope.term);
+        if mutant!(M9) && matches!(self.role, Role::Leader(_)) {
+            return self.deliver(envelope);
+        }
         self.turn(Next::Follow(leader));
         self.deliver(envelope)
     }
 
     fn receive_older(&mut self, envelope: Envelope) -> Next {
         let from = envelope.from;
+        if mutant!(M10) && matches!(envelope.message, Message::VoteResponse(_)) {
+            return self.deliver(envelope);
+        }
         match envelope.message {
             Message::RequestPreVote(_) | Message::PreVoteResponse(_) | Message::ForwardResponse(_) => {
                 return self.deliver(envelope);

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use crate::mutant::mutant;
 use crate::status::{PeerMode, PeerStatus};
 use crate::types::{EntryId, Index, Round};
 
@@ -146,7 +147,7 @@ impl Progress {
     pub(crate) fn on_accepted(&mut self, index: Index, base: Index) -> bool {
         let news = index > self.match_index;
         self.behind_ticks = 0;
-        self.match_index = self.match_index.max(index);
+        self.match_index = mutant!(M22, index, self.match_index.max(index));
         let match_index = self.match_index;
         match &mut self.mode {
             Mode::Probe { .. } => self.replicate(),

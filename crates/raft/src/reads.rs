@@ -7,6 +7,7 @@
 //! - One round is under way at a time; reads that come meanwhile share the next.
 
 use crate::message::ReadId;
+use crate::mutant::mutant;
 use crate::types::{Index, NodeId, Round, Ticket};
 
 /// Who reads.
@@ -42,7 +43,10 @@ impl ReadQueue {
     }
 
     pub(crate) fn push(&mut self, reader: Reader) {
-        self.waiting.push(reader);
+        match &mut self.confirming {
+            Some(confirming) if mutant!(M57) => confirming.readers.push(reader),
+            _ => self.waiting.push(reader),
+        }
     }
 
     /// Whether a round should begin for those that wait.

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use quorate_raft::{Configuration, Entry, EntryId, Event, Index, Payload, SnapshotMeta};
 
 use crate::machine::{ApplyError, Machine, RestoreError, SnapshotError};
+use crate::mutant::mutant;
 use crate::storage::{Snapshots, StorageError};
 
 /// What the apply side is to do, in the order of the fields.
@@ -284,6 +285,9 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
         let View::Open(view) = &mut self.view else {
             return Err(SnapshotError("a received snapshot took its place".to_owned()));
         };
+        if mutant!(M33) && self.snapshot_bytes == 0 {
+            *view = self.machine.begin_snapshot();
+        }
         let chunk = self.machine.snapshot_chunk(view, max_bytes);
         if let Ok(Some(chunk)) = &chunk {
             self.snapshot_bytes += chunk.len() as u64;

@@ -36,6 +36,7 @@ pub mod sessions;
 pub mod storage;
 
 mod ledger;
+mod mutant;
 mod queue;
 mod threads;
 mod transport;

@@ -33,11 +33,14 @@ mod digest;
 mod draw;
 mod fault;
 pub mod history;
+#[cfg(feature = "mutants")]
+pub mod hunt;
 mod incident;
 mod invariant;
 pub mod linearizable;
 mod marks;
 mod mirror;
+mod mutant;
 mod network;
 mod ports;
 pub mod profile;

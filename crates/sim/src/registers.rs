@@ -13,6 +13,7 @@ use quorate_raft::{EntryId, Index};
 
 use crate::digest::Digest;
 use crate::history::{Action, Answer, Key, Value};
+use crate::schedule::Time;
 
 /// What a client proposes: an action that changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,10 @@ pub(crate) enum Quirk {
     None,
     /// It skips every entry whose index is a multiple of 64.
     Forgetful,
+    /// It goes by the order of a hash map, whose hash this is the random key of.
+    HashOrder(u64),
+    /// It looks at its node's clock, which says this.
+    Clock(Time),
 }
 
 impl Registers {
@@ -77,6 +82,13 @@ impl Registers {
         })
     }
 
+    /// A clock that may be looked at says this.
+    pub(crate) fn tell_time(&mut self, now: Time) {
+        if let Quirk::Clock(time) = &mut self.quirk {
+            *time = now;
+        }
+    }
+
     fn act(&mut self, key: Key, action: Action) -> Answer {
         let value = self.values.get(&key).copied();
         match action {
@@ -97,8 +109,22 @@ impl Registers {
     fn note(&mut self, id: EntryId, key: Key) {
         let value = self.values.get(&key).map_or(0, |value| value.0 + 1);
         let chain = self.chain.number(id.index.0).number(id.term.0);
-        self.chain = chain.number(key.0).number(value);
+        self.chain = chain.number(key.0).number(value).number(self.undue_influence());
         self.states.push((id.index, self.chain));
+    }
+}
+
+impl Registers {
+    /// What must not influence the state, and does not if there is no quirk.
+    fn undue_influence(&self) -> u64 {
+        match self.quirk {
+            Quirk::None | Quirk::Forgetful => 0,
+            Quirk::HashOrder(random) => {
+                let hash = |key: &&Key| Digest::EMPTY.number(random).number(key.0);
+                self.values.keys().min_by_key(hash).map_or(0, |first| first.0)
+            }
+            Quirk::Clock(time) => time.0,
+        }
     }
 }
 

@@ -31,6 +31,7 @@ mod index;
 mod layout;
 pub mod mem_disk;
 mod mem_file;
+mod mutant;
 mod open_segment;
 pub mod os_disk;
 pub mod reader;

@@ -9,17 +9,26 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Each crate of the workspace with those of ours that it may import.
-const ALLOWED: [(&str, &[&str]); 9] = [
-    ("quorate-raft", &[]),
-    ("quorate-wal", &[]),
+const ALLOWED: [(&str, &[&str]); 10] = [
+    ("quorate-mutants", &[]),
+    ("quorate-raft", &["quorate-mutants"]),
+    ("quorate-wal", &["quorate-mutants"]),
     ("quorate-kv", &[]),
     ("quorate-etcd-api", &[]),
-    ("quorate", &["quorate-raft", "quorate-wal"]),
-    ("quorate-sim", &["quorate", "quorate-raft", "quorate-wal"]),
+    ("quorate", &["quorate-raft", "quorate-wal", "quorate-mutants"]),
+    (
+        "quorate-sim",
+        &["quorate", "quorate-raft", "quorate-wal", "quorate-mutants"],
+    ),
     ("quorate-server", &["quorate", "quorate-kv", "quorate-etcd-api"]),
     (
         "quorate-cli",
-        &["quorate-server", "quorate-sim", "quorate-etcd-api"],
+        &[
+            "quorate-server",
+            "quorate-sim",
+            "quorate-etcd-api",
+            "quorate-mutants",
+        ],
     ),
     ("xtask", &[]),
 ];

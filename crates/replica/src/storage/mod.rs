@@ -41,6 +41,8 @@ pub use recovery::Contradiction;
 pub use snapshots::{Chunks, Outgoing, SnapshotWriter, Snapshots};
 
 use crate::codec::{DecodeError, stored};
+#[cfg(feature = "mutants")]
+use crate::mutant::mutant;
 use recovery::{Verdict, entry_id, reconcile};
 
 /// How a node's storage is opened.
@@ -77,6 +79,9 @@ pub struct Storage {
     records: Vec<Record>,
     /// The highest write appended.
     appended: WriteSeq,
+    /// Whether the latest writes hold no entries.
+    #[cfg(feature = "mutants")]
+    votes_only: bool,
 }
 
 /// Reads entries of a group's log while others are being written.
@@ -104,6 +109,8 @@ impl Storage {
             snapshots,
             records: Vec::new(),
             appended: WriteSeq::default(),
+            #[cfg(feature = "mutants")]
+            votes_only: false,
         };
         let log = recovered.groups.get(&options.group.0);
         let newest = storage.newest_or_first(log, options.configuration)?;
@@ -136,6 +143,12 @@ impl Storage {
             self.appended = write.seq;
             self.push_records(write, &mut bodies);
         }
+        #[cfg(feature = "mutants")]
+        {
+            self.votes_only = writes
+                .iter()
+                .all(|write| write.entries.is_empty() && write.reset.is_none());
+        }
         self.append_records()
     }
 
@@ -144,6 +157,10 @@ impl Storage {
     /// # Errors
     /// When it cannot be known that it is durable. The log then takes no further work.
     pub fn sync(&mut self) -> Result<WriteSeq, StorageError> {
+        #[cfg(feature = "mutants")]
+        if mutant!(M1) && self.votes_only {
+            return Ok(self.appended);
+        }
         self.wal.sync()?;
         Ok(self.appended)
     }

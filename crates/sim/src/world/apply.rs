@@ -37,7 +37,10 @@ impl World {
             .take()
             .expect("an apply side that is busy has a task");
         self.check_task(node, &task)?;
-        let applied = self.running(node).apply.applier.process(task);
+        let now = self.now();
+        let applier = &mut self.running(node).apply.applier;
+        applier.machine_mut().tell_time(now);
+        let applied = applier.process(task);
         let progress = applied.map_err(|error| Violation {
             invariant: Invariant::Assertion,
             detail: format!("{node} cannot apply: {error}"),
@@ -111,7 +114,8 @@ impl World {
         }
         self.safety.in_state(node, meta.id.index, state)?;
         self.safety.holds(node, meta.id.index, content)?;
-        self.schedule.after(Duration::ZERO, Happening::Save(node, life));
+        let after = self.disk_time(node);
+        self.schedule.after(after, Happening::Save(node, life));
         Ok(())
     }
 

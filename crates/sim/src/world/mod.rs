@@ -31,6 +31,7 @@ use crate::history::OperationId;
 use crate::incident::{Incident, Incidents};
 use crate::invariant::{Invariant, Violation};
 use crate::marks::{Mark, Marks};
+use crate::mutant::mutant;
 use crate::network::{Arrival, Network, Packet, State};
 use crate::ports::{Collected, Input};
 use crate::profile::{Options, Profile};
@@ -482,10 +483,15 @@ impl World {
 
     fn quirk_of(&self, node: NodeId) -> Quirk {
         if self.wiring == Wiring::ForgetfulMachine && node == NodeId(1) {
-            Quirk::Forgetful
-        } else {
-            Quirk::None
+            return Quirk::Forgetful;
         }
+        if mutant!(M34) {
+            return Quirk::HashOrder(node.0);
+        }
+        if mutant!(M35) {
+            return Quirk::Clock(self.now());
+        }
+        Quirk::None
     }
 
     fn process(&mut self, node: NodeId, life: Life) -> Option<&mut Process> {

@@ -1,0 +1,195 @@
+//! Deliberate bugs, one at a time, for the simulator to find.
+//!
+//! A check that has never failed may be one that cannot. So each rule that matters has a switch in
+//! the code, `mutant!(M17)` right at the rule, that breaks it; and the simulator must then name what
+//! no longer holds.
+//!
+//! - The switches exist with the feature `mutants` only, which no build has by default, and which
+//!   does not compile without debug assertions. Otherwise `mutant!` is the constant `false`.
+//! - At most one bug is on in a thread, and only as long as its [`Switch`] lives.
+//! - Numbers are those of the project's list of bugs; gaps in it are bugs of other layers.
+//!
+//! Left out: where the switches are (search for the name), and what finds them (`docs/mutations.md`).
+
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+/// The part of the system that a bug is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Area {
+    /// Elections: votes and terms.
+    Vote,
+    /// Replication and commitment.
+    Append,
+    /// Snapshots and the state machine.
+    Snapshot,
+    /// Changes of membership.
+    Membership,
+    /// Reads, leases and retried requests.
+    Client,
+}
+
+macro_rules! mutants {
+    ($($name:ident $area:ident $what:literal;)*) => {
+        /// A deliberate bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mutant {
+            $(#[doc = $what] $name,)*
+        }
+
+        impl Mutant {
+            /// All of them, in order.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// What is wrong when it is on.
+            #[must_use]
+            pub fn what(self) -> &'static str {
+                match self { $(Self::$name => $what,)* }
+            }
+
+            /// The part of the system that it is in.
+            #[must_use]
+            pub fn area(self) -> Area {
+                match self { $(Self::$name => Area::$area,)* }
+            }
+        }
+    };
+}
+
+mutants! {
+    M1 Vote "A term and vote is reported durable without a sync.";
+    M2 Vote "A vote is sent before it is durable.";
+    M3 Vote "A node that starts has forgotten its vote, not its term.";
+    M4 Vote "A vote is given whatever the candidate's log holds.";
+    M5 Vote "Of two logs the longer one counts as more up to date, whatever its last term.";
+    M6 Vote "A node that is asked for a pre-vote moves to the term it is asked about.";
+    M7 Vote "A pre-vote is granted while a leader is heard of.";
+    M8 Vote "A vote is kept when the term grows.";
+    M9 Vote "A leader goes on leading when it learns of a higher term.";
+    M10 Vote "Votes of an earlier term are counted.";
+    M12 Vote "All election timeouts are equal.";
+    M13 Vote "Neither hearing from the leader nor granting a vote puts a campaign off.";
+    M14 Vote "A node campaigns without asking first, and is heard while there is a leader.";
+    M15 Append "Entries are acknowledged before they are durable.";
+    M16 Append "A leader counts itself for entries that its own disk does not have.";
+    M17 Append "A leader commits entries of earlier terms by counting.";
+    M18 Append "Entries are accepted after an entry of another term than the leader's.";
+    M19 Append "Entries replace all that follows them, even where they agree with the log.";
+    M20 Append "Entries replace all that follows them, even what is committed.";
+    M21 Append "An acknowledgment counts for all that was sent, not for what it says.";
+    M22 Append "A late acknowledgment takes back a newer one.";
+    M23 Append "A follower commits up to its leader's commit index, past what was compared.";
+    M24 Append "Half of the voters, rounded down, are a quorum.";
+    M25 Append "Half of an even number of voters is a quorum.";
+    M26 Append "A heartbeat commits what the follower has not been compared for.";
+    M27 Append "A new leader appends no entry of its own.";
+    M29 Snapshot "A snapshot older than the log replaces it.";
+    M30 Snapshot "A snapshot leaves the log after it as it is, though the two disagree.";
+    M32 Snapshot "A snapshot is visible, and the log before it let go, before its data is durable.";
+    M33 Snapshot "A snapshot holds later entries than it says: they are applied twice.";
+    M34 Snapshot "What is applied depends on the order of a hash map.";
+    M35 Snapshot "What is applied depends on the node's clock.";
+    M55 Client "A leader serves reads without asking whether it still leads.";
+    M56 Client "A leader serves reads before it has committed an entry of its own term.";
+    M57 Client "A read joins a round of heartbeats that is under way.";
+    M62 Client "A command that comes twice is applied twice.";
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// There is no such bug.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no mutation {0}; they are named like M17")]
+pub struct UnknownMutant(String);
+
+impl FromStr for Mutant {
+    type Err = UnknownMutant;
+
+    /// By name, `M17` or `m17`.
+    fn from_str(name: &str) -> Result<Self, UnknownMutant> {
+        let wanted = name.to_ascii_uppercase();
+        let found = Self::ALL.iter().find(|mutant| mutant.to_string() == wanted);
+        found.copied().ok_or_else(|| UnknownMutant(name.to_owned()))
+    }
+}
+
+thread_local! {
+    static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+/// Whether `mutant` is on in this thread.
+#[must_use]
+pub fn is_on(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
+}
+
+/// Keeps a bug on in the thread that made it.
+#[derive(Debug)]
+pub struct Switch {
+    before: Option<Mutant>,
+    /// It must be dropped in the thread that it belongs to.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Switch {
+    /// Switches `mutant` on, and any other off, until the value is dropped.
+    #[must_use]
+    pub fn on(mutant: Mutant) -> Self {
+        Self::set(Some(mutant))
+    }
+
+    /// Switches all off until the value is dropped.
+    #[must_use]
+    pub fn off() -> Self {
+        Self::set(None)
+    }
+
+    fn set(mutant: Option<Mutant>) -> Self {
+        Self {
+            before: ACTIVE.replace(mutant),
+            _thread: PhantomData,
+        }
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        ACTIVE.set(self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_bug_at_a_time_in_one_thread_only() {
+        let outer = Switch::on(Mutant::M1);
+        {
+            let _inner = Switch::on(Mutant::M17);
+            assert!(is_on(Mutant::M17) && !is_on(Mutant::M1));
+            let elsewhere = std::thread::spawn(|| is_on(Mutant::M17));
+            assert!(!elsewhere.join().unwrap());
+        }
+        assert!(is_on(Mutant::M1) && !is_on(Mutant::M17));
+        drop(outer);
+        assert!(Mutant::ALL.iter().all(|mutant| !is_on(*mutant)));
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for mutant in Mutant::ALL {
+            assert_eq!(mutant.to_string().parse(), Ok(*mutant));
+        }
+        assert_eq!("m17".parse(), Ok(Mutant::M17));
+        assert!("M43".parse::<Mutant>().is_err());
+    }
+}
