@@ -49,8 +49,11 @@ pub struct Config {
     pub snapshots: SnapshotPolicy,
     /// How long a proposal or a read is tried before it fails.
     pub request_timeout: Duration,
-    /// How many requests may wait for the loop; more are refused as overload.
+    /// How many requests may wait for the loop, and as many messages of peers; more requests are refused
+    /// as overload, and more messages dropped.
     pub max_waiting: usize,
+    /// How many bytes of requests may wait for the loop, and as many of messages; as above.
+    pub max_waiting_bytes: u64,
     /// How many bytes may wait for one peer; what is more is dropped, and sent again by the protocol.
     pub max_unsent_bytes: u64,
     /// How large a file of the log is, in bytes: a multiple of 512 between 8 KiB and 1 GiB. It bounds
@@ -94,6 +97,7 @@ impl Config {
             snapshots: SnapshotPolicy::default(),
             request_timeout: Duration::from_secs(5),
             max_waiting: 65_536,
+            max_waiting_bytes: 64 << 20,
             max_unsent_bytes: 64 << 20,
             segment_bytes: 64 << 20,
             observer: None,

@@ -2,6 +2,8 @@
 //!
 //! - Taking swaps two vectors under the lock: its cost does not grow with what waits, and memory is reused.
 //! - What was pushed before the queue was closed is still taken.
+//! - What may be left out is bounded, in number and in bytes, for each kind of it: a flood of one kind
+//!   leaves room for the other.
 
 use std::time::Instant;
 
@@ -17,6 +19,30 @@ pub(crate) struct Queue<T> {
 struct State<T> {
     items: Vec<T>,
     closed: bool,
+    held: [Held; KINDS],
+}
+
+/// What waits of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    items: usize,
+    bytes: u64,
+}
+
+/// What is counted by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// Of a client.
+    Request,
+    /// Of a peer.
+    Message,
+}
+
+/// How much may wait of one kind. The first is always let in, however large it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    pub(crate) items: usize,
+    pub(crate) bytes: u64,
 }
 
 /// What taking came to.
@@ -34,6 +60,7 @@ impl<T> Queue<T> {
             state: Mutex::new(State {
                 items: Vec::new(),
                 closed: false,
+                held: [Held::default(); KINDS],
             }),
             filled: Condvar::new(),
         }
@@ -59,20 +86,21 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Adds items as long as fewer than `limit` wait, and gives those to `overflow` that are too many.
-    /// When the queue is closed, all are dropped.
+    /// Adds items, each with its bytes, as long as `kind` is within `bound`, and gives those to
+    /// `overflow` that are too many. When the queue is closed, all are dropped.
     pub(crate) fn extend_within(
         &self,
-        limit: usize,
-        items: impl IntoIterator<Item = T>,
+        kind: Kind,
+        bound: Bound,
+        items: impl IntoIterator<Item = (T, u64)>,
         mut overflow: impl FnMut(T),
     ) {
         let mut state = self.state.lock();
         if state.closed {
             return;
         }
-        for item in items {
-            match state.items.len() < limit {
+        for (item, bytes) in items {
+            match state.held[kind as usize].admit(bytes, bound) {
                 true => state.items.push(item),
                 false => overflow(item),
             }
@@ -96,6 +124,7 @@ impl<T> Queue<T> {
             }
         }
         std::mem::swap(&mut state.items, batch);
+        state.held = [Held::default(); KINDS];
         match state.closed && batch.is_empty() {
             true => Taken::Closed,
             false => Taken::Open,
@@ -116,6 +145,21 @@ impl<T> Queue<T> {
         drop(waiting);
     }
 }
+
+impl Held {
+    /// Counts one more, if it may wait.
+    fn admit(&mut self, bytes: u64, bound: Bound) -> bool {
+        let fits = self.items < bound.items && self.bytes.saturating_add(bytes) <= bound.bytes;
+        let admitted = fits || self.items == 0;
+        if admitted {
+            self.items += 1;
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+        admitted
+    }
+}
+
+const KINDS: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -146,14 +190,37 @@ mod tests {
         assert_eq!(queue.take(&mut batch, None), Taken::Closed);
     }
 
+    fn left_out(queue: &Queue<u64>, kind: Kind, items: &[u64]) -> Vec<u64> {
+        let bound = Bound { items: 3, bytes: 10 };
+        let mut left_out = Vec::new();
+        let weighed = items.iter().map(|item| (*item, *item));
+        queue.extend_within(kind, bound, weighed, |item| left_out.push(item));
+        left_out
+    }
+
     #[test]
     fn a_bound_leaves_out_what_is_too_much() {
         let queue = Queue::new();
-        let mut left_out = Vec::new();
-        queue.extend_within(2, [1, 2, 3, 4], |item| left_out.push(item));
+        assert_eq!(left_out(&queue, Kind::Request, &[1, 2, 8, 3, 4]), [8, 4]);
+        assert_eq!(left_out(&queue, Kind::Request, &[0]), [0]);
         let mut batch = Vec::new();
         queue.take(&mut batch, None);
-        assert_eq!((batch, left_out), (vec![1, 2], vec![3, 4]));
+        assert_eq!(batch, [1, 2, 3]);
+        assert!(
+            left_out(&queue, Kind::Request, &[4, 6]).is_empty(),
+            "what was taken waits no more"
+        );
+    }
+
+    #[test]
+    fn a_flood_of_one_kind_leaves_room_for_the_other() {
+        let queue = Queue::new();
+        assert_eq!(left_out(&queue, Kind::Request, &[5; 9]), [5; 7]);
+        assert_eq!(
+            left_out(&queue, Kind::Message, &[99, 1]),
+            [1],
+            "the first is let in, however large"
+        );
     }
 
     #[test]

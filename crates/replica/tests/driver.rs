@@ -111,6 +111,39 @@ fn propose(driver: &mut Driver<Notes>, proposer: &'static str) {
 }
 
 #[test]
+fn what_is_beyond_the_limits_is_refused_in_the_same_flush_and_not_held() {
+    let mut driver = leader();
+    let limits = Limits::default();
+    let command = Bytes::from(vec![0; usize::try_from(limits.max_command_bytes).unwrap()]);
+    let fit = limits.max_uncommitted_bytes / limits.max_command_bytes;
+    for _ in 0..fit + 3 {
+        let command = command.clone();
+        driver.handle(DriverInput::Propose {
+            command,
+            proposer: "a",
+        });
+    }
+    driver.flush();
+    let overloaded = Failure::Rejected(Rejection::Overloaded);
+    let failed = std::mem::take(&mut driver.ports_mut().failed);
+    assert!((3..=4).contains(&failed.len()), "{} were refused", failed.len());
+    assert!(failed.iter().all(|(_, failure)| *failure == overloaded));
+    let written: usize = driver
+        .ports()
+        .writes
+        .iter()
+        .map(|write| write.entries.len())
+        .sum();
+    assert_eq!(written + failed.len(), usize::try_from(fit + 3).unwrap());
+
+    // The log has answered: there is room again.
+    persist(&mut driver);
+    propose(&mut driver, "b");
+    driver.flush();
+    assert!(driver.ports().failed.is_empty());
+}
+
+#[test]
 fn proposals_between_two_flushes_are_one_write() {
     let mut driver = leader();
     for proposer in ["a", "b", "c"] {

@@ -10,7 +10,8 @@ use super::requests::{Proposer, Request, refuse};
 use crate::driver::{DriverInput, Failure};
 use crate::error::Stopped;
 use crate::machine::Machine;
-use crate::queue::{Queue, Taken};
+use crate::queue::{Bound, Kind, Queue, Taken};
+use crate::transport;
 
 /// One thing for the loop to take in.
 pub(crate) enum LoopInput<M: Machine> {
@@ -23,25 +24,25 @@ pub(crate) enum LoopInput<M: Machine> {
 /// The loop's queue. Requests and messages are bounded; completions are bounded by what they complete.
 pub(crate) struct Inbox<M: Machine> {
     queue: Queue<LoopInput<M>>,
-    /// How much may wait before requests are refused and messages dropped.
-    limit: usize,
+    /// How many requests may wait before more are refused, and messages before more are dropped.
+    bound: Bound,
 }
 
 impl<M: Machine> Inbox<M> {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(bound: Bound) -> Self {
         Self {
             queue: Queue::new(),
-            limit,
+            bound,
         }
     }
 
     /// Hands a client's request to the loop, or refuses it by its own responder.
     pub(crate) fn submit(&self, request: Request<M>) {
+        let bytes = weight(&request);
         let mut refused = None;
+        let input = [(LoopInput::Driver(request), bytes)];
         self.queue
-            .extend_within(self.limit, [LoopInput::Driver(request)], |input| {
-                refused = Some(input)
-            });
+            .extend_within(Kind::Request, self.bound, input, |input| refused = Some(input));
         if let Some(LoopInput::Driver(request)) = refused {
             fail(request, Failure::Rejected(Rejection::Overloaded));
         }
@@ -57,10 +58,11 @@ impl<M: Machine> Inbox<M> {
 
     /// Hands messages of a peer to the loop. Those that are too many are dropped: the protocol repeats them.
     pub(crate) fn receive(&self, envelopes: impl IntoIterator<Item = Envelope>) {
-        let inputs = envelopes
-            .into_iter()
-            .map(|envelope| LoopInput::Driver(DriverInput::Receive(envelope)));
-        self.queue.extend_within(self.limit, inputs, drop);
+        let inputs = envelopes.into_iter().map(|envelope| {
+            let bytes = transport::weight(&envelope.message);
+            (LoopInput::Driver(DriverInput::Receive(envelope)), bytes)
+        });
+        self.queue.extend_within(Kind::Message, self.bound, inputs, drop);
     }
 
     /// Hands a completion to the loop.
@@ -128,6 +130,25 @@ impl<M: Machine> Fate<M> {
 
     pub(crate) fn reason(&self) -> Option<Stopped> {
         self.reason.get().cloned()
+    }
+}
+
+/// What a request of a client holds in memory, in bytes, beside its place in the queue.
+fn weight<M: Machine>(request: &Request<M>) -> u64 {
+    match request {
+        DriverInput::Propose { command, .. } => command.len() as u64,
+        DriverInput::Reconfigure { target, .. } => target.weight(),
+        DriverInput::Read(_)
+        | DriverInput::TransferLeadership { .. }
+        | DriverInput::Tick
+        | DriverInput::Receive(_)
+        | DriverInput::Persisted(_)
+        | DriverInput::Applied(_)
+        | DriverInput::LogRead { .. }
+        | DriverInput::SnapshotSaved(_)
+        | DriverInput::SnapshotSent { .. }
+        | DriverInput::PeerGone(_)
+        | DriverInput::Restored(_) => 0,
     }
 }
 

@@ -42,7 +42,7 @@ use crate::driver::{Driver, DriverInput};
 use crate::error::{StartError, Stopped};
 use crate::local::{LocalCourier, LocalNetwork, LocalStopper, MemoryLog};
 use crate::machine::Machine;
-use crate::queue::Queue;
+use crate::queue::{Bound, Queue};
 use crate::storage::{self, Identity, KnownPeers, Opened, Options, Snapshots, Storage, StorageError};
 use crate::transport::{self, Deliver, Transport};
 use loops::{ApplyLoop, LogLoop, MainLoop, ReadLoop, SnapshotLoop, Ticker, UpkeepTimer};
@@ -153,7 +153,10 @@ pub(crate) fn start<M: Machine>(config: Config, machine: M, place: Place) -> Res
     let node = Node::new(core_config(&config)?, stored)?;
     check_members(&config, &node.status().configuration)?;
 
-    let inbox = Arc::new(Inbox::new(config.max_waiting));
+    let inbox = Arc::new(Inbox::new(Bound {
+        items: config.max_waiting,
+        bytes: config.max_waiting_bytes,
+    }));
     let fate = Arc::new(Fate::new(
         Arc::clone(&inbox),
         config.data_dir.display().to_string(),

@@ -78,8 +78,8 @@ impl Lane {
     }
 }
 
-/// What a message weighs against the bound, in bytes.
-fn weight(message: &Message) -> u64 {
+/// What a message weighs against a bound, in bytes.
+pub(crate) fn weight(message: &Message) -> u64 {
     let payload = match message {
         Message::AppendEntries(append) => weight_of(append.slice.entries()),
         Message::Forward(forward) => forward.commands.iter().map(|command| command.len() as u64).sum(),

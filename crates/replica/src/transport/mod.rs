@@ -41,6 +41,7 @@ use crate::storage::{Identity, KnownPeers, Snapshots};
 use bulk::Receiving;
 use complaints::Complaints;
 use lane::Lane;
+pub(crate) use lane::weight;
 
 /// Where the transport delivers what it brings. No method may wait.
 pub(crate) trait Deliver: Send + Sync + 'static {
