@@ -267,7 +267,10 @@ impl<'a, M: Repeatable> Attempts<'a, M> {
             (Refusal::UnknownSession(_), Certainty::Unknown) => Verdict::Never(SessionError::Ended),
             (Refusal::Acknowledged { .. }, Certainty::Unknown) => Verdict::Never(SessionError::Unknown),
             (
-                Refusal::UnknownSession(_) | Refusal::TooManySessions { .. } | Refusal::Acknowledged { .. },
+                Refusal::UnknownSession(_)
+                | Refusal::NameTaken(_)
+                | Refusal::TooManySessions { .. }
+                | Refusal::Acknowledged { .. },
                 _,
             ) => Verdict::Never(SessionError::Refused(refusal)),
         }

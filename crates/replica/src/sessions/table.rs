@@ -121,6 +121,9 @@ pub enum Refusal {
         /// How many there may be.
         max: u64,
     },
+    /// There is a session of this name already. Only a snapshot that is not of this log leads to it.
+    #[error("{0} is there already, which a snapshot of another log must have brought")]
+    NameTaken(SessionId),
     /// The session is not there: it expired, was closed, or never was.
     #[error("{0} expired, was closed or never was")]
     UnknownSession(SessionId),
@@ -211,14 +214,18 @@ impl Table {
         }
     }
 
-    /// Opens session `id`, which no other entry opens.
+    /// Opens session `id`.
     ///
     /// # Errors
-    /// When there are too many.
+    /// When there are too many, or there is one of this name: no entry opens two, so a table that was
+    /// restored says what is not so.
     pub fn open(&mut self, id: SessionId, ttl: TimeToLive) -> Result<(), Refusal> {
         let max = self.limits.max_sessions;
         if self.sessions.len() as u64 >= max {
             return Err(Refusal::TooManySessions { max });
+        }
+        if self.contains(id) {
+            return Err(Refusal::NameTaken(id));
         }
         let ttl = ttl.min(self.limits.max_ttl);
         let entry = Entry {
@@ -228,11 +235,7 @@ impl Table {
             kept: BTreeMap::new(),
             bytes: 0,
         };
-        let before = self.sessions.insert(id, Arc::new(entry));
-        assert!(
-            before.is_none(),
-            "{id} is opened twice: the entry that opens it was applied twice"
-        );
+        self.sessions.insert(id, Arc::new(entry));
         Ok(())
     }
 

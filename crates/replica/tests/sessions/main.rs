@@ -381,6 +381,10 @@ proptest! {
         subject.sessions.restore(&mut chunks).unwrap();
         subject.index = u64::MAX / 2;
         subject.apply(request(session, 1, 1, order(1)));
+        for index in 0..=1 {
+            subject.index = index;
+            subject.apply(Command::Open { ttl: TimeToLive::MIN });
+        }
         subject.apply(Command::Close { session });
         subject.pass(LONG);
     }
