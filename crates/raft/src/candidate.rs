@@ -8,38 +8,70 @@ use std::collections::BTreeMap;
 use crate::core::Core;
 use crate::event::Event;
 use crate::failover::stagger;
-use crate::message::{Campaign, Message, RequestPreVote, RequestVote, Verdict};
+use crate::fetch::Fetch;
+use crate::message::{Campaign, Message, PreVerdict, PreVoteResponse, RequestPreVote, RequestVote, Verdict};
 use crate::node::Next;
-use crate::types::{NodeId, Term};
+use crate::types::{Index, NodeId};
 
 /// Asks whether an election could be won.
 #[derive(Clone, Debug)]
 pub(crate) struct PreCandidate {
-    verdicts: Verdicts,
+    /// What the others said.
+    pub(crate) answers: BTreeMap<NodeId, PreVerdict>,
     elapsed: u32,
     timeout: u32,
-    attempt: Attempt,
+    pub(crate) attempt: Attempt,
+    /// The log that it asked another for, since its own is too short.
+    pub(crate) fetch: Option<Fetch>,
 }
 
 /// Which of a row of pre-campaigns this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attempt {
+    repeated: bool,
     /// How many of those that follow are made soon, since reports of a leader's end may come late.
     hurried: u32,
+    /// How far this node may have told a leader of its term that their logs agree.
+    verified: Index,
 }
 
 impl Attempt {
-    pub(crate) const FIRST: Self = Self { hurried: 0 };
-
-    /// The first after a leader was reported gone.
-    pub(crate) fn hurried(retries: u32) -> Self {
-        Self { hurried: retries }
+    /// The first of a node whose log was compared with its leader's up to `verified`.
+    pub(crate) fn first(verified: Index) -> Self {
+        Self {
+            repeated: false,
+            hurried: 0,
+            verified,
+        }
     }
 
-    fn next(self) -> Self {
+    /// The same, with so many more to follow soon.
+    pub(crate) fn hurried(self, retries: u32) -> Self {
         Self {
-            hurried: self.hurried.saturating_sub(1),
+            hurried: retries,
+            ..self
         }
+    }
+
+    pub(crate) fn next(self) -> Self {
+        Self {
+            repeated: true,
+            hurried: self.hurried.saturating_sub(1),
+            ..self
+        }
+    }
+
+    pub(crate) fn is_repeated(self) -> bool {
+        self.repeated
+    }
+
+    pub(crate) fn verified(self) -> Index {
+        self.verified
+    }
+
+    /// Another term began: its leader was told nothing.
+    pub(crate) fn forget_verified(&mut self) {
+        self.verified = Index::ZERO;
     }
 
     /// Ticks until the next one.
@@ -74,22 +106,27 @@ impl PreCandidate {
         for peer in core.peers() {
             core.send(peer, Message::RequestPreVote(ask));
         }
-        let mut verdicts = Verdicts::default();
-        verdicts.count(core.id(), Verdict::Granted);
         Self {
-            verdicts,
+            answers: BTreeMap::from([(core.id(), PreVerdict::Granted)]),
             elapsed: 0,
             timeout: attempt.timeout(core),
             attempt,
+            fetch: None,
         }
     }
 
     /// Whether it has won already, as a single voter has.
     pub(crate) fn next(&self, core: &Core) -> Next {
-        match self.verdicts.decision(core) {
-            Some(Verdict::Granted) => Next::Campaign,
-            Some(Verdict::Denied) | None => Next::Stay,
+        let granted = |node| self.answers.get(&node) == Some(&PreVerdict::Granted);
+        match core.configuration().has_quorum(granted) {
+            true => Next::Campaign,
+            false => Next::Stay,
         }
+    }
+
+    /// What it asked for comes: it need not ask again yet.
+    pub(crate) fn rest(&mut self) {
+        self.elapsed = 0;
     }
 
     pub(crate) fn on_tick(&mut self) -> Next {
@@ -102,12 +139,20 @@ impl PreCandidate {
     }
 
     /// Answers about another term are of a question asked earlier (openraft 511f33c7).
-    pub(crate) fn on_response(&mut self, core: &Core, from: NodeId, term: Term, verdict: Verdict) -> Next {
-        if term != core.term().next() {
+    ///
+    /// A grant counts for good: it may follow a denial, never the other way round.
+    pub(crate) fn on_response(&mut self, core: &mut Core, from: NodeId, answer: PreVoteResponse) -> Next {
+        if answer.term != core.term().next() {
             return Next::Stay;
         }
-        self.verdicts.count(from, verdict);
-        self.next(core)
+        if self.answers.get(&from) != Some(&PreVerdict::Granted) {
+            self.answers.insert(from, answer.verdict);
+        }
+        let next = self.next(core);
+        if next == Next::Stay {
+            self.fetch_if_short(core);
+        }
+        next
     }
 }
 
@@ -134,7 +179,7 @@ impl Candidate {
     pub(crate) fn on_tick(&mut self) -> Next {
         self.elapsed += 1;
         if self.elapsed >= self.timeout {
-            Next::PreCampaign(Attempt::FIRST)
+            Next::PreCampaign(Attempt::first(Index::ZERO))
         } else {
             Next::Stay
         }
@@ -163,13 +208,9 @@ impl Candidate {
 }
 
 impl Verdicts {
-    /// The first word of a voter counts, but a grant counts for good: it may follow a denial, never the
-    /// other way round, whatever order they come in.
+    /// The first word of a voter counts: a repeated or late one changes nothing.
     fn count(&mut self, from: NodeId, verdict: Verdict) {
-        let known = self.0.entry(from).or_insert(verdict);
-        if verdict == Verdict::Granted {
-            *known = verdict;
-        }
+        self.0.entry(from).or_insert(verdict);
     }
 
     fn decision(&self, core: &Core) -> Option<Verdict> {

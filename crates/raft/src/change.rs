@@ -123,10 +123,14 @@ impl Leader {
 
     fn have_caught_up(&self, core: &Core, configuration: &Configuration) -> bool {
         let election_ticks = core.config.election_ticks;
+        let me = core.id();
+        // A leader that was elected before it knew of its removal may be one of those who are to vote again.
         configuration.newcomers().iter().all(|node| {
-            self.progress
-                .get(node)
-                .is_some_and(|progress| progress.has_caught_up() && progress.is_active(election_ticks))
+            *node == me
+                || self
+                    .progress
+                    .get(node)
+                    .is_some_and(|progress| progress.has_caught_up() && progress.is_active(election_ticks))
         })
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Core {
     writes: Writes,
     apply: ApplyQueue,
     restoring: Option<Restoring>,
+    /// Whether entries are being read for a pre-candidate that lacks them: one at a time is served so.
+    pub(crate) supplying: bool,
     /// The members that the caller was told of last.
     announced: Option<Arc<Configuration>>,
     out: Ready,
@@ -81,6 +83,7 @@ impl Core {
             writes: Writes::default(),
             apply: ApplyQueue::default(),
             restoring: None,
+            supplying: false,
             announced: None,
             out: Ready::default(),
             config,
@@ -176,6 +179,11 @@ impl Core {
         // may have it replaced by the time the disk is ready.
         self.writes.held.clear();
         self.writes.held_for_term.clear();
+    }
+
+    /// Takes back what waits to be said of this node's log, which has become another.
+    pub(crate) fn drop_promises(&mut self) {
+        self.writes.held.clear();
     }
 
     /// Gives this node's only vote of the term.

@@ -4,7 +4,7 @@
 //! - An answer to a request for a pre-vote promises nothing and changes nothing (thesis §9.6).
 
 use crate::event::Event;
-use crate::message::{Message, PreVoteResponse, RequestPreVote, RequestVote, Verdict};
+use crate::message::{Message, PreVerdict, PreVoteResponse, RequestPreVote, RequestVote, Verdict};
 use crate::mutant::mutant;
 use crate::node::{Next, Node, Role};
 use crate::types::NodeId;
@@ -14,17 +14,21 @@ impl Node {
     pub(crate) fn on_request_pre_vote(&mut self, from: NodeId, msg: RequestPreVote) -> Next {
         // A leader that asks for votes leads no more (hashicorp/raft #605).
         let shelters = self.shelters_leader() && self.leader() != Some(from) && !mutant!(M7);
-        let electable = msg.term > self.core.term() && self.core.is_up_to_date(msg.last);
         if let Role::Follower(follower) = &mut self.role
             && shelters
         {
             follower.on_asked_in_vain(from, msg);
         }
-        let verdict = match electable && !shelters {
-            true => Verdict::Granted,
-            false => Verdict::Denied,
+        let (term, last) = (msg.term, self.core.log.last());
+        let verdict = if term <= self.core.term() {
+            PreVerdict::TermPassed
+        } else if shelters {
+            PreVerdict::HasLeader
+        } else if !self.core.is_up_to_date(msg.last) {
+            PreVerdict::LongerLog(last)
+        } else {
+            PreVerdict::Granted
         };
-        let term = msg.term;
         let answer = PreVoteResponse { term, verdict };
         self.core.send(from, Message::PreVoteResponse(answer));
         if mutant!(M6) && term > self.core.term() {
@@ -36,7 +40,7 @@ impl Node {
 
     pub(crate) fn on_pre_vote_response(&mut self, from: NodeId, msg: PreVoteResponse) -> Next {
         match &mut self.role {
-            Role::PreCandidate(candidate) => candidate.on_response(&self.core, from, msg.term, msg.verdict),
+            Role::PreCandidate(candidate) => candidate.on_response(&mut self.core, from, msg),
             Role::Follower(_) | Role::Candidate(_) | Role::Leader(_) => Next::Stay,
         }
     }

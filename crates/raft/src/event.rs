@@ -54,6 +54,13 @@ pub enum Event {
         /// The first one.
         from: Index,
     },
+    /// A pre-candidate took entries that it lacked from one that denied it.
+    LogFetched {
+        /// From whom.
+        from: NodeId,
+        /// The last of them.
+        last: EntryId,
+    },
     /// The commit index grew.
     Committed {
         /// To here.
@@ -136,6 +143,7 @@ impl fmt::Display for Event {
             Self::SteppedDown { term, reason } => write!(f, "steps down from term {term}: {reason}"),
             Self::VoteGranted { term, to } => write!(f, "votes for {to} in term {term}"),
             Self::LogTruncated { from } => write!(f, "truncates its log from {from}"),
+            Self::LogFetched { from, last } => write!(f, "takes the log up to {last} from {from}"),
             Self::Committed { index } => write!(f, "commit={index}"),
             Self::ConfigurationChanged { index } => write!(f, "uses the configuration of {index}"),
             Self::Removed { index } => write!(f, "was removed by {index}"),

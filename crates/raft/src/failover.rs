@@ -14,8 +14,8 @@ use std::cmp::Reverse;
 use crate::candidate::Attempt;
 use crate::core::Core;
 use crate::membership::MemberKind;
-use crate::message::{Message, PreVoteResponse, RequestPreVote, Verdict};
-use crate::types::NodeId;
+use crate::message::{Message, PreVerdict, PreVoteResponse, RequestPreVote};
+use crate::types::{Index, NodeId};
 
 /// What a follower knows about the end of its leader.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,7 +37,7 @@ impl Failover {
         let turn = rank(core, gone).saturating_mul(stagger(core));
         match self.denied.take() {
             Some((asker, ask)) if is_electable(core, ask) => {
-                let (term, verdict) = (ask.term, Verdict::Granted);
+                let (term, verdict) = (ask.term, PreVerdict::Granted);
                 let answer = PreVoteResponse { term, verdict };
                 core.send(asker, Message::PreVoteResponse(answer));
                 turn.max(stagger(core))
@@ -47,10 +47,11 @@ impl Failover {
     }
 
     /// How this node's next campaign begins.
-    pub(crate) fn attempt(self) -> Attempt {
+    pub(crate) fn attempt(self, verified: Index) -> Attempt {
+        let first = Attempt::first(verified);
         match self.awaits_turn {
-            true => Attempt::hurried(RETRIES),
-            false => Attempt::FIRST,
+            true => first.hurried(RETRIES),
+            false => first,
         }
     }
 

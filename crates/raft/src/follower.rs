@@ -81,7 +81,7 @@ impl Follower {
             if mutant!(M14) {
                 return Next::Campaign;
             }
-            Next::PreCampaign(self.failover.attempt())
+            Next::PreCampaign(self.failover.attempt(self.verified))
         } else {
             Next::Stay
         }

@@ -263,6 +263,8 @@ pub struct ReadLog {
 pub enum Purpose {
     /// To send them to a peer that is behind.
     Replicate(NodeId),
+    /// To give them to a pre-candidate that lacks them.
+    Supply(NodeId),
     /// To apply them.
     Apply,
 }

@@ -14,7 +14,8 @@
 //! Reading order: [`types`] and [`entry`] (the words), [`message`] (what nodes say), [`io`] (the
 //! contract with the caller), `log` (one replica's log), `core` (what all roles share), then the
 //! roles: `follower` with `failover`, `candidate`, `leader` with its `progress`, `reads` and `intake`.
-//! `elections` answers those who ask for votes. `node` ties them.
+//! `elections` answers those who ask for votes, `fetch` gets a
+//! pre-candidate the log that it lacks. `node` ties them.
 //!
 //! Members change by way of the log: `configuration` has the steps, `membership` the words, `change`
 //! what a leader does about it; `handover` is how it makes another node lead.
@@ -27,6 +28,7 @@ mod elections;
 pub mod entry;
 pub mod event;
 mod failover;
+mod fetch;
 mod follower;
 mod handover;
 mod intake;

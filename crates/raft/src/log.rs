@@ -142,6 +142,11 @@ impl Log {
         self.term_at(id.index) == Some(id.term)
     }
 
+    /// Whether another entry is known to be in the place of `id`.
+    pub(crate) fn conflicts(&self, id: EntryId) -> bool {
+        self.term_at(id.index).is_some_and(|term| term != id.term)
+    }
+
     /// The last entry whose term and index do not exceed `id`'s: where two logs may agree at best.
     pub(crate) fn last_id_not_after(&self, id: EntryId) -> EntryId {
         let mut end = self.last.index.min(id.index);

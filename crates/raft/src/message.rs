@@ -35,6 +35,11 @@ pub enum Message {
     RequestPreVote(RequestPreVote),
     /// The answer to a [`RequestPreVote`].
     PreVoteResponse(PreVoteResponse),
+    /// "What follows this entry in your log?" From a pre-candidate that is denied for its log alone. Changes
+    /// nothing at the receiver.
+    FetchLog(EntryId),
+    /// The answer to a [`Message::FetchLog`].
+    LogSuffix(LogSuffix),
     /// "Vote for me" (paper §5.2).
     RequestVote(RequestVote),
     /// The answer to a [`RequestVote`].
@@ -84,7 +89,34 @@ pub struct PreVoteResponse {
     /// The term that was asked about.
     pub term: Term,
     /// Whether the sender would vote so.
-    pub verdict: Verdict,
+    pub verdict: PreVerdict,
+}
+
+/// Whether a node would vote for who asks, and why it would not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreVerdict {
+    /// It would.
+    Granted,
+    /// It has heard of a leader so recently that no other should be elected (thesis §4.2.3).
+    HasLeader,
+    /// Its own log, which ends so, is more up to date (paper §5.4.1).
+    LongerLog(EntryId),
+    /// Its term is no lower than that of the election.
+    TermPassed,
+}
+
+/// Answers a [`Message::FetchLog`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogSuffix {
+    /// What follows the entry, as much as fits into a message; nothing if that is the last one.
+    Entries(LogSlice),
+    /// The entry is not in the sender's log.
+    Unknown {
+        /// The entry.
+        prev: EntryId,
+        /// The sender's last entry whose term and index do not exceed it: where to try next.
+        hint: EntryId,
+    },
 }
 
 /// Asks for a vote in the envelope's term (paper §5.2).
@@ -251,7 +283,10 @@ impl Envelope {
         let (term, last) = match &self.message {
             Message::AppendEntries(append) => (append.slice.last_term(), append.slice.last().index),
             Message::InstallSnapshot(meta) => (meta.id.term, meta.id.index),
-            Message::RequestPreVote(_)
+            Message::LogSuffix(LogSuffix::Entries(slice)) => (slice.last_term(), slice.last().index),
+            Message::LogSuffix(LogSuffix::Unknown { .. })
+            | Message::FetchLog(_)
+            | Message::RequestPreVote(_)
             | Message::PreVoteResponse(_)
             | Message::RequestVote(_)
             | Message::VoteResponse(_)
@@ -282,8 +317,12 @@ impl Envelope {
     /// Whether it would leave the receiver without members.
     fn names_no_voter(&self) -> bool {
         let unknown = |payload: &Payload| matches!(payload, Payload::Configuration(c) if c.is_unknown());
+        let names_none = |slice: &LogSlice| slice.entries().iter().any(|entry| unknown(&entry.payload));
         if let Message::AppendEntries(append) = &self.message {
-            return append.slice.entries().iter().any(|entry| unknown(&entry.payload));
+            return names_none(&append.slice);
+        }
+        if let Message::LogSuffix(LogSuffix::Entries(slice)) = &self.message {
+            return names_none(slice);
         }
         matches!(&self.message, Message::InstallSnapshot(meta) if meta.configuration.is_unknown())
     }
@@ -336,7 +375,17 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RequestPreVote(ask) => write!(f, "RequestPreVote term={} last={}", ask.term, ask.last),
-            Self::PreVoteResponse(answer) => write!(f, "PreVote{} term={}", answer.verdict, answer.term),
+            Self::PreVoteResponse(answer) => match answer.verdict {
+                PreVerdict::Granted => write!(f, "PreVoteGranted term={}", answer.term),
+                denial @ (PreVerdict::HasLeader | PreVerdict::LongerLog(_) | PreVerdict::TermPassed) => {
+                    write!(f, "PreVoteDenied term={} {denial}", answer.term)
+                }
+            },
+            Self::FetchLog(prev) => write!(f, "FetchLog prev={prev}"),
+            Self::LogSuffix(LogSuffix::Entries(slice)) => write!(f, "LogSuffix {slice}"),
+            Self::LogSuffix(LogSuffix::Unknown { prev, hint }) => {
+                write!(f, "LogUnknown prev={prev} hint={hint}")
+            }
             Self::RequestVote(RequestVote {
                 last,
                 cause: Campaign::Timeout,
@@ -418,6 +467,17 @@ impl fmt::Display for ReadIndexResponse {
         match self.outcome {
             ReadOutcome::Ready(index) => write!(f, "ReadIndexReady {session}/{seq} index={index}"),
             ReadOutcome::Refused => write!(f, "ReadIndexRefused {session}/{seq}"),
+        }
+    }
+}
+
+impl fmt::Display for PreVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Granted => write!(f, "granted"),
+            Self::HasLeader => write!(f, "has a leader"),
+            Self::LongerLog(last) => write!(f, "log ends at {last}"),
+            Self::TermPassed => write!(f, "term has passed"),
         }
     }
 }

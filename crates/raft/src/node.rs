@@ -274,7 +274,10 @@ impl Node {
     }
 
     fn receive_newer(&mut self, envelope: Envelope) -> Next {
-        if matches!(&envelope.message, Message::RequestPreVote(_)) {
+        if matches!(
+            &envelope.message,
+            Message::RequestPreVote(_) | Message::FetchLog(_)
+        ) {
             // A question about an election changes nothing (thesis §9.6).
             return self.deliver(envelope);
         }
@@ -300,6 +303,7 @@ impl Node {
             Message::RequestPreVote(_) | Message::PreVoteResponse(_) | Message::ForwardResponse(_) => {
                 return self.deliver(envelope);
             }
+            Message::FetchLog(_) | Message::LogSuffix(_) => return self.deliver(envelope),
             Message::ReadIndexResponse(_) | Message::ReconfigureResponse(_) => return self.deliver(envelope),
             Message::RequestVote(_) => self.core.send(from, Message::VoteResponse(Verdict::Denied)),
             Message::ReadIndex(id) => refuse_read(&mut self.core, from, id),
@@ -331,6 +335,8 @@ impl Node {
         match envelope.message {
             Message::RequestPreVote(msg) => self.on_request_pre_vote(from, msg),
             Message::PreVoteResponse(msg) => self.on_pre_vote_response(from, msg),
+            Message::FetchLog(prev) => self.on_fetch_log(from, prev),
+            Message::LogSuffix(msg) => self.on_log_suffix(from, msg),
             Message::RequestVote(msg) => self.on_request_vote(from, msg),
             Message::VoteResponse(verdict) => self.on_vote_response(from, verdict),
             Message::AppendEntries(msg) => {
@@ -507,6 +513,7 @@ impl Node {
     fn on_log_read(&mut self, request: ReadLog, entries: Result<Vec<Entry>, LogReadError>) -> Next {
         match request.purpose {
             Purpose::Apply => self.core.on_apply_read(entries.ok()),
+            Purpose::Supply(to) => self.on_supply_read(to, request, entries),
             Purpose::Replicate(to) => {
                 if let Role::Leader(leader) = &mut self.role {
                     leader.on_log_read(&mut self.core, to, request, entries);

@@ -313,8 +313,9 @@ impl Run {
     fn cut_or_heal(&mut self) {
         let ids = self.cluster.ids();
         let (a, b) = (self.someone(), self.dice.one_of(&ids));
-        match self.dice.below(6) {
+        match self.dice.below(7) {
             0 => self.cluster.network.cut(a, b),
+            6 => self.only_hub(a),
             1 => self.isolate(a),
             2 => {
                 // It goes on believing that it leads while the others elect another.
@@ -334,6 +335,17 @@ impl Run {
         let leads = |id: &NodeId| self.cluster.status(*id).role == RoleKind::Leader;
         let leader = self.cluster.running().into_iter().find(leads);
         leader.filter(|_| self.dice.chance(500)).unwrap_or(any)
+    }
+
+    /// Only `hub` reaches the others.
+    fn only_hub(&mut self, hub: NodeId) {
+        for a in self.cluster.ids() {
+            for b in self.cluster.ids() {
+                if a != hub && b != hub {
+                    self.cluster.network.cut(a, b);
+                }
+            }
+        }
     }
 
     fn isolate(&mut self, id: NodeId) {

@@ -70,6 +70,37 @@ fn append() -> AppendEntries {
 
 /// One message of each kind, and of each outcome.
 fn messages() -> Vec<Message> {
+    let mut messages = pre_votes_and_logs();
+    messages.extend(others());
+    messages
+}
+
+fn pre_votes_and_logs() -> Vec<Message> {
+    let pre_vote = |verdict| {
+        Message::PreVoteResponse(PreVoteResponse {
+            term: Term(8),
+            verdict,
+        })
+    };
+    vec![
+        Message::RequestPreVote(RequestPreVote {
+            term: Term(8),
+            last: id(9, 5),
+        }),
+        pre_vote(PreVerdict::Granted),
+        pre_vote(PreVerdict::HasLeader),
+        pre_vote(PreVerdict::LongerLog(id(13, 7))),
+        pre_vote(PreVerdict::TermPassed),
+        Message::FetchLog(id(9, 5)),
+        Message::LogSuffix(LogSuffix::Entries(append().slice)),
+        Message::LogSuffix(LogSuffix::Unknown {
+            prev: id(9, 5),
+            hint: id(4, 2),
+        }),
+    ]
+}
+
+fn others() -> Vec<Message> {
     let read = ReadId {
         session: Session(5),
         seq: 9,
@@ -81,12 +112,6 @@ fn messages() -> Vec<Message> {
             outcome,
         })
     };
-    let pre_vote = |verdict| {
-        Message::PreVoteResponse(PreVoteResponse {
-            term: Term(8),
-            verdict,
-        })
-    };
     let campaign = |cause| {
         Message::RequestVote(RequestVote {
             last: id(9, 5),
@@ -95,12 +120,6 @@ fn messages() -> Vec<Message> {
     };
     let read_answer = |outcome| Message::ReadIndexResponse(ReadIndexResponse { id: read, outcome });
     vec![
-        Message::RequestPreVote(RequestPreVote {
-            term: Term(8),
-            last: id(9, 5),
-        }),
-        pre_vote(Verdict::Granted),
-        pre_vote(Verdict::Denied),
         campaign(Campaign::Timeout),
         campaign(Campaign::Transfer),
         Message::VoteResponse(Verdict::Granted),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use goldenscript::{Argument, Command, Context};
 use quorate_raft::entry::{Entry, LogSlice, Payload};
 use quorate_raft::message::{
-    AppendEntries, AppendEntriesResponse, Campaign, Envelope, Heartbeat, HeartbeatResponse, PreVoteResponse,
-    RequestVote, Verdict,
+    AppendEntries, AppendEntriesResponse, Campaign, Envelope, Heartbeat, HeartbeatResponse, PreVerdict,
+    PreVoteResponse, RequestVote, Verdict,
 };
 use quorate_raft::status::RoleKind;
 use quorate_raft::{
@@ -458,7 +458,7 @@ fn forged(args: &Args, configuration: &Configuration) -> Result<Envelope, Failur
         }),
         "VoteGranted" => Message::VoteResponse(Verdict::Granted),
         "PreVoteGranted" => {
-            let (term, verdict) = (Term(number("about")?), Verdict::Granted);
+            let (term, verdict) = (Term(number("about")?), PreVerdict::Granted);
             Message::PreVoteResponse(PreVoteResponse { term, verdict })
         }
         "AppendEntries" => {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_raft::message::{
     AppendEntries, AppendEntriesResponse, Campaign, Forward, ForwardResponse, Forwarded, Heartbeat,
-    HeartbeatResponse, PreVoteResponse, ReadId, ReadIndexResponse, ReadOutcome, RequestPreVote, RequestVote,
-    Verdict,
+    HeartbeatResponse, LogSuffix, PreVerdict, PreVoteResponse, ReadId, ReadIndexResponse, ReadOutcome,
+    RequestPreVote, RequestVote, Verdict,
 };
 use quorate_raft::{
     Entry, EntryId, Envelope, GroupId, Index, LogSlice, Message, NodeId, Payload, Round, Session,
@@ -71,7 +71,7 @@ pub(crate) struct WireEnvelope {
     term: u64,
     #[prost(
         oneof = "WireMessage",
-        tags = "5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
+        tags = "5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
     )]
     message: Option<WireMessage>,
 }
@@ -114,6 +114,10 @@ enum WireMessage {
     Reconfigure(WireReconfigure),
     #[prost(message, tag = "22")]
     ReconfigureResponse(WireReconfigureResponse),
+    #[prost(message, tag = "23")]
+    FetchLog(WireId),
+    #[prost(message, tag = "24")]
+    LogSuffix(WireLogSuffix),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -232,6 +236,34 @@ struct WirePreVoteResponse {
     term: u64,
     #[prost(bool, tag = "2")]
     granted: bool,
+    #[prost(oneof = "WireDenial", tags = "3, 4, 5")]
+    denial: Option<WireDenial>,
+}
+
+/// Why a pre-vote is denied. A sender that does not say may have a leader: nothing else is safe to suppose.
+#[derive(Clone, Copy, PartialEq, prost::Oneof)]
+enum WireDenial {
+    #[prost(message, tag = "3")]
+    HasLeader(Nothing),
+    #[prost(message, tag = "4")]
+    LongerLog(WireId),
+    #[prost(message, tag = "5")]
+    TermPassed(Nothing),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireLogSuffix {
+    #[prost(oneof = "WireSuffix", tags = "1, 2")]
+    suffix: Option<WireSuffix>,
+}
+
+/// A slice travels as in an append.
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum WireSuffix {
+    #[prost(message, tag = "1")]
+    Entries(WireAppend),
+    #[prost(message, tag = "2")]
+    Unknown(WireAppendRejected),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -343,10 +375,9 @@ impl From<&Message> for WireMessage {
                 term: ask.term.0,
                 last: Some(ask.last.into()),
             }),
-            Message::PreVoteResponse(answer) => Self::PreVoteResponse(WirePreVoteResponse {
-                term: answer.term.0,
-                granted: is_granted(answer.verdict),
-            }),
+            Message::PreVoteResponse(answer) => Self::PreVoteResponse((*answer).into()),
+            Message::FetchLog(prev) => Self::FetchLog((*prev).into()),
+            Message::LogSuffix(suffix) => Self::LogSuffix(suffix.into()),
             Message::RequestVote(ask) => Self::RequestVote(WireRequestVote {
                 last: Some(ask.last.into()),
                 transfer: ask.cause == Campaign::Transfer,
@@ -407,10 +438,9 @@ impl TryFrom<WireMessage> for Message {
                 term: Term(ask.term),
                 last: id(ask.last)?,
             }),
-            WireMessage::PreVoteResponse(answer) => Self::PreVoteResponse(PreVoteResponse {
-                term: Term(answer.term),
-                verdict: verdict(answer.granted),
-            }),
+            WireMessage::PreVoteResponse(answer) => Self::PreVoteResponse(answer.into()),
+            WireMessage::FetchLog(prev) => Self::FetchLog(prev.into()),
+            WireMessage::LogSuffix(suffix) => Self::LogSuffix(suffix.try_into()?),
             WireMessage::RequestVote(ask) => Self::RequestVote(RequestVote {
                 last: id(ask.last)?,
                 cause: match ask.transfer {
@@ -431,11 +461,15 @@ impl TryFrom<WireMessage> for Message {
 
 impl From<&AppendEntries> for WireAppend {
     fn from(append: &AppendEntries) -> Self {
-        Self {
-            prev: Some(append.slice.prev().into()),
-            commit: append.commit.0,
-            entries: append.slice.entries().iter().map(WireEntry::from).collect(),
-        }
+        wire_slice(&append.slice, append.commit)
+    }
+}
+
+fn wire_slice(slice: &LogSlice, commit: Index) -> WireAppend {
+    WireAppend {
+        prev: Some(slice.prev().into()),
+        commit: commit.0,
+        entries: slice.entries().iter().map(WireEntry::from).collect(),
     }
 }
 
@@ -453,6 +487,62 @@ impl TryFrom<WireAppend> for AppendEntries {
         Ok(Self {
             slice: LogSlice::new(prev, entries)?,
             commit: Index(wire.commit),
+        })
+    }
+}
+
+impl From<PreVoteResponse> for WirePreVoteResponse {
+    fn from(answer: PreVoteResponse) -> Self {
+        Self {
+            term: answer.term.0,
+            granted: answer.verdict == PreVerdict::Granted,
+            denial: match answer.verdict {
+                PreVerdict::Granted => None,
+                PreVerdict::HasLeader => Some(WireDenial::HasLeader(Nothing {})),
+                PreVerdict::LongerLog(last) => Some(WireDenial::LongerLog(last.into())),
+                PreVerdict::TermPassed => Some(WireDenial::TermPassed(Nothing {})),
+            },
+        }
+    }
+}
+
+impl From<WirePreVoteResponse> for PreVoteResponse {
+    fn from(wire: WirePreVoteResponse) -> Self {
+        let verdict = match wire.denial {
+            _ if wire.granted => PreVerdict::Granted,
+            Some(WireDenial::HasLeader(Nothing {})) | None => PreVerdict::HasLeader,
+            Some(WireDenial::LongerLog(last)) => PreVerdict::LongerLog(last.into()),
+            Some(WireDenial::TermPassed(Nothing {})) => PreVerdict::TermPassed,
+        };
+        let term = Term(wire.term);
+        Self { term, verdict }
+    }
+}
+
+impl From<&LogSuffix> for WireLogSuffix {
+    fn from(suffix: &LogSuffix) -> Self {
+        let suffix = match suffix {
+            LogSuffix::Entries(slice) => WireSuffix::Entries(wire_slice(slice, Index::ZERO)),
+            LogSuffix::Unknown { prev, hint } => WireSuffix::Unknown(WireAppendRejected {
+                prev: Some((*prev).into()),
+                hint: Some((*hint).into()),
+            }),
+        };
+        let suffix = Some(suffix);
+        Self { suffix }
+    }
+}
+
+impl TryFrom<WireLogSuffix> for LogSuffix {
+    type Error = DecodeError;
+
+    fn try_from(wire: WireLogSuffix) -> Result<Self, DecodeError> {
+        Ok(match needed(wire.suffix, "log suffix")? {
+            WireSuffix::Entries(append) => Self::Entries(AppendEntries::try_from(append)?.slice),
+            WireSuffix::Unknown(unknown) => Self::Unknown {
+                prev: id(unknown.prev)?,
+                hint: id(unknown.hint)?,
+            },
         })
     }
 }

@@ -5,6 +5,7 @@
 
 use parking_lot::Mutex;
 use quorate_raft::entry::weight_of;
+use quorate_raft::message::LogSuffix;
 use quorate_raft::{Envelope, Message};
 use tokio::sync::Notify;
 
@@ -83,8 +84,11 @@ pub(crate) fn weight(message: &Message) -> u64 {
     let payload = match message {
         Message::AppendEntries(append) => weight_of(append.slice.entries()),
         Message::Forward(forward) => forward.commands.iter().map(|command| command.len() as u64).sum(),
+        Message::LogSuffix(LogSuffix::Entries(slice)) => weight_of(slice.entries()),
         Message::Reconfigure(ask) => ask.target.weight(),
         Message::RequestPreVote(_)
+        | Message::FetchLog(_)
+        | Message::LogSuffix(LogSuffix::Unknown { .. })
         | Message::PreVoteResponse(_)
         | Message::RequestVote(_)
         | Message::VoteResponse(_)

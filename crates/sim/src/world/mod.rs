@@ -21,7 +21,7 @@ use bytes::BytesMut;
 use quorate::codec::frame;
 use quorate::driver::DriverInput;
 use quorate::storage::Opened;
-use quorate_raft::message::{Message, Verdict};
+use quorate_raft::message::{Message, PreVerdict, Verdict};
 use quorate_raft::{EntryId, Envelope, NodeId, ReadLog};
 
 use crate::clients::{Caution, Clients};
@@ -508,7 +508,7 @@ impl World {
 fn is_granted(message: &Message) -> bool {
     let in_vote = matches!(message, Message::VoteResponse(Verdict::Granted));
     let in_pre_vote =
-        matches!(message, Message::PreVoteResponse(answer) if answer.verdict == Verdict::Granted);
+        matches!(message, Message::PreVoteResponse(answer) if answer.verdict == PreVerdict::Granted);
     in_vote || in_pre_vote
 }
 
