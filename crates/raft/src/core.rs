@@ -268,7 +268,9 @@ impl Core {
     }
 
     pub(crate) fn commit_to(&mut self, index: Index) {
-        let was_member = self.is_member_for_good();
+        // Only a configuration that is committed by this can be one that leaves this node out.
+        let undecided = self.log.configuration_index() > self.log.commit_index();
+        let was_member = undecided && self.is_member_for_good();
         if self.log.commit_to(index) {
             self.event(Event::Committed {
                 index: self.log.commit_index(),
@@ -376,14 +378,15 @@ impl Core {
             || !self.out.is_empty()
     }
 
-    /// Takes all that this node wants done.
-    pub(crate) fn take_ready(&mut self) -> Ready {
+    /// Takes all that this node wants done into `ready`, whose vectors are used for what comes next.
+    pub(crate) fn take_ready(&mut self, ready: &mut Ready) {
         self.announce();
         self.out.write = self.take_write();
-        self.out.reads = self.requests.take_ready_reads();
-        self.out.resolved = self.requests.take_resolved();
+        self.requests
+            .swap_news(&mut self.out.resolved, &mut self.out.reads);
         self.log.evict(self.config.limits.window_bytes);
-        mem::take(&mut self.out)
+        ready.clear();
+        mem::swap(&mut self.out, ready);
     }
 
     /// Runs a handler that changes no role.

@@ -241,12 +241,12 @@ impl Follower {
         };
         core.send(
             leader,
-            Message::Reconfigure(Reconfigure {
+            Message::Reconfigure(Box::new(Reconfigure {
                 session,
                 seq,
                 target,
                 precondition,
-            }),
+            })),
         );
     }
 

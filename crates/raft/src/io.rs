@@ -143,6 +143,31 @@ pub struct Ready {
 }
 
 impl Ready {
+    /// Empties it; its vectors keep their room.
+    pub fn clear(&mut self) {
+        let Self {
+            events,
+            configuration,
+            send,
+            write,
+            apply,
+            reads,
+            resolved,
+            read_log,
+            send_snapshots,
+            restore,
+            compact,
+        } = self;
+        (*configuration, *write, *restore, *compact) = (None, None, None, None);
+        events.clear();
+        send.clear();
+        apply.clear();
+        reads.clear();
+        resolved.clear();
+        read_log.clear();
+        send_snapshots.clear();
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -431,8 +431,8 @@ impl Leader {
 
     fn begin_read_round(&mut self, core: &mut Core) {
         // Before an own entry is committed, entries that earlier leaders acknowledged may not be.
-        let own_term_committed = core.log.term_at(core.log.commit_index()) == Some(core.term());
-        if !self.reads.wants_round() || !(own_term_committed || mutant!(M56)) {
+        let own_term_committed = |core: &Core| core.log.term_at(core.log.commit_index()) == Some(core.term());
+        if !self.reads.wants_round() || !(own_term_committed(core) || mutant!(M56)) {
             return;
         }
         self.round = self.round.next();

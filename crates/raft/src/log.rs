@@ -134,6 +134,10 @@ impl Log {
         if index < self.base.index || index > self.last.index {
             return None;
         }
+        // Most questions are about the newest entries.
+        if let Some(newest) = self.terms.back().filter(|first| first.index <= index) {
+            return Some(newest.term);
+        }
         let runs_begun = self.terms.partition_point(|first| first.index <= index);
         self.terms.get(runs_begun.checked_sub(1)?).map(|first| first.term)
     }

@@ -115,10 +115,21 @@ impl Node {
 
     /// Takes what the node wants done; none when there is nothing.
     pub fn ready(&mut self) -> Option<Ready> {
+        let mut ready = Ready::default();
+        self.ready_into(&mut ready).then_some(ready)
+    }
+
+    /// As [`Self::ready`], into a value of the caller's; says whether there is anything. What was left
+    /// in it is dropped, and the room of its vectors is used again: a busy caller allocates none anew.
+    pub fn ready_into(&mut self, ready: &mut Ready) -> bool {
         if let Role::Leader(leader) = &mut self.role {
             leader.replicate(&mut self.core);
         }
-        self.core.has_ready().then(|| self.core.take_ready())
+        let has_ready = self.core.has_ready();
+        if has_ready {
+            self.core.take_ready(ready);
+        }
+        has_ready
     }
 
     /// What the node says of itself.
@@ -366,7 +377,7 @@ impl Node {
             Message::ReadIndexResponse(msg) => self
                 .core
                 .stay(|core| core.requests.on_read_index(msg.id, msg.outcome)),
-            Message::Reconfigure(msg) => self.on_reconfigure(from, msg),
+            Message::Reconfigure(msg) => self.on_reconfigure(from, *msg),
             Message::ReconfigureResponse(msg) => {
                 let handed = self.core.log.handed_index();
                 self.core
