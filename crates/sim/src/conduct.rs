@@ -9,7 +9,7 @@
 
 use quorate::driver::DriverInput;
 use quorate_raft::invariants::View;
-use quorate_raft::message::{Campaign, Message, Verdict};
+use quorate_raft::message::{Campaign, Message, PreVerdict};
 use quorate_raft::{Envelope, Event, NodeId, RoleKind, Term};
 
 use crate::invariant::{Invariant, Violation, require};
@@ -172,8 +172,7 @@ fn speaks_as_leader(message: &Message) -> bool {
 }
 
 fn check_encouragement(envelope: &Envelope, heard: Heard) -> Result<(), Violation> {
-    let encourages =
-        matches!(&envelope.message, Message::PreVoteResponse(answer) if answer.verdict == Verdict::Granted);
+    let encourages = matches!(&envelope.message, Message::PreVoteResponse(answer) if answer.verdict == PreVerdict::Granted);
     let is_another = envelope.to != heard.leader && envelope.term == heard.term;
     require(!encourages || !is_another, Invariant::LeaderSheltered, || {
         format!(
