@@ -228,7 +228,7 @@ impl Core {
         if needed <= self.writes.persisted || is_hasty(&envelope.message) {
             self.out.send.push(envelope);
         } else {
-            self.writes.held.push_back((needed, envelope));
+            hold(&mut self.writes.held, needed, envelope);
         }
     }
 
@@ -244,7 +244,7 @@ impl Core {
         if needed <= self.writes.persisted {
             self.out.send.push(envelope);
         } else {
-            self.writes.held_for_term.push_back((needed, envelope));
+            hold(&mut self.writes.held_for_term, needed, envelope);
         }
     }
 
@@ -281,6 +281,20 @@ impl Core {
                 self.requests.on_removed(self.log.commit_index());
             }
         }
+    }
+
+    /// Entries up to here are past being matched with requests: all, once this node is told of none any more.
+    pub(crate) fn matched_index(&self) -> Index {
+        if self.is_removed() {
+            Index(u64::MAX)
+        } else {
+            self.log.handed_index()
+        }
+    }
+
+    /// Whether this node was a member and is none any more, whatever becomes of its log.
+    pub(crate) fn is_removed(&self) -> bool {
+        !self.configuration().is_unknown() && !self.is_member_for_good()
     }
 
     /// Whether the committed configuration, or a later one, has this node as a member.
@@ -498,6 +512,14 @@ fn is_hasty(message: &Message) -> bool {
     hasty_vote || (mutant!(M15) && matches!(message, Message::AppendEntriesResponse(_)))
 }
 
+/// Keeps a message for later; the oldest is lost when too many wait, as messages may be.
+fn hold(held: &mut VecDeque<(WriteSeq, Envelope)>, needed: WriteSeq, envelope: Envelope) {
+    if held.len() >= MOST_HELD {
+        held.pop_front();
+    }
+    held.push_back((needed, envelope));
+}
+
 fn release(held: &mut VecDeque<(WriteSeq, Envelope)>, persisted: WriteSeq, send: &mut Vec<Envelope>) {
     while held.front().is_some_and(|(needed, _)| *needed <= persisted) {
         if let Some((_, envelope)) = held.pop_front() {
@@ -505,3 +527,6 @@ fn release(held: &mut VecDeque<(WriteSeq, Envelope)>, persisted: WriteSeq, send:
         }
     }
 }
+
+/// More answers than a disk that works lets wait: what is beyond was repeated.
+const MOST_HELD: usize = 4096;

@@ -17,8 +17,8 @@ use crate::io::{
 use crate::leader::{Leader, refuse_read};
 use crate::membership::{MemberKind, Precondition, Target};
 use crate::message::{
-    Campaign, Envelope, Forward, ForwardResponse, Forwarded, Message, Reconfigure, ReconfigureResponse,
-    Verdict,
+    Campaign, Envelope, Forward, ForwardResponse, Forwarded, Message, ReadOutcome, Reconfigure,
+    ReconfigureResponse, Verdict,
 };
 use crate::mutant::mutant;
 use crate::snapshot::SnapshotMeta;
@@ -374,14 +374,19 @@ impl Node {
                     self.core.stay(|core| refuse_read(core, from, id))
                 }
             },
-            Message::ReadIndexResponse(msg) => self
-                .core
-                .stay(|core| core.requests.on_read_index(msg.id, msg.outcome)),
+            Message::ReadIndexResponse(msg) => self.core.stay(|core| {
+                let outcome = if core.is_removed() {
+                    ReadOutcome::Refused
+                } else {
+                    msg.outcome
+                };
+                core.requests.on_read_index(msg.id, outcome);
+            }),
             Message::Reconfigure(msg) => self.on_reconfigure(from, *msg),
             Message::ReconfigureResponse(msg) => {
-                let handed = self.core.log.handed_index();
+                let matched = self.core.matched_index();
                 self.core
-                    .stay(|core| core.requests.on_change_answered(msg, handed))
+                    .stay(|core| core.requests.on_change_answered(msg, matched))
             }
             Message::StaleTerm => Next::Stay,
         }
@@ -408,10 +413,10 @@ impl Node {
     }
 
     fn on_forward_response(&mut self, msg: ForwardResponse) -> Next {
-        let handed = self.core.log.handed_index();
+        let matched = self.core.matched_index();
         self.core
             .requests
-            .on_forwarded(msg.session, msg.seq, msg.outcome, handed);
+            .on_forwarded(msg.session, msg.seq, msg.outcome, matched);
         Next::Stay
     }
 
@@ -442,9 +447,9 @@ impl Node {
     }
 
     fn propose(&mut self, proposals: Vec<Proposal>) -> Next {
-        let tickets = proposals.iter().map(|proposal| proposal.ticket);
-        if self.core.config.kind == MemberKind::Witness {
-            self.core.requests.reject_all(tickets, Rejection::Witness);
+        if let Some(refusal) = self.refusal() {
+            let tickets = proposals.into_iter().map(|proposal| proposal.ticket);
+            self.core.requests.reject_all(tickets, refusal);
             return Next::Stay;
         }
         match &mut self.role {
@@ -459,8 +464,8 @@ impl Node {
     }
 
     fn read(&mut self, tickets: Vec<Ticket>) -> Next {
-        if self.core.config.kind == MemberKind::Witness {
-            self.core.requests.reject_all(tickets, Rejection::Witness);
+        if let Some(refusal) = self.refusal() {
+            self.core.requests.reject_all(tickets, refusal);
             return Next::Stay;
         }
         match &mut self.role {
@@ -471,6 +476,18 @@ impl Node {
             }
         }
         Next::Stay
+    }
+
+    /// Why this node, as things are, can do nothing for anybody.
+    fn refusal(&self) -> Option<Rejection> {
+        if self.core.config.kind == MemberKind::Witness {
+            Some(Rejection::Witness)
+        } else if self.core.is_removed() && self.role_kind() != RoleKind::Leader {
+            // It is told nothing any more: what it asked for would have no end.
+            Some(Rejection::Removed)
+        } else {
+            None
+        }
     }
 
     fn transfer(&mut self, ticket: Ticket, to: Transferee) -> Next {
@@ -485,6 +502,10 @@ impl Node {
     }
 
     fn reconfigure(&mut self, ticket: Ticket, target: Target, when: Precondition) -> Next {
+        if let Some(refusal) = self.refusal().filter(|refusal| *refusal == Rejection::Removed) {
+            self.core.requests.reject(ticket, refusal);
+            return Next::Stay;
+        }
         match &mut self.role {
             Role::Leader(leader) => {
                 leader.reconfigure(&mut self.core, ticket, target, &when);
