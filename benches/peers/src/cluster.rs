@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
-
 /// Three replicas of a library, of which one leads, and the messages between them.
 pub trait Cluster {
     /// Has the leader take in `count` commands of 8 bytes at once.
@@ -13,42 +11,18 @@ pub trait Cluster {
     fn settle(&mut self) -> u64;
 }
 
-/// What time is measured by.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Clock {
-    /// The time that passes.
-    Wall,
-    /// The time that this thread has a processor, on Linux: for a machine that is busy with other things.
-    Cpu,
-}
-
-impl Clock {
-    /// The time since `start`, or since the thread began.
-    fn now(self, start: Instant) -> Duration {
-        match self {
-            Self::Wall => start.elapsed(),
-            Self::Cpu => {
-                let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells it");
-                let first = text.split(' ').next().expect("three numbers");
-                Duration::from_nanos(first.parse().expect("nanoseconds"))
-            }
-        }
-    }
-}
-
 /// Commits a second with `outstanding` commands under way, measured for about `duration`.
-pub fn measure(cluster: &mut dyn Cluster, clock: Clock, outstanding: u64, duration: Duration) -> f64 {
+pub fn measure(cluster: &mut dyn Cluster, outstanding: u64, duration: Duration) -> f64 {
     let warm_up = duration / 10;
-    run(cluster, clock, outstanding, warm_up);
-    let (commits, elapsed) = run(cluster, clock, outstanding, duration);
+    run(cluster, outstanding, warm_up);
+    let (commits, elapsed) = run(cluster, outstanding, duration);
     commits as f64 / elapsed.as_secs_f64()
 }
 
-fn run(cluster: &mut dyn Cluster, clock: Clock, outstanding: u64, duration: Duration) -> (u64, Duration) {
+fn run(cluster: &mut dyn Cluster, outstanding: u64, duration: Duration) -> (u64, Duration) {
     let batches_between_looks = (LOOK_EVERY / outstanding).max(1);
     let before = cluster.settle();
-    let start = Instant::now();
-    let began = clock.now(start);
+    let started = Instant::now();
     let mut proposed = 0;
     loop {
         for _ in 0..batches_between_looks {
@@ -57,7 +31,7 @@ fn run(cluster: &mut dyn Cluster, clock: Clock, outstanding: u64, duration: Dura
             let applied = cluster.settle() - before;
             assert_eq!(applied, proposed, "a command was lost or applied twice");
         }
-        let elapsed = clock.now(start) - began;
+        let elapsed = started.elapsed();
         if elapsed >= duration {
             return (proposed, elapsed);
         }
@@ -65,7 +39,7 @@ fn run(cluster: &mut dyn Cluster, clock: Clock, outstanding: u64, duration: Dura
 }
 
 /// How many commands pass between two looks at the clock.
-const LOOK_EVERY: u64 = 10_000;
+const LOOK_EVERY: u64 = 1000;
 
 /// How many entries are applied between two compactions of a log.
 pub const COMPACT_EVERY: u64 = 10_000;

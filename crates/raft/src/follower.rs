@@ -73,14 +73,6 @@ impl Follower {
 
     pub(crate) fn on_tick(&mut self, core: &mut Core) -> Next {
         self.elapsed += 1;
-        if self.elapsed >= self.timeout && self.leader.is_some() && !core.may_campaign() {
-            // Others will find another; what is asked here meanwhile has nowhere to go.
-            self.leader = None;
-            core.event(Event::BecameFollower {
-                term: core.term(),
-                leader: None,
-            });
-        }
         self.campaign_if_due(core)
     }
 
@@ -249,12 +241,12 @@ impl Follower {
         };
         core.send(
             leader,
-            Message::Reconfigure(Box::new(Reconfigure {
+            Message::Reconfigure(Reconfigure {
                 session,
                 seq,
                 target,
                 precondition,
-            })),
+            }),
         );
     }
 

@@ -133,8 +133,6 @@ pub struct Driver<P: Ports> {
     proposals: Vec<Proposal>,
     /// Not yet given to the core.
     reads: Vec<Ticket>,
-    /// Empty between flushes; its room is used again.
-    ready: Ready,
 }
 
 enum Waiting<P: Ports> {
@@ -153,7 +151,6 @@ impl<P: Ports> Driver<P> {
             waiting: Ledger::new(),
             proposals: Vec::new(),
             reads: Vec::new(),
-            ready: Ready::default(),
         }
     }
 
@@ -205,11 +202,9 @@ impl<P: Ports> Driver<P> {
         if !self.reads.is_empty() {
             self.node.step(Input::Read(std::mem::take(&mut self.reads)));
         }
-        let mut ready = std::mem::take(&mut self.ready);
-        while self.node.ready_into(&mut ready) {
-            self.carry_out(&mut ready);
+        while let Some(ready) = self.node.ready() {
+            self.carry_out(ready);
         }
-        self.ready = ready;
     }
 
     /// The core's state.
@@ -242,35 +237,35 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    fn carry_out(&mut self, ready: &mut Ready) {
+    fn carry_out(&mut self, ready: Ready) {
         for event in &ready.events {
             self.ports.observe(event);
         }
         // Peers first: their disks then work in parallel with ours (thesis §10.2.1).
-        for envelope in ready.send.drain(..) {
+        for envelope in ready.send {
             self.ports.send(envelope);
         }
-        if let Some(write) = ready.write.take() {
+        if let Some(write) = ready.write {
             self.ports.write(write);
         }
-        for request in ready.read_log.drain(..) {
+        for request in ready.read_log {
             self.ports.read_log(request);
         }
-        for request in ready.send_snapshots.drain(..) {
+        for request in ready.send_snapshots {
             self.ports.send_snapshot(request);
         }
         let mut task = ApplyTask {
-            events: ready.events.drain(..).filter(concerns_machine).collect(),
-            restore: ready.restore.take(),
-            entries: std::mem::take(&mut ready.apply),
-            proposers: Vec::with_capacity(ready.resolved.len()),
+            events: ready.events.into_iter().filter(concerns_machine).collect(),
+            restore: ready.restore,
+            entries: ready.apply,
+            proposers: Vec::new(),
             reads: Vec::with_capacity(ready.reads.len()),
         };
-        for read in ready.reads.drain(..) {
+        for read in ready.reads {
             let reader = self.take_reader(read.ticket);
             task.reads.push((read.index, reader));
         }
-        for resolved in ready.resolved.drain(..) {
+        for resolved in ready.resolved {
             self.resolve(resolved, &mut task);
         }
         if !task.is_empty() {

@@ -309,8 +309,7 @@ pub(crate) fn is_passing(rejection: Rejection) -> bool {
         | Rejection::PreconditionFailed
         | Rejection::Superseded
         | Rejection::KindChange(_)
-        | Rejection::Witness
-        | Rejection::Removed => false,
+        | Rejection::Witness => false,
     }
 }
 

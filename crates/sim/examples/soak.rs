@@ -1,4 +1,4 @@
-//! Runs many seeds: `cargo run --release -p quorate-sim --example soak -- [FIRST] [COUNT] [LINES]`.
+//! Runs many seeds of all kinds: `cargo run --release -p quorate-sim --example soak -- [FIRST] [COUNT] [LINES]`.
 //!
 //! Prints the last LINES lines of each failing seed and what it found, and at the end how much was simulated and how fast.
 //! Ends with a code other than 0 if any seed failed.
@@ -9,7 +9,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use quorate_sim::{Options, run};
+use quorate_sim::{Kind, Marks, Options, run};
 
 fn main() -> ExitCode {
     let numbers: Result<Vec<u64>, _> = std::env::args()
@@ -32,10 +32,16 @@ fn main() -> ExitCode {
 
 fn soak(first: u64, count: u64, options: &Options) -> ExitCode {
     let started = Instant::now();
+    let mut marks = Marks::new();
     let (mut events, mut micros, mut answered, mut failed) = (0, 0, 0, 0_u64);
     for seed in first..first + count {
-        match run(seed, options) {
+        let options = Options {
+            kind: Kind::of_seed(seed),
+            ..options.clone()
+        };
+        match run(seed, &options) {
             Ok(report) => {
+                marks.add(&report.marks);
                 events += report.events;
                 micros += report.time.0;
                 answered += report.operations.answered;
@@ -56,6 +62,10 @@ fn soak(first: u64, count: u64, options: &Options) -> ExitCode {
             );
         }
     }
+    for (mark, count) in marks.iter() {
+        print!("{mark} {count}, ");
+    }
+    println!();
     if failed == 0 {
         ExitCode::SUCCESS
     } else {

@@ -6,7 +6,7 @@
 //! - Each request is answered once at most, and it is noted if one is not.
 //! - At the end an auditor writes to every key and reads it at every node, so that what was lost is missed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use quorate::driver::Failure;
@@ -50,7 +50,8 @@ pub(crate) struct Wake {
 #[derive(Debug)]
 pub(crate) struct Clients {
     profile: ClientProfile,
-    nodes: u64,
+    /// Whom they ask.
+    nodes: Vec<NodeId>,
     clients: Vec<Client>,
     history: History,
     requests: BTreeMap<RequestId, Request>,
@@ -133,7 +134,14 @@ struct Request {
 #[derive(Clone, Copy, Debug)]
 enum Asker {
     Client(u64),
-    Operator,
+    Operator(Errand),
+}
+
+/// What an operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    Transfer,
+    Members,
 }
 
 impl Clients {
@@ -152,7 +160,7 @@ impl Clients {
             script: VecDeque::new(),
         };
         Self {
-            nodes,
+            nodes: (1..=nodes).map(NodeId).collect(),
             // First those who read and write, then the steady readers, then the auditor.
             clients: (0..=profile.clients + profile.readers).map(client).collect(),
             profile,
@@ -196,8 +204,19 @@ impl Clients {
     }
 
     /// An operator asks a node for something. Names the request.
-    pub(crate) fn operator_asks(&mut self, node: NodeId) -> RequestId {
-        self.request(node, Asker::Operator)
+    pub(crate) fn operator_asks(&mut self, node: NodeId, errand: Errand) -> RequestId {
+        self.request(node, Asker::Operator(errand))
+    }
+
+    /// These are the nodes that can be asked from here on.
+    pub(crate) fn know(&mut self, nodes: Vec<NodeId>) {
+        self.nodes = nodes;
+    }
+
+    /// How many requests of operators have no answer yet.
+    pub(crate) fn operators(&self) -> usize {
+        let asks = |request: &&Request| matches!(request.asker, Asker::Operator(_));
+        self.requests.values().filter(asks).count()
     }
 
     /// A command was applied for whoever proposed it.
@@ -248,9 +267,12 @@ impl Clients {
         }))
     }
 
-    /// An operator's request has ended.
-    pub(crate) fn operator_answered(&mut self, request: RequestId) -> Result<(), Violation> {
-        self.close(request).map(|_| ())
+    /// An operator's request has ended. Says what it was for.
+    pub(crate) fn operator_answered(&mut self, request: RequestId) -> Result<Option<Errand>, Violation> {
+        Ok(match self.close(request)? {
+            Asker::Operator(errand) => Some(errand),
+            Asker::Client(_) => None,
+        })
     }
 
     /// The node refuses connections: the attempt was never made.
@@ -294,16 +316,17 @@ impl Clients {
         self.mode = Mode::Finishing;
     }
 
-    /// The auditor writes to each key, and reads it at each node.
-    pub(crate) fn audit(&mut self) -> Wake {
+    /// The auditor writes to each key, and reads it at each of `members`.
+    pub(crate) fn audit(&mut self, members: &BTreeSet<NodeId>) -> Wake {
         self.mode = Mode::Auditing;
         let auditor = self.auditor();
         let mut script = VecDeque::new();
         for key in (0..self.profile.keys).map(Key) {
             let at = |node, action| Plan { key, action, node };
-            let reads = (1..=self.nodes).map(|node| at(Some(NodeId(node)), Action::Read));
+            let reads = members.iter().map(|node| at(Some(*node), Action::Read));
             script.extend(reads.clone());
-            script.push_back(at(None, Action::Write(self.new_value())));
+            let writer = members.first().copied();
+            script.push_back(at(writer, Action::Write(self.new_value())));
             script.extend(reads);
         }
         self.client(auditor).script = script;
@@ -313,17 +336,27 @@ impl Clients {
         }
     }
 
-    /// Requests without an answer, and clients that are not done. Steady readers count when they have stopped.
-    pub(crate) fn unanswered(&self) -> usize {
+    /// Requests to `members` without an answer, and clients that are not done. Steady readers count when
+    /// they have stopped; who is no member may never learn what became of what it was asked.
+    pub(crate) fn unanswered(&self, members: &BTreeSet<NodeId>) -> usize {
         let counts = |client: u64| self.mode == Mode::Auditing || !self.is_reader(client);
         let is_busy = |client: &Client| client.current.is_some() || !client.script.is_empty();
         let busy = (0..).zip(&self.clients);
         let busy = busy.filter(|(number, client)| counts(*number) && is_busy(client));
-        let open = self.requests.values().filter(|request| match request.asker {
+        let owed = self
+            .requests
+            .values()
+            .filter(|request| members.contains(&request.node));
+        let open = owed.filter(|request| match request.asker {
             Asker::Client(client) => counts(client),
-            Asker::Operator => true,
+            Asker::Operator(_) => true,
         });
         open.count() + busy.count()
+    }
+
+    /// The nodes whose answers are awaited.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.requests.values().map(|request| request.node)
     }
 
     fn is_reader(&self, client: u64) -> bool {
@@ -383,9 +416,8 @@ impl Clients {
     }
 
     fn attempt(&mut self, client: u64, current: Current) -> Submission {
-        let nodes = self.nodes;
-        let doer = self.client(client);
-        let anyone = NodeId(doer.rng.between(1, nodes));
+        let doer = &mut self.clients[place(client)];
+        let anyone = *doer.rng.pick(&self.nodes);
         let padding = if doer.rng.chance(Chance::percent(10)) {
             doer.rng.below(300)
         } else {
@@ -452,7 +484,7 @@ impl Clients {
     fn client_waiting(&self, asker: Asker, request: RequestId) -> Option<u64> {
         match asker {
             Asker::Client(client) => self.current_of(asker, request).map(|_| client),
-            Asker::Operator => None,
+            Asker::Operator(_) => None,
         }
     }
 

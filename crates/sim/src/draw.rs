@@ -24,7 +24,7 @@ impl Profile {
         let rng = &mut Rng::new(seed, Stream::Config);
         let nodes = draw_nodes(rng, options);
         let mut faults = draw_faults(rng, options.kind);
-        if nodes == 1 {
+        if nodes == 1 && !faults.contains(&Fault::Reconfigure) {
             faults.retain(|fault| Fault::ALONE.contains(fault));
         }
         let strikes: Vec<Fault> = faults
@@ -59,7 +59,13 @@ fn draw_nodes(rng: &mut Rng, options: &Options) -> u64 {
         (Size::Drawn, Kind::Partial) => drawn.max(3),
         (
             Size::Drawn,
-            Kind::Swarm | Kind::Calm | Kind::OneFault | Kind::Disk | Kind::Clock | Kind::Performance,
+            Kind::Swarm
+            | Kind::Membership
+            | Kind::Calm
+            | Kind::OneFault
+            | Kind::Disk
+            | Kind::Clock
+            | Kind::Performance,
         ) => drawn,
     }
 }
@@ -75,6 +81,19 @@ fn draw_faults(rng: &mut Rng, kind: Kind) -> BTreeSet<Fault> {
             &Fault::PARTIAL,
             &[Fault::Crash, Fault::Drop, Fault::Transfer],
         ),
+        Kind::Membership => {
+            let more = [
+                Fault::Crash,
+                Fault::Isolate,
+                Fault::Drop,
+                Fault::Transfer,
+                Fault::Halves,
+                Fault::OneWay,
+            ];
+            let mut faults = half_and(rng, &[Fault::LostDirectory, Fault::FalseReport], &more);
+            faults.insert(Fault::Reconfigure);
+            faults
+        }
         Kind::Disk => half_and(rng, &Fault::DISK, &[Fault::Isolate]),
         Kind::Clock => half_and(rng, &Fault::CLOCK, &[Fault::Transfer, Fault::Isolate]),
         Kind::Performance => half_and(
@@ -186,10 +205,16 @@ fn draw_client(rng: &mut Rng, options: &Options) -> ClientProfile {
     let (clients, think) = match (options.load, options.kind) {
         (Load::Idle, _) => (clients, Duration::from_secs(2)),
         (Load::Moderate, _) => (5, Duration::from_secs(1)),
-        (Load::Drawn, Kind::Performance) => (clients * 6, think.min(Duration::from_millis(50))),
+        (Load::Drawn, Kind::Performance) => (clients * 4, think.min(Duration::from_millis(50))),
         (Load::Drawn, _) => (clients, think),
     };
     ClientProfile {
+        // As many keys as there are clients, or nobody could judge what they saw.
+        keys: if options.kind == Kind::Performance {
+            clients.max(4)
+        } else {
+            drawn.keys
+        },
         clients: options.edits.clients.map_or(clients, |most| most.min(clients)),
         readers: if options.load == Load::Drawn {
             drawn.readers

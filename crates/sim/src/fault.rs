@@ -64,6 +64,12 @@ pub enum Fault {
     BrokenSnapshot,
     /// An operator moves the leadership.
     Transfer,
+    /// An operator asks for other members.
+    Reconfigure,
+    /// A node's directory is lost, and the node with it.
+    LostDirectory,
+    /// A peer is reported as gone that is not.
+    FalseReport,
 }
 
 /// How a fault comes about.
@@ -77,7 +83,7 @@ pub(crate) enum Manner {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::Drop,
         Self::Duplicate,
         Self::Reorder,
@@ -107,6 +113,9 @@ impl Fault {
         Self::DiskFull,
         Self::BrokenSnapshot,
         Self::Transfer,
+        Self::Reconfigure,
+        Self::LostDirectory,
+        Self::FalseReport,
     ];
 
     /// Who reaches whom only in part.
@@ -186,7 +195,10 @@ impl Fault {
             | Self::DiskStall
             | Self::DiskError
             | Self::DiskFull
-            | Self::Transfer => Manner::Strikes,
+            | Self::Transfer
+            | Self::Reconfigure
+            | Self::LostDirectory
+            | Self::FalseReport => Manner::Strikes,
         }
     }
 
@@ -221,6 +233,9 @@ impl Fault {
             Self::DiskFull => "disk-full",
             Self::BrokenSnapshot => "broken-snapshot",
             Self::Transfer => "transfer",
+            Self::Reconfigure => "reconfigure",
+            Self::LostDirectory => "lost-directory",
+            Self::FalseReport => "false-report",
         }
     }
 }

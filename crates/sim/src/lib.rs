@@ -28,7 +28,6 @@
 #![forbid(unsafe_code)]
 
 mod clients;
-mod conduct;
 mod cut;
 mod digest;
 mod draw;
@@ -51,6 +50,7 @@ mod run;
 mod safety;
 mod schedule;
 mod server;
+mod shrink;
 mod trace;
 mod world;
 
@@ -64,3 +64,4 @@ pub use profile::{Kind, Load, Options, Profile, Size};
 pub use rng::Chance;
 pub use run::{Failure, Report, run};
 pub use schedule::Time;
+pub use shrink::{Smallest, shrink};

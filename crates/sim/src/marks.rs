@@ -61,6 +61,28 @@ pub enum Mark {
     StartFailed,
     /// Altered bytes were refused, and their connection was closed.
     FrameRefused,
+    /// The members of a log changed.
+    MembersChanged,
+    /// A node decided by two majorities.
+    JointEntered,
+    /// A node that was to vote had caught up.
+    LearnerCaughtUp,
+    /// A leader brought about members without itself, and stepped down.
+    LeaderRemoved,
+    /// A node learned that it is no member any more.
+    NodeRemoved,
+    /// A change of members was done as asked.
+    ChangeDone,
+    /// A change of members was refused since another was under way.
+    ChangeInProgress,
+    /// A change of members was refused since they were not those it was meant for.
+    PreconditionFailed,
+    /// A change of members was replaced by another.
+    ChangeSuperseded,
+    /// A directory was lost.
+    DirectoryLost,
+    /// A driver found that a peer refused connections.
+    PeerGone,
 }
 
 /// How often each mark was reached.
@@ -69,7 +91,7 @@ pub struct Marks([u64; Mark::ALL.len()]);
 
 impl Mark {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 36] = [
         Self::LeaderReplaced,
         Self::QuorumLost,
         Self::PreVoteLost,
@@ -95,6 +117,17 @@ impl Mark {
         Self::DiskFailed,
         Self::StartFailed,
         Self::FrameRefused,
+        Self::MembersChanged,
+        Self::JointEntered,
+        Self::LearnerCaughtUp,
+        Self::LeaderRemoved,
+        Self::NodeRemoved,
+        Self::ChangeDone,
+        Self::ChangeInProgress,
+        Self::PreconditionFailed,
+        Self::ChangeSuperseded,
+        Self::DirectoryLost,
+        Self::PeerGone,
     ];
 
     /// What a core's event reaches.
@@ -112,6 +145,13 @@ impl Mark {
                 reason: StepDown::LostQuorum,
                 ..
             } => Some(Self::QuorumLost),
+            Event::SteppedDown {
+                reason: StepDown::Removed,
+                ..
+            } => Some(Self::LeaderRemoved),
+            Event::ConfigurationChanged { .. } => Some(Self::MembersChanged),
+            Event::CaughtUp { .. } => Some(Self::LearnerCaughtUp),
+            Event::Removed { .. } => Some(Self::NodeRemoved),
             Event::LogTruncated { .. } => Some(Self::LogTruncated),
             Event::SnapshotNeeded { .. } => Some(Self::SnapshotNeeded),
             Event::SnapshotInstalled { .. } => Some(Self::SnapshotInstalled),
@@ -132,6 +172,9 @@ impl Mark {
             Failure::Rejected(Rejection::Overloaded) => Some(Self::ProposalOverloaded),
             Failure::Rejected(Rejection::NoLeader) => Some(Self::NoLeader),
             Failure::Rejected(Rejection::NotLeader { .. }) => Some(Self::NotLeader),
+            Failure::Rejected(Rejection::ChangeInProgress) => Some(Self::ChangeInProgress),
+            Failure::Rejected(Rejection::PreconditionFailed) => Some(Self::PreconditionFailed),
+            Failure::Rejected(Rejection::Superseded) => Some(Self::ChangeSuperseded),
             _ => None,
         }
     }
@@ -201,6 +244,17 @@ impl fmt::Display for Mark {
             Self::DiskFailed => "disk-failed",
             Self::StartFailed => "start-failed",
             Self::FrameRefused => "frame-refused",
+            Self::MembersChanged => "members-changed",
+            Self::JointEntered => "joint-entered",
+            Self::LearnerCaughtUp => "learner-caught-up",
+            Self::LeaderRemoved => "leader-removed",
+            Self::NodeRemoved => "node-removed",
+            Self::ChangeDone => "change-done",
+            Self::ChangeInProgress => "change-in-progress",
+            Self::PreconditionFailed => "precondition-failed",
+            Self::ChangeSuperseded => "change-superseded",
+            Self::DirectoryLost => "directory-lost",
+            Self::PeerGone => "peer-gone",
         })
     }
 }

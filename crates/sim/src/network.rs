@@ -173,6 +173,11 @@ impl Network {
         Some(rng.tail(self.profile.latency, self.profile.jitter))
     }
 
+    /// Whether nothing gets from one node to another.
+    pub(crate) fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        self.cut.blocks(from, to)
+    }
+
     /// Whether the connection that a packet is on was lost meanwhile.
     pub(crate) fn is_lost(&self, packet: &Packet) -> bool {
         let link = self.links.get(&(packet.from, packet.to));
@@ -362,7 +367,7 @@ mod tests {
     fn a_cut_link_carries_nothing_until_it_is_mended() {
         let mut network = network();
         let rng = &mut Rng::new(1, Stream::Transfer(1));
-        network.cut(Cut::isolate(2, &mut rng.clone()));
+        network.cut(Cut::isolate(&[NodeId(1), NodeId(2)], &mut rng.clone()));
         assert!(sent(&mut network, packet(1, 2)).is_empty());
         assert_eq!(network.send_chunk(NodeId(2), NodeId(1), 1, rng), None);
         network.mend();

@@ -25,6 +25,8 @@ pub enum Kind {
     OneFault,
     /// Who reaches whom only in part: bridges, rings, chains, single links and single directions.
     Partial,
+    /// Members that come and go, and directories that are lost.
+    Membership,
     /// Crashes, and disks that stall, fail or are full.
     Disk,
     /// Clocks that drift, jump and flicker, and processes that stand still.
@@ -35,12 +37,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Swarm,
         Self::Calm,
         Self::Lite,
         Self::OneFault,
         Self::Partial,
+        Self::Membership,
         Self::Disk,
         Self::Clock,
         Self::Performance,
@@ -65,6 +68,7 @@ impl fmt::Display for Kind {
             Self::Lite => "lite",
             Self::OneFault => "one-fault",
             Self::Partial => "partial",
+            Self::Membership => "membership",
             Self::Disk => "disk",
             Self::Clock => "clock",
             Self::Performance => "performance",

@@ -20,8 +20,6 @@ use quorate_raft::{
 };
 use quorate_wal::{DiskOp, MemDisk};
 
-use crate::conduct::Conduct;
-use crate::invariant::Violation;
 use crate::marks::Mark;
 use crate::ports::{Caller, Collected, Input, LogJob, Outbox, SimDriver, Task};
 use crate::profile::NodeProfile;
@@ -49,8 +47,20 @@ pub(crate) struct Server {
     pub(crate) slow_until: Time,
     pub(crate) clock: Clock,
     pub(crate) failure: DiskFailure,
+    pub(crate) presence: Presence,
+    /// The members that its directory begins with.
+    first: Configuration,
     /// What the process campaigns as, if it does.
     campaign: Option<RoleKind>,
+}
+
+/// Whether a node can ever run again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Presence {
+    #[default]
+    Here,
+    /// Its directory is lost, and nobody may come back under its id.
+    Lost,
 }
 
 /// How fast a node's clock runs.
@@ -94,7 +104,6 @@ pub(crate) struct Process {
     /// What waits for the loop's next turn.
     pub(crate) inbox: Vec<Input>,
     view: View,
-    conduct: Conduct,
     steps: u64,
 }
 
@@ -137,7 +146,7 @@ pub(crate) struct Saving {
 
 impl Server {
     /// A machine with an empty disk.
-    pub(crate) fn new(seed: u64, id: NodeId, profile: &NodeProfile) -> Self {
+    pub(crate) fn new(seed: u64, id: NodeId, profile: &NodeProfile, first: Configuration) -> Self {
         let mut rng = Rng::new(seed, Stream::Process(id.0));
         Self {
             id,
@@ -151,20 +160,17 @@ impl Server {
             stalled_until: Time::START,
             slow_until: Time::START,
             failure: DiskFailure::None,
+            presence: Presence::Here,
+            first,
             campaign: None,
         }
     }
 
     /// Starts a process over what the disk holds. Returns what it found.
-    pub(crate) fn start(
-        &mut self,
-        nodes: u64,
-        profile: &NodeProfile,
-        quirk: Quirk,
-    ) -> Result<Opened, NotStarted> {
+    pub(crate) fn start(&mut self, profile: &NodeProfile, quirk: Quirk) -> Result<Opened, NotStarted> {
         self.life = Life(self.life.0 + 1);
         self.campaign = None;
-        let options = self.storage_options(nodes, profile);
+        let options = self.storage_options(profile);
         let disk = Arc::new(self.disk.clone());
         let (storage, opened) = Storage::open(disk, options).map_err(|error| self.not_started(error))?;
         let stored = &opened.stored;
@@ -181,20 +187,15 @@ impl Server {
         .map_err(|error| self.not_started(error))?;
         let node =
             Node::new(self.config(profile), stored.clone()).map_err(|error| self.not_started(error))?;
-        let conduct = Conduct::new(profile.election_ticks);
-        self.process = Some(Process::new(node, storage, applier, conduct));
+        self.process = Some(Process::new(node, storage, applier));
         Ok(opened)
     }
 
     /// What a process would find if the power failed now and nothing survived that was not synced.
-    pub(crate) fn found_if_power_failed(
-        &mut self,
-        nodes: u64,
-        profile: &NodeProfile,
-    ) -> Result<Stored, String> {
+    pub(crate) fn found_if_power_failed(&mut self, profile: &NodeProfile) -> Result<Stored, String> {
         let disk = self.disk.fork();
         disk.lose_unsynced();
-        let options = self.storage_options(nodes, profile);
+        let options = self.storage_options(profile);
         let opened = Storage::open(Arc::new(disk), options);
         let opened = opened.map(|(_, opened)| opened.stored);
         opened.map_err(|error| format!("{} would not start if the power failed: {error}", self.id))
@@ -217,6 +218,10 @@ impl Server {
             });
         }
         None
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.presence == Presence::Lost
     }
 
     /// The disk will refuse one call of `op`, the next.
@@ -264,9 +269,7 @@ impl Server {
         }
     }
 
-    fn storage_options(&mut self, nodes: u64, profile: &NodeProfile) -> Options {
-        let voters = (1..=nodes).map(NodeId);
-        let configuration = Configuration::new(voters, []).expect("there is a node, and no learner");
+    fn storage_options(&mut self, profile: &NodeProfile) -> Options {
         let identity = Identity {
             cluster: ClusterId(1),
             node: self.id,
@@ -276,7 +279,7 @@ impl Server {
             directory: format!("the disk of {}", self.id),
             identity,
             group: GROUP,
-            configuration,
+            configuration: self.first.clone(),
             wal: quorate_wal::Options {
                 segment_bytes: profile.segment_bytes,
                 ..quorate_wal::Options::new(u128::from(self.rng.number()))
@@ -338,7 +341,7 @@ impl ApplySide {
 }
 
 impl Process {
-    fn new(node: Node, storage: Storage, applier: Applier<Registers, Caller>, conduct: Conduct) -> Self {
+    fn new(node: Node, storage: Storage, applier: Applier<Registers, Caller>) -> Self {
         let outbox = Outbox::default();
         let view = node.view();
         Self {
@@ -360,22 +363,18 @@ impl Process {
             outbox,
             inbox: Vec::new(),
             view,
-            conduct,
             steps: 0,
         }
     }
 
     /// The loop's turn: takes in all that waits, and hands out what follows from it.
-    pub(crate) fn turn(&mut self) -> Result<Collected, Violation> {
+    pub(crate) fn turn(&mut self) -> Collected {
         for input in self.inbox.drain(..) {
-            self.conduct.given(&self.view, &input);
             self.driver.handle(input);
         }
         self.driver.flush();
         self.check();
-        let collected = self.driver.ports_mut().take();
-        self.conduct.turned(&self.view, &collected.step)?;
-        Ok(collected)
+        self.driver.ports_mut().take()
     }
 
     /// What the core says of itself, every few steps.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_sim::{Kind, Load, Options, Report, Size, run};
+use quorate_sim::{Edits, Kept, Kind, Load, Mark, Marks, Options, Report, Size, run};
 
 fn short() -> Options {
     Options {
@@ -92,4 +92,43 @@ fn a_seed_is_one_run() {
         check(3, &Options::default()).hash,
         check(7, &Options::default()).hash
     );
+}
+
+#[test]
+fn every_kind_of_run_passes_and_reaches_what_it_is_about() {
+    let mut marks = Marks::new();
+    for seed in 0..36 {
+        let options = Options {
+            kind: Kind::of_seed(seed),
+            ..short()
+        };
+        marks.add(&check(seed, &options).marks);
+    }
+    let reached = |wanted: Mark| marks.iter().any(|(mark, count)| mark == wanted && count > 0);
+    for wanted in [
+        Mark::JointEntered,
+        Mark::FrameRefused,
+        Mark::DiskFailed,
+        Mark::PeerGone,
+    ] {
+        assert!(reached(wanted), "{wanted} was never reached");
+    }
+}
+
+#[test]
+fn what_is_left_out_of_a_run_does_not_happen() {
+    let whole = check(4, &Options::default());
+    let fault = *whole.faults.keys().next().expect("seed 4 has faults");
+    let edits = |kept| Edits {
+        kept,
+        without: [fault].into(),
+        ..Edits::default()
+    };
+    let without = |kept| Options {
+        edits: edits(kept),
+        ..Options::default()
+    };
+    assert!(!check(4, &without(Kept::All)).faults.contains_key(&fault));
+    let nothing = check(4, &without(Kept::Only([].into())));
+    assert!(nothing.faults.is_empty(), "{nothing}");
 }

@@ -73,7 +73,6 @@ fn rejected(rejection: Rejection) -> Status {
         | Rejection::PreconditionFailed
         | Rejection::Superseded
         | Rejection::KindChange(_)
-        | Rejection::Witness
-        | Rejection::Removed => EtcdError::Timeout.into(),
+        | Rejection::Witness => EtcdError::Timeout.into(),
     }
 }

@@ -79,6 +79,18 @@ impl Members {
 }
 
 impl Safety {
+    /// Every configuration in the logs of the nodes for which `counts` holds.
+    pub(crate) fn configurations(
+        &self,
+        counts: impl Fn(NodeId) -> bool,
+    ) -> impl Iterator<Item = &Configuration> {
+        let nodes = self.nodes.iter().filter(move |(node, _)| counts(**node));
+        nodes.flat_map(|(_, watched)| {
+            let Members { first, later } = &watched.members;
+            [first].into_iter().chain(later).map(|(_, members)| &**members)
+        })
+    }
+
     /// Every change of the members in a write is one that cannot divide them.
     pub(super) fn check_changes(&self, node: NodeId, changes: &[(Named, Named)]) -> Result<(), Violation> {
         changes.iter().try_for_each(|((before, old), (index, new))| {
@@ -91,7 +103,8 @@ impl Safety {
     /// A leader has at most one change of the voters under way.
     pub(super) fn check_one_change(&self, node: NodeId) -> Result<(), Violation> {
         let watched = &self.nodes[&node];
-        let unsettled = watched.members.unsettled(watched.commit);
+        // A leader that has just started knows less than was committed, and has all of it.
+        let unsettled = watched.members.unsettled(watched.commit.max(self.commit_index()));
         let is_fine = watched.leads.is_none() || unsettled.len() <= 1;
         require(is_fine, Invariant::OneChange, || {
             format!(

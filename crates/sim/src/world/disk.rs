@@ -64,13 +64,13 @@ impl World {
 
     /// Sometimes looks what a start would find if the power failed now.
     fn look_at_disk(&mut self, node: NodeId) -> Result<(), Violation> {
-        let (nodes, profile) = (self.profile.nodes, self.profile.node.clone());
+        let profile = self.profile.node.clone();
         let server = self.server(node);
         if server.disk_rng.below(SYNCS_PER_LOOK) != 0 {
             return Ok(());
         }
         let invariant = Invariant::Recovery;
-        let stored = server.found_if_power_failed(nodes, &profile);
+        let stored = server.found_if_power_failed(&profile);
         let stored = stored.map_err(|detail| Violation { invariant, detail })?;
         self.safety.holds_on_disk(node, &stored)
     }

@@ -8,6 +8,7 @@ use quorate_raft::{NodeId, Transferee};
 use quorate_wal::DiskOp;
 
 use super::{Happening, World};
+use crate::clients::Errand;
 use crate::cut::Cut;
 use crate::fault::Fault;
 use crate::incident::Incident;
@@ -85,7 +86,7 @@ impl World {
 
     fn befall(&mut self, strike: Strike, rng: &mut Rng) -> Result<(), Violation> {
         let Strike { fault, node, lasts } = strike;
-        let (nodes, until) = (self.profile.nodes, self.now() + lasts);
+        let (nodes, until) = (&self.everyone()[..], self.now() + lasts);
         match fault {
             Fault::Halves => self.cut(Cut::halves(nodes, rng), lasts),
             Fault::Isolate => self.cut(Cut::isolate(nodes, rng), lasts),
@@ -121,6 +122,12 @@ impl World {
                 self.schedule.after(lasts, Happening::Room(node));
             }
             Fault::Transfer => return self.ask_for_transfer(node, rng),
+            Fault::Reconfigure => return self.ask_for_members(node, rng),
+            Fault::LostDirectory => self.lose_directory(node),
+            Fault::FalseReport => {
+                let (life, other) = (self.servers[&node].life, self.any_node(rng));
+                return self.give(node, life, DriverInput::PeerGone(other));
+            }
             Fault::Drop
             | Fault::Duplicate
             | Fault::Reorder
@@ -140,7 +147,7 @@ impl World {
 
     /// Nobody reaches a node until it needs a snapshot, or for as long as a strike may last several times.
     fn blackhole(&mut self, node: NodeId) {
-        self.network.cut(Cut::around(node, self.profile.nodes));
+        self.network.cut(Cut::around(node, &self.everyone()));
         let latest = self.now() + self.profile.strike_lasts * 4;
         self.schedule
             .after(BEHIND_EVERY, Happening::MendWhenBehind(node, latest));
@@ -211,7 +218,7 @@ impl World {
     }
 
     fn lose_all_power(&mut self, rng: &mut Rng) {
-        for node in (1..=self.profile.nodes).map(NodeId) {
+        for node in self.everyone() {
             self.die(node, Death::PowerLost);
             let after = self.lasts(rng);
             self.schedule.after(after, Happening::Restart(node));
@@ -228,11 +235,31 @@ impl World {
             Death::Killed => server.disk.kill_process(),
             Death::PowerLost => server.disk.crash(&mut || rng.number()),
         }
+        if death == Death::Killed {
+            self.refuse_connections(node);
+        }
         // What the process held open is closed with it.
         self.transfers.retain(|_, transfer| transfer.from() != node);
         for wake in self.clients.node_died(node) {
             self.wake_later(wake);
         }
+    }
+
+    /// The process is gone and its host is not: whoever connects to it is refused at once.
+    fn refuse_connections(&mut self, gone: NodeId) {
+        for (node, server) in &mut self.servers {
+            if *node == gone || self.network.is_cut(gone, *node) || self.network.is_cut(*node, gone) {
+                continue;
+            }
+            let after = server.rng.span(SHORTEST, LATEST_REFUSAL);
+            self.schedule
+                .after(after, Happening::Gone(*node, server.life, gone));
+        }
+    }
+
+    /// A process dies, and its machine with it.
+    pub(super) fn kill(&mut self, node: NodeId) {
+        self.die(node, Death::PowerLost);
     }
 
     fn ask_for_transfer(&mut self, node: NodeId, rng: &mut Rng) -> Result<(), Violation> {
@@ -242,7 +269,7 @@ impl World {
             return Ok(());
         };
         let outbox = process.outbox.clone();
-        let request = self.clients.operator_asks(node);
+        let request = self.clients.operator_asks(node, Errand::Transfer);
         let operator = Caller { request, outbox };
         self.give(
             node,
@@ -255,7 +282,7 @@ impl World {
     }
 
     fn any_node(&self, rng: &mut Rng) -> NodeId {
-        NodeId(rng.between(1, self.profile.nodes))
+        *rng.pick(&self.everyone())
     }
 
     fn lasts(&self, rng: &mut Rng) -> Duration {
@@ -276,3 +303,5 @@ const FAILING: [DiskOp; 7] = [
 const SHORTEST: Duration = Duration::from_millis(1);
 /// How often it is looked whether a node has fallen behind.
 const BEHIND_EVERY: Duration = Duration::from_millis(50);
+/// When it is noticed at the latest that a process refuses connections.
+const LATEST_REFUSAL: Duration = Duration::from_millis(20);

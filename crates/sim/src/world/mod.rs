@@ -5,12 +5,13 @@
 //! - What happens to a process that stands still happens when it goes on.
 //!
 //! Here: the loop, processes and messages. [`disk`]: the log's side. [`apply`]: the state machine's
-//! side. [`service`]: clients. [`bulk`]: snapshots on their way. [`faults`]: what goes wrong. [`settle`]: healing, and the end.
+//! side. [`service`]: clients. [`bulk`]: snapshots on their way. [`faults`]: what goes wrong. [`members`]: who is a member. [`settle`]: healing, and the end.
 
 mod apply;
 mod bulk;
 mod disk;
 mod faults;
+mod members;
 mod service;
 mod settle;
 
@@ -22,7 +23,7 @@ use quorate::codec::frame;
 use quorate::driver::DriverInput;
 use quorate::storage::Opened;
 use quorate_raft::message::{Message, PreVerdict, Verdict};
-use quorate_raft::{EntryId, Envelope, NodeId, ReadLog};
+use quorate_raft::{Configuration, Entry, EntryId, Envelope, NodeId, Payload, ReadLog};
 
 use crate::clients::{Caution, Clients};
 use crate::digest::Digest;
@@ -122,6 +123,8 @@ enum Happening {
     TimedOut(u64, OperationId),
     /// A fault strikes.
     Strike,
+    /// A node's driver finds that a peer's host refuses connections.
+    Gone(NodeId, Life, NodeId),
     /// The network is whole again.
     Mend,
     /// The network is whole again as soon as a node is so far behind that it needs a snapshot.
@@ -142,9 +145,11 @@ impl World {
     /// A cluster about to start.
     pub(crate) fn new(seed: u64, options: &Options, wiring: Wiring) -> Self {
         let profile = Profile::draw(seed, options);
+        let first =
+            Configuration::new((1..=profile.nodes).map(NodeId), []).expect("there is a node, and no learner");
         let servers = (1..=profile.nodes)
             .map(NodeId)
-            .map(|id| (id, Server::new(seed, id, &profile.node)));
+            .map(|id| (id, Server::new(seed, id, &profile.node, first.clone())));
         let incidents = Incidents::new(options.edits.kept.clone());
         let operations = options.edits.operations;
         Self {
@@ -248,6 +253,10 @@ impl World {
                 wake.into_iter().for_each(|wake| self.wake_later(wake));
                 Ok(())
             }
+            Happening::Gone(node, life, peer) => {
+                self.marks.reach(Mark::PeerGone);
+                self.give(node, life, DriverInput::PeerGone(peer))
+            }
             Happening::Strike => self.strike(),
             Happening::Mend => {
                 self.note(|| "the network is whole".to_owned());
@@ -281,7 +290,8 @@ impl World {
             | Happening::Synced(node, _)
             | Happening::LogRead(node, _, _)
             | Happening::Apply(node, _)
-            | Happening::Save(node, _) => *node,
+            | Happening::Save(node, _)
+            | Happening::Gone(node, _, _) => *node,
             Happening::Arrive(packet) => packet.to,
             Happening::Chunk(transfer) => self.transfers.get(transfer)?.to(),
             Happening::Delivered(_)
@@ -301,13 +311,13 @@ impl World {
     }
 
     fn start(&mut self, node: NodeId) -> Result<(), Violation> {
-        let (nodes, quirk) = (self.profile.nodes, self.quirk_of(node));
+        let quirk = self.quirk_of(node);
         let profile = self.profile.node.clone();
         let server = self.server(node);
-        if server.process.is_some() {
+        if server.process.is_some() || server.is_lost() {
             return Ok(());
         }
-        let opened = match server.start(nodes, &profile, quirk) {
+        let opened = match server.start(&profile, quirk) {
             Ok(opened) => opened,
             Err(NotStarted::DiskFailed) => {
                 self.marks.reach(Mark::StartFailed);
@@ -321,8 +331,7 @@ impl World {
         self.mark_start(&opened);
         let stored = opened.stored;
         let server = self.server(node);
-        let (life, drawn) = (server.life, server.rng.span(Duration::ZERO, profile.tick));
-        let first_tick = self.first_tick(drawn);
+        let (life, first_tick) = (server.life, server.rng.span(Duration::ZERO, profile.tick));
         self.note(|| format!("{node} starts from {} after {}", stored.last, stored.snapshot.id));
         self.safety.started(node, &stored)?;
         if let Some(process) = self.process(node, life) {
@@ -337,15 +346,6 @@ impl World {
             self.schedule.after(after, Happening::Arrive(packet));
         }
         Ok(())
-    }
-
-    /// In a quarter of the runs the clocks tick together: nothing but chance then breaks ties.
-    fn first_tick(&self, drawn: Duration) -> Duration {
-        if !Digest::EMPTY.number(self.seed).value().is_multiple_of(4) {
-            return drawn;
-        }
-        let tick = u64::try_from(self.profile.node.tick.as_micros()).expect("a tick is short");
-        Duration::from_micros(tick - self.now().0 % tick)
     }
 
     fn mark_start(&mut self, opened: &Opened) {
@@ -413,7 +413,7 @@ impl World {
         let Some(process) = self.process(node, life) else {
             return Ok(());
         };
-        let collected = process.turn()?;
+        let collected = process.turn();
         let look = process.look();
         self.show(node, &collected);
         self.safety.stepped(node, &collected.step)?;
@@ -478,6 +478,9 @@ impl World {
             }
         }
         for write in &collected.step.writes {
+            if write.entries.iter().any(is_joint) {
+                self.marks.reach(Mark::JointEntered);
+            }
             let last = write.entries.last().map_or(0, |entry| entry.id.index.0);
             let digest = Digest::EMPTY.number(node.0).number(write.seq.0).number(last);
             self.trace.add(now, digest, || shown_write(node, write));
@@ -511,8 +514,12 @@ impl World {
     fn server(&mut self, node: NodeId) -> &mut Server {
         self.servers
             .get_mut(&node)
-            .expect("nodes are numbered from 1 to their count")
+            .expect("nobody speaks of a node that was never started")
     }
+}
+
+fn is_joint(entry: &Entry) -> bool {
+    matches!(&entry.payload, Payload::Configuration(configuration) if configuration.is_joint())
 }
 
 fn is_granted(message: &Message) -> bool {

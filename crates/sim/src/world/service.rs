@@ -9,7 +9,7 @@ use quorate::machine::Machine;
 use quorate_raft::{NodeId, RoleKind};
 
 use super::{Happening, Wiring, World};
-use crate::clients::{Call, Submission, Wake};
+use crate::clients::{Call, Errand, Submission, Wake};
 use crate::digest::Digest;
 use crate::invariant::Violation;
 use crate::marks::Mark;
@@ -92,8 +92,15 @@ impl World {
             }
             Reply::Read(request, value) => self.clients.read(request, value)?,
             Reply::Failed(request, failure) => self.clients.failed(request, failure)?,
-            Reply::Operator(request, _) => {
-                self.clients.operator_answered(request)?;
+            Reply::Operator(request, result) => {
+                let errand = self.clients.operator_answered(request)?;
+                if result.is_ok() {
+                    self.marks.reach(if errand == Some(Errand::Members) {
+                        Mark::ChangeDone
+                    } else {
+                        Mark::TransferDone
+                    });
+                }
                 None
             }
         };
@@ -107,7 +114,7 @@ impl World {
         let mark = match reply {
             Reply::Responded(..) => follows.then_some(Mark::WriteAtFollower),
             Reply::Read(..) => follows.then_some(Mark::ReadAtFollower),
-            Reply::Operator(_, Ok(())) => Some(Mark::TransferDone),
+            Reply::Operator(_, Ok(())) => None,
             Reply::Failed(_, failure) | Reply::Operator(_, Err(failure)) => Mark::of_failure(failure),
         };
         mark.into_iter().for_each(|mark| self.marks.reach(mark));

@@ -50,7 +50,7 @@ impl World {
         }
         self.network.heal();
         let now = self.now();
-        for node in (1..=self.profile.nodes).map(NodeId) {
+        for node in self.everyone() {
             let server = self.server(node);
             server.paused_until = now;
             server.stalled_until = now;
@@ -65,7 +65,7 @@ impl World {
     /// Looks whether the cluster has come to rest, and goes on to the next phase when it has.
     pub(super) fn look(&mut self) -> Result<(), Violation> {
         self.schedule.after(LOOK_EVERY, Happening::Look);
-        let unrest = self.unrest();
+        let unrest = self.settle_members()?.or_else(|| self.unrest());
         let (since, next) = match self.phase {
             Phase::Faults | Phase::Settled => return Ok(()),
             Phase::Healing { since } => (since, Phase::Audit { since: self.now() }),
@@ -78,7 +78,8 @@ impl World {
             None => {
                 self.phase = next;
                 if next != Phase::Settled {
-                    let wake = self.clients.audit();
+                    let members = self.leader().map(|leader| leader.configuration.members());
+                    let wake = self.clients.audit(&members.unwrap_or_default());
                     self.wake_later(wake);
                 }
                 Ok(())
@@ -100,8 +101,13 @@ impl World {
 
     /// What keeps the cluster from being at rest.
     fn unrest(&self) -> Option<String> {
+        let Some(leader) = self.leader() else {
+            return Some("nobody leads".to_owned());
+        };
         let mut looks = Vec::new();
-        for server in self.servers.values() {
+        // Who is no member is told nothing, and must not hinder the others.
+        let members = leader.configuration.members();
+        for server in members.iter().filter_map(|node| self.servers.get(node)) {
             let Some(process) = &server.process else {
                 return Some(format!("{} is down", server.id));
             };
@@ -118,8 +124,17 @@ impl World {
         if first.commit != first.last || first.applied != first.last {
             return Some(format!("the nodes are not done: {first:?}"));
         }
-        let unanswered = self.clients.unanswered();
-        (unanswered > 0).then(|| format!("{unanswered} requests have no answer"))
+        let unanswered = self.clients.unanswered(&members);
+        let waiting = || {
+            self.clients
+                .waiting()
+                .map(|node| self.servers[&node].process.as_ref())
+        };
+        (unanswered > 0).then(|| {
+            let statuses = waiting().flatten().map(|process| process.driver.status());
+            let nodes: Vec<String> = statuses.map(|status| format!("{status:?}")).collect();
+            format!("{unanswered} requests have no answer, at {}", nodes.join("; "))
+        })
     }
 }
 
