@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use cluster::{Cluster, measure};
+use cluster::{Clock, Cluster, measure};
 use report::{Report, Row};
 
 /// Measures Quorate's core beside raft-rs and OmniPaxos, all in this one run.
@@ -28,6 +28,9 @@ struct Args {
     /// How long a round of one library takes, in milliseconds.
     #[arg(long, default_value_t = 300)]
     millis: u64,
+    /// What time is measured by.
+    #[arg(long, value_enum, default_value_t = Clock::Wall)]
+    clock: Clock,
     /// Measure this library only.
     #[arg(long, value_enum)]
     only: Option<Library>,
@@ -104,7 +107,12 @@ fn row(args: &Args, libraries: &[Library], outstanding: u64) -> Row {
     let mut rounds = vec![Vec::new(); libraries.len()];
     for _ in 0..args.rounds {
         for (library, rounds) in libraries.iter().zip(&mut rounds) {
-            rounds.push(measure(library.cluster().as_mut(), outstanding, duration));
+            rounds.push(measure(
+                library.cluster().as_mut(),
+                args.clock,
+                outstanding,
+                duration,
+            ));
         }
     }
     Row::new(outstanding, rounds)

@@ -12,6 +12,7 @@ use crate::cluster::{COMMAND, COMPACT_EVERY, Cluster, Sum};
 
 pub struct Quorate {
     members: [Member; 3],
+    ready: Ready,
     network: VecDeque<Envelope>,
     tickets: u64,
     committed: u64,
@@ -27,6 +28,7 @@ impl Quorate {
     pub fn new() -> Self {
         let mut cluster = Self {
             members: [1, 2, 3].map(Member::new),
+            ready: Ready::default(),
             network: VecDeque::new(),
             tickets: 0,
             committed: 0,
@@ -39,13 +41,13 @@ impl Quorate {
     }
 
     fn drain(&mut self, at: usize) {
-        let member = &mut self.members[at];
-        while let Some(ready) = member.node.ready() {
+        let (member, ready) = (&mut self.members[at], &mut self.ready);
+        while member.node.ready_into(ready) {
             if at == 0 {
-                self.committed += committed(&ready);
+                self.committed += committed(ready);
             }
-            self.network.extend(ready.send);
-            if let Some(write) = ready.write {
+            self.network.extend(ready.send.drain(..));
+            if let Some(write) = ready.write.take() {
                 member.node.step(Input::Persisted(write.seq));
             }
             member.apply(&ready.apply);

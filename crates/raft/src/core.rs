@@ -228,7 +228,7 @@ impl Core {
         if needed <= self.writes.persisted || is_hasty(&envelope.message) {
             self.out.send.push(envelope);
         } else {
-            self.writes.held.push_back((needed, envelope));
+            hold(&mut self.writes.held, needed, envelope);
         }
     }
 
@@ -244,7 +244,7 @@ impl Core {
         if needed <= self.writes.persisted {
             self.out.send.push(envelope);
         } else {
-            self.writes.held_for_term.push_back((needed, envelope));
+            hold(&mut self.writes.held_for_term, needed, envelope);
         }
     }
 
@@ -268,7 +268,9 @@ impl Core {
     }
 
     pub(crate) fn commit_to(&mut self, index: Index) {
-        let was_member = self.is_member_for_good();
+        // Only a configuration that is committed by this can be one that leaves this node out.
+        let undecided = self.log.configuration_index() > self.log.commit_index();
+        let was_member = undecided && self.is_member_for_good();
         if self.log.commit_to(index) {
             self.event(Event::Committed {
                 index: self.log.commit_index(),
@@ -279,6 +281,20 @@ impl Core {
                 self.requests.on_removed(self.log.commit_index());
             }
         }
+    }
+
+    /// Entries up to here are past being matched with requests: all, once this node is told of none any more.
+    pub(crate) fn matched_index(&self) -> Index {
+        if self.is_removed() {
+            Index(u64::MAX)
+        } else {
+            self.log.handed_index()
+        }
+    }
+
+    /// Whether this node was a member and is none any more, whatever becomes of its log.
+    pub(crate) fn is_removed(&self) -> bool {
+        !self.configuration().is_unknown() && !self.is_member_for_good()
     }
 
     /// Whether the committed configuration, or a later one, has this node as a member.
@@ -376,14 +392,15 @@ impl Core {
             || !self.out.is_empty()
     }
 
-    /// Takes all that this node wants done.
-    pub(crate) fn take_ready(&mut self) -> Ready {
+    /// Takes all that this node wants done into `ready`, whose vectors are used for what comes next.
+    pub(crate) fn take_ready(&mut self, ready: &mut Ready) {
         self.announce();
         self.out.write = self.take_write();
-        self.out.reads = self.requests.take_ready_reads();
-        self.out.resolved = self.requests.take_resolved();
+        self.requests
+            .swap_news(&mut self.out.resolved, &mut self.out.reads);
         self.log.evict(self.config.limits.window_bytes);
-        mem::take(&mut self.out)
+        ready.clear();
+        mem::swap(&mut self.out, ready);
     }
 
     /// Runs a handler that changes no role.
@@ -495,6 +512,14 @@ fn is_hasty(message: &Message) -> bool {
     hasty_vote || (mutant!(M15) && matches!(message, Message::AppendEntriesResponse(_)))
 }
 
+/// Keeps a message for later; the oldest is lost when too many wait, as messages may be.
+fn hold(held: &mut VecDeque<(WriteSeq, Envelope)>, needed: WriteSeq, envelope: Envelope) {
+    if held.len() >= MOST_HELD {
+        held.pop_front();
+    }
+    held.push_back((needed, envelope));
+}
+
 fn release(held: &mut VecDeque<(WriteSeq, Envelope)>, persisted: WriteSeq, send: &mut Vec<Envelope>) {
     while held.front().is_some_and(|(needed, _)| *needed <= persisted) {
         if let Some((_, envelope)) = held.pop_front() {
@@ -502,3 +527,6 @@ fn release(held: &mut VecDeque<(WriteSeq, Envelope)>, persisted: WriteSeq, send:
         }
     }
 }
+
+/// More answers than a disk that works lets wait: what is beyond was repeated.
+const MOST_HELD: usize = 4096;

@@ -73,6 +73,14 @@ impl Follower {
 
     pub(crate) fn on_tick(&mut self, core: &mut Core) -> Next {
         self.elapsed += 1;
+        if self.elapsed >= self.timeout && self.leader.is_some() && !core.may_campaign() {
+            // Others will find another; what is asked here meanwhile has nowhere to go.
+            self.leader = None;
+            core.event(Event::BecameFollower {
+                term: core.term(),
+                leader: None,
+            });
+        }
         self.campaign_if_due(core)
     }
 
@@ -241,12 +249,12 @@ impl Follower {
         };
         core.send(
             leader,
-            Message::Reconfigure(Reconfigure {
+            Message::Reconfigure(Box::new(Reconfigure {
                 session,
                 seq,
                 target,
                 precondition,
-            }),
+            })),
         );
     }
 

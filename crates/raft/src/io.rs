@@ -143,6 +143,31 @@ pub struct Ready {
 }
 
 impl Ready {
+    /// Empties it; its vectors keep their room.
+    pub fn clear(&mut self) {
+        let Self {
+            events,
+            configuration,
+            send,
+            write,
+            apply,
+            reads,
+            resolved,
+            read_log,
+            send_snapshots,
+            restore,
+            compact,
+        } = self;
+        (*configuration, *write, *restore, *compact) = (None, None, None, None);
+        events.clear();
+        send.clear();
+        apply.clear();
+        reads.clear();
+        resolved.clear();
+        read_log.clear();
+        send_snapshots.clear();
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -243,6 +268,8 @@ pub enum Rejection {
     KindChange(NodeId),
     /// This node is a witness and keeps no data.
     Witness,
+    /// This node is no member any more.
+    Removed,
 }
 
 /// Asks for entries that the core does not hold in memory.
@@ -323,7 +350,7 @@ pub struct Limits {
     pub max_message_bytes: u64,
     /// Entries sent to one follower and not yet acknowledged.
     pub max_inflight_bytes: u64,
-    /// Entries appended by a leader and not yet committed.
+    /// Entries appended by a leader and not yet committed and on its own disk.
     pub max_uncommitted_bytes: u64,
     /// Entries handed out to be applied and not yet reported.
     pub max_applying_bytes: u64,
@@ -433,6 +460,7 @@ impl fmt::Display for Rejection {
                 "{node} cannot begin or cease to be a witness: remove it and add it under a new id"
             ),
             Self::Witness => write!(f, "this node is a witness and keeps no data"),
+            Self::Removed => write!(f, "this node is no member any more"),
         }
     }
 }

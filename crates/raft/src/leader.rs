@@ -205,6 +205,7 @@ impl Leader {
 
     /// This leader's own disk, or anything else that counts for a commit, has moved.
     pub(crate) fn on_persisted(&mut self, core: &mut Core) -> Next {
+        self.free_uncommitted(core);
         self.advance_commit(core);
         self.go_on_with_change(core)
     }
@@ -390,8 +391,13 @@ impl Leader {
         let own_term = core.log.term_at(index) == Some(core.term()) || mutant!(M17);
         if index > core.log.commit_index() && own_term {
             core.commit_to(index);
-            self.uncommitted.free_to(index);
+            self.free_uncommitted(core);
         }
+    }
+
+    /// What is committed and on this leader's own disk need not stay in memory.
+    fn free_uncommitted(&mut self, core: &Core) {
+        self.uncommitted.free_to(core.log.appliable_index());
     }
 
     pub(crate) fn append(&mut self, core: &mut Core, payload: Payload) -> EntryId {
@@ -431,8 +437,8 @@ impl Leader {
 
     fn begin_read_round(&mut self, core: &mut Core) {
         // Before an own entry is committed, entries that earlier leaders acknowledged may not be.
-        let own_term_committed = core.log.term_at(core.log.commit_index()) == Some(core.term());
-        if !self.reads.wants_round() || !(own_term_committed || mutant!(M56)) {
+        let own_term_committed = |core: &Core| core.log.term_at(core.log.commit_index()) == Some(core.term());
+        if !self.reads.wants_round() || !(own_term_committed(core) || mutant!(M56)) {
             return;
         }
         self.round = self.round.next();

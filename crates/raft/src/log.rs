@@ -2,8 +2,8 @@
 //!
 //! - `base <= snapshot <= commit <= last`, and `applied <= handed <= commit`.
 //! - The term of every entry after `base` is known without reading a disk: terms come in runs.
-//! - Only a window of recent entries is in memory. An entry leaves it once it is durable and has been
-//!   handed out to be applied, never before.
+//! - Only a window of recent entries is in memory. An entry leaves it once it is durable, never before;
+//!   those that a slow state machine has not been handed by then are read from the disk.
 //! - `durable` never counts an entry that a later, unfinished write replaces (etcd #1690).
 //!
 //! It neither sends nor decides: roles do.
@@ -133,6 +133,10 @@ impl Log {
         }
         if index < self.base.index || index > self.last.index {
             return None;
+        }
+        // Most questions are about the newest entries.
+        if let Some(newest) = self.terms.back().filter(|first| first.index <= index) {
+            return Some(newest.term);
         }
         let runs_begun = self.terms.partition_point(|first| first.index <= index);
         self.terms.get(runs_begun.checked_sub(1)?).map(|first| first.term)
@@ -287,7 +291,7 @@ impl Log {
 
     /// Drops entries from memory while they weigh more than `budget` bytes, oldest first.
     pub(crate) fn evict(&mut self, budget: u64) {
-        let evictable = self.durable.min(self.handed);
+        let evictable = self.durable;
         while self.window_bytes > budget
             && self
                 .window

@@ -69,7 +69,7 @@ pub enum Message {
     /// The answer to a [`Message::ReadIndex`].
     ReadIndexResponse(ReadIndexResponse),
     /// A change of members asked for at a follower, for the leader to begin.
-    Reconfigure(Reconfigure),
+    Reconfigure(Box<Reconfigure>),
     /// The answer to a [`Reconfigure`].
     ReconfigureResponse(ReconfigureResponse),
 }

@@ -17,8 +17,8 @@ use crate::io::{
 use crate::leader::{Leader, refuse_read};
 use crate::membership::{MemberKind, Precondition, Target};
 use crate::message::{
-    Campaign, Envelope, Forward, ForwardResponse, Forwarded, Message, Reconfigure, ReconfigureResponse,
-    Verdict,
+    Campaign, Envelope, Forward, ForwardResponse, Forwarded, Message, ReadOutcome, Reconfigure,
+    ReconfigureResponse, Verdict,
 };
 use crate::mutant::mutant;
 use crate::snapshot::SnapshotMeta;
@@ -115,10 +115,21 @@ impl Node {
 
     /// Takes what the node wants done; none when there is nothing.
     pub fn ready(&mut self) -> Option<Ready> {
+        let mut ready = Ready::default();
+        self.ready_into(&mut ready).then_some(ready)
+    }
+
+    /// As [`Self::ready`], into a value of the caller's; says whether there is anything. What was left
+    /// in it is dropped, and the room of its vectors is used again: a busy caller allocates none anew.
+    pub fn ready_into(&mut self, ready: &mut Ready) -> bool {
         if let Role::Leader(leader) = &mut self.role {
             leader.replicate(&mut self.core);
         }
-        self.core.has_ready().then(|| self.core.take_ready())
+        let has_ready = self.core.has_ready();
+        if has_ready {
+            self.core.take_ready(ready);
+        }
+        has_ready
     }
 
     /// What the node says of itself.
@@ -363,14 +374,19 @@ impl Node {
                     self.core.stay(|core| refuse_read(core, from, id))
                 }
             },
-            Message::ReadIndexResponse(msg) => self
-                .core
-                .stay(|core| core.requests.on_read_index(msg.id, msg.outcome)),
-            Message::Reconfigure(msg) => self.on_reconfigure(from, msg),
+            Message::ReadIndexResponse(msg) => self.core.stay(|core| {
+                let outcome = if core.is_removed() {
+                    ReadOutcome::Refused
+                } else {
+                    msg.outcome
+                };
+                core.requests.on_read_index(msg.id, outcome);
+            }),
+            Message::Reconfigure(msg) => self.on_reconfigure(from, *msg),
             Message::ReconfigureResponse(msg) => {
-                let handed = self.core.log.handed_index();
+                let matched = self.core.matched_index();
                 self.core
-                    .stay(|core| core.requests.on_change_answered(msg, handed))
+                    .stay(|core| core.requests.on_change_answered(msg, matched))
             }
             Message::StaleTerm => Next::Stay,
         }
@@ -397,10 +413,10 @@ impl Node {
     }
 
     fn on_forward_response(&mut self, msg: ForwardResponse) -> Next {
-        let handed = self.core.log.handed_index();
+        let matched = self.core.matched_index();
         self.core
             .requests
-            .on_forwarded(msg.session, msg.seq, msg.outcome, handed);
+            .on_forwarded(msg.session, msg.seq, msg.outcome, matched);
         Next::Stay
     }
 
@@ -431,9 +447,9 @@ impl Node {
     }
 
     fn propose(&mut self, proposals: Vec<Proposal>) -> Next {
-        let tickets = proposals.iter().map(|proposal| proposal.ticket);
-        if self.core.config.kind == MemberKind::Witness {
-            self.core.requests.reject_all(tickets, Rejection::Witness);
+        if let Some(refusal) = self.refusal() {
+            let tickets = proposals.into_iter().map(|proposal| proposal.ticket);
+            self.core.requests.reject_all(tickets, refusal);
             return Next::Stay;
         }
         match &mut self.role {
@@ -448,8 +464,8 @@ impl Node {
     }
 
     fn read(&mut self, tickets: Vec<Ticket>) -> Next {
-        if self.core.config.kind == MemberKind::Witness {
-            self.core.requests.reject_all(tickets, Rejection::Witness);
+        if let Some(refusal) = self.refusal() {
+            self.core.requests.reject_all(tickets, refusal);
             return Next::Stay;
         }
         match &mut self.role {
@@ -460,6 +476,18 @@ impl Node {
             }
         }
         Next::Stay
+    }
+
+    /// Why this node, as things are, can do nothing for anybody.
+    fn refusal(&self) -> Option<Rejection> {
+        if self.core.config.kind == MemberKind::Witness {
+            Some(Rejection::Witness)
+        } else if self.core.is_removed() && self.role_kind() != RoleKind::Leader {
+            // It is told nothing any more: what it asked for would have no end.
+            Some(Rejection::Removed)
+        } else {
+            None
+        }
     }
 
     fn transfer(&mut self, ticket: Ticket, to: Transferee) -> Next {
@@ -474,6 +502,10 @@ impl Node {
     }
 
     fn reconfigure(&mut self, ticket: Ticket, target: Target, when: Precondition) -> Next {
+        if let Some(refusal) = self.refusal().filter(|refusal| *refusal == Rejection::Removed) {
+            self.core.requests.reject(ticket, refusal);
+            return Next::Stay;
+        }
         match &mut self.role {
             Role::Leader(leader) => {
                 leader.reconfigure(&mut self.core, ticket, target, &when);

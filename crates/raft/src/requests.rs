@@ -103,12 +103,11 @@ impl Requests {
         self.ready_reads.push(ReadReady { ticket, index });
     }
 
-    pub(crate) fn take_resolved(&mut self) -> Vec<Resolved> {
-        std::mem::take(&mut self.resolved)
-    }
-
-    pub(crate) fn take_ready_reads(&mut self) -> Vec<ReadReady> {
-        std::mem::take(&mut self.ready_reads)
+    /// Swaps what is to be told to the caller into two vectors, which must be empty.
+    pub(crate) fn swap_news(&mut self, resolved: &mut Vec<Resolved>, reads: &mut Vec<ReadReady>) {
+        debug_assert!(resolved.is_empty() && reads.is_empty(), "news would be told late");
+        std::mem::swap(&mut self.resolved, resolved);
+        std::mem::swap(&mut self.ready_reads, reads);
     }
 
     /// The command of `ticket` is in the log as `id`.
@@ -462,7 +461,7 @@ mod tests {
         let id = EntryId::new(Index(5), Term(1));
         requests.on_committed(&[Entry { id, payload }]);
         let outcome = |resolved: Resolved| (resolved.ticket.0, resolved.outcome);
-        requests.take_resolved().into_iter().map(outcome).collect()
+        requests.resolved.into_iter().map(outcome).collect()
     }
 
     #[test]

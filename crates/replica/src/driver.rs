@@ -133,6 +133,8 @@ pub struct Driver<P: Ports> {
     proposals: Vec<Proposal>,
     /// Not yet given to the core.
     reads: Vec<Ticket>,
+    /// Empty between flushes; its room is used again.
+    ready: Ready,
 }
 
 enum Waiting<P: Ports> {
@@ -151,6 +153,7 @@ impl<P: Ports> Driver<P> {
             waiting: Ledger::new(),
             proposals: Vec::new(),
             reads: Vec::new(),
+            ready: Ready::default(),
         }
     }
 
@@ -202,9 +205,11 @@ impl<P: Ports> Driver<P> {
         if !self.reads.is_empty() {
             self.node.step(Input::Read(std::mem::take(&mut self.reads)));
         }
-        while let Some(ready) = self.node.ready() {
-            self.carry_out(ready);
+        let mut ready = std::mem::take(&mut self.ready);
+        while self.node.ready_into(&mut ready) {
+            self.carry_out(&mut ready);
         }
+        self.ready = ready;
     }
 
     /// The core's state.
@@ -237,35 +242,35 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    fn carry_out(&mut self, ready: Ready) {
+    fn carry_out(&mut self, ready: &mut Ready) {
         for event in &ready.events {
             self.ports.observe(event);
         }
         // Peers first: their disks then work in parallel with ours (thesis §10.2.1).
-        for envelope in ready.send {
+        for envelope in ready.send.drain(..) {
             self.ports.send(envelope);
         }
-        if let Some(write) = ready.write {
+        if let Some(write) = ready.write.take() {
             self.ports.write(write);
         }
-        for request in ready.read_log {
+        for request in ready.read_log.drain(..) {
             self.ports.read_log(request);
         }
-        for request in ready.send_snapshots {
+        for request in ready.send_snapshots.drain(..) {
             self.ports.send_snapshot(request);
         }
         let mut task = ApplyTask {
-            events: ready.events.into_iter().filter(concerns_machine).collect(),
-            restore: ready.restore,
-            entries: ready.apply,
-            proposers: Vec::new(),
+            events: ready.events.drain(..).filter(concerns_machine).collect(),
+            restore: ready.restore.take(),
+            entries: std::mem::take(&mut ready.apply),
+            proposers: Vec::with_capacity(ready.resolved.len()),
             reads: Vec::with_capacity(ready.reads.len()),
         };
-        for read in ready.reads {
+        for read in ready.reads.drain(..) {
             let reader = self.take_reader(read.ticket);
             task.reads.push((read.index, reader));
         }
-        for resolved in ready.resolved {
+        for resolved in ready.resolved.drain(..) {
             self.resolve(resolved, &mut task);
         }
         if !task.is_empty() {

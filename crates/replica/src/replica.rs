@@ -309,7 +309,8 @@ pub(crate) fn is_passing(rejection: Rejection) -> bool {
         | Rejection::PreconditionFailed
         | Rejection::Superseded
         | Rejection::KindChange(_)
-        | Rejection::Witness => false,
+        | Rejection::Witness
+        | Rejection::Removed => false,
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Invariant {
     PermittedLogChanges,
     /// I15: roles follow each other as in the paper's figure 4.
     StateTransitions,
+    /// I15: a term begins with a candidate, and in no other way (§5.1).
+    TermsByCampaign,
     /// I15: what a client was told is committed, and on the disks of a quorum.
     QuorumLog,
     /// D1: what a node finds when it starts is what it wrote: all that was synced, and a prefix of the rest.
@@ -53,6 +55,8 @@ pub enum Invariant {
     RevisionOrder,
     /// L1: once faults end there is a leader, every request is answered, and all nodes are equal.
     Progress,
+    /// L2: a leader that is heard of is left alone, and nobody campaigns unasked (thesis §4.2.3, §9.6).
+    LeaderSheltered,
     /// An assertion of the code under test failed.
     Assertion,
 }
@@ -78,12 +82,14 @@ impl fmt::Display for Invariant {
             Self::MonotonicMatch => "I15 what is counted never shrinks",
             Self::PermittedLogChanges => "I15 permitted changes of the log",
             Self::StateTransitions => "I15 permitted changes of the role",
+            Self::TermsByCampaign => "I15 terms begin with a candidate",
             Self::QuorumLog => "I15 acknowledged is on a quorum",
             Self::Recovery => "D1 recovery finds what was written",
             Self::AnsweredOnce => "C1 answered exactly once",
             Self::Linearizable => "H1 linearizability",
             Self::RevisionOrder => "H2 revisions follow real time",
             Self::Progress => "L1 progress after healing",
+            Self::LeaderSheltered => "L2 a leader that is heard of is left alone",
             Self::Assertion => "an assertion of the code",
         })
     }

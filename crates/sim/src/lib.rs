@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod clients;
+mod conduct;
 mod cut;
 mod digest;
 mod draw;

@@ -20,6 +20,8 @@ use quorate_raft::{
 };
 use quorate_wal::{DiskOp, MemDisk};
 
+use crate::conduct::Conduct;
+use crate::invariant::Violation;
 use crate::marks::Mark;
 use crate::ports::{Caller, Collected, Input, LogJob, Outbox, SimDriver, Task};
 use crate::profile::NodeProfile;
@@ -104,6 +106,7 @@ pub(crate) struct Process {
     /// What waits for the loop's next turn.
     pub(crate) inbox: Vec<Input>,
     view: View,
+    conduct: Conduct,
     steps: u64,
 }
 
@@ -187,7 +190,8 @@ impl Server {
         .map_err(|error| self.not_started(error))?;
         let node =
             Node::new(self.config(profile), stored.clone()).map_err(|error| self.not_started(error))?;
-        self.process = Some(Process::new(node, storage, applier));
+        let conduct = Conduct::new(profile.election_ticks);
+        self.process = Some(Process::new(node, storage, applier, conduct));
         Ok(opened)
     }
 
@@ -341,7 +345,7 @@ impl ApplySide {
 }
 
 impl Process {
-    fn new(node: Node, storage: Storage, applier: Applier<Registers, Caller>) -> Self {
+    fn new(node: Node, storage: Storage, applier: Applier<Registers, Caller>, conduct: Conduct) -> Self {
         let outbox = Outbox::default();
         let view = node.view();
         Self {
@@ -363,18 +367,22 @@ impl Process {
             outbox,
             inbox: Vec::new(),
             view,
+            conduct,
             steps: 0,
         }
     }
 
     /// The loop's turn: takes in all that waits, and hands out what follows from it.
-    pub(crate) fn turn(&mut self) -> Collected {
+    pub(crate) fn turn(&mut self) -> Result<Collected, Violation> {
         for input in self.inbox.drain(..) {
+            self.conduct.given(&self.view, &input);
             self.driver.handle(input);
         }
         self.driver.flush();
         self.check();
-        self.driver.ports_mut().take()
+        let collected = self.driver.ports_mut().take();
+        self.conduct.turned(&self.view, &collected.step)?;
+        Ok(collected)
     }
 
     /// What the core says of itself, every few steps.

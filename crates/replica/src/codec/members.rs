@@ -195,9 +195,11 @@ impl From<Rejection> for WireChangeOutcome {
             Rejection::PreconditionFailed => Self::PreconditionFailed(Nothing {}),
             Rejection::KindChange(node) => Self::KindChange(node.0),
             Rejection::Transferring | Rejection::BadTransferee => Self::Transferring(Nothing {}),
-            Rejection::NoLeader | Rejection::NotLeader { .. } | Rejection::TooLarge | Rejection::Witness => {
-                Self::NotLeader(Nothing {})
-            }
+            Rejection::NoLeader
+            | Rejection::NotLeader { .. }
+            | Rejection::TooLarge
+            | Rejection::Witness
+            | Rejection::Removed => Self::NotLeader(Nothing {}),
         }
     }
 }

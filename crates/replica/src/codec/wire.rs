@@ -405,7 +405,7 @@ impl From<&Message> for WireMessage {
             Message::ForwardResponse(answer) => Self::ForwardResponse((*answer).into()),
             Message::ReadIndex(id) => Self::ReadIndex((*id).into()),
             Message::ReadIndexResponse(answer) => Self::ReadIndexResponse((*answer).into()),
-            Message::Reconfigure(ask) => Self::Reconfigure(ask.into()),
+            Message::Reconfigure(ask) => Self::Reconfigure(ask.as_ref().into()),
             Message::ReconfigureResponse(answer) => Self::ReconfigureResponse((*answer).into()),
         }
     }
@@ -453,7 +453,7 @@ impl TryFrom<WireMessage> for Message {
             WireMessage::InstallSnapshot(meta) => Self::InstallSnapshot(meta.try_into()?),
             WireMessage::TimeoutNow(Nothing {}) => Self::TimeoutNow,
             WireMessage::StaleTerm(Nothing {}) => Self::StaleTerm,
-            WireMessage::Reconfigure(ask) => Self::Reconfigure(ask.try_into()?),
+            WireMessage::Reconfigure(ask) => Self::Reconfigure(Box::new(ask.try_into()?)),
             WireMessage::ReconfigureResponse(answer) => Self::ReconfigureResponse(answer.try_into()?),
         })
     }

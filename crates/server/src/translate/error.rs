@@ -73,6 +73,7 @@ fn rejected(rejection: Rejection) -> Status {
         | Rejection::PreconditionFailed
         | Rejection::Superseded
         | Rejection::KindChange(_)
-        | Rejection::Witness => EtcdError::Timeout.into(),
+        | Rejection::Witness
+        | Rejection::Removed => EtcdError::Timeout.into(),
     }
 }

@@ -2,7 +2,7 @@
 
 use quorate_raft::{Envelope, Event, HardState, NodeId, Term};
 
-use super::{OwnLog, Safety};
+use super::{OwnLog, Safety, Step};
 use crate::invariant::{Invariant, Violation, require};
 
 impl Safety {
@@ -17,6 +17,23 @@ impl Safety {
             self.check_votes(node, term)?;
         }
         self.check_completeness(node, term)
+    }
+
+    /// Whoever is in a term has it, by way of others perhaps, from one who stood in it (paper §5.1).
+    pub(super) fn check_terms(&mut self, node: NodeId, step: &Step) -> Result<(), Violation> {
+        for event in &step.events {
+            if let Event::BecameCandidate { term } = event {
+                self.campaigned = self.campaigned.max(*term);
+            }
+        }
+        let states = step.writes.iter().filter_map(|write| write.hard_state);
+        let term = states.map(|state| state.term).max().unwrap_or_default();
+        require(term <= self.campaigned, Invariant::TermsByCampaign, || {
+            format!(
+                "{node} is in term {term}, nobody has stood in a term after {}",
+                self.campaigned
+            )
+        })
     }
 
     /// By log matching the last entry committed before the term stands for all of them.

@@ -35,6 +35,8 @@ pub(crate) struct Safety {
     nodes: BTreeMap<NodeId, Watched>,
     leaders: BTreeMap<Term, NodeId>,
     votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// The highest term in which anyone stood.
+    campaigned: Term,
     /// What each index was committed as, from index 1 on.
     committed: Vec<Committed>,
     /// Every entry ever written, with the term of the entry before it.
@@ -83,6 +85,7 @@ impl Safety {
             nodes: BTreeMap::new(),
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
+            campaigned: Term::ZERO,
             committed: Vec::new(),
             entries: BTreeMap::new(),
             configurations: BTreeMap::new(),
@@ -140,6 +143,7 @@ impl Safety {
         for write in &step.writes {
             self.wrote(node, write, if ends { None } else { led })?;
         }
+        self.check_terms(node, step)?;
         let own_log = Self::own_log(&step.events);
         for event in &step.events {
             self.observed(node, event, own_log)?;

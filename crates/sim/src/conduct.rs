@@ -1,0 +1,192 @@
+//! Whether a node leaves a leader alone of whom it has heard (L2; thesis §4.2.3 and §9.6).
+//!
+//! - As long as a follower has heard of its leader within an election timeout, it neither campaigns
+//!   nor encourages who does, and no campaign but one that the leader asked for makes it change its term.
+//! - Nobody campaigns who has not asked first whether it could win, unless the leader told it to.
+//!
+//! Such a node harms no data, so that nothing else here would notice: it only keeps the others from work.
+//! What is counted is the ticks of the node's own clock.
+
+use quorate::driver::DriverInput;
+use quorate_raft::invariants::View;
+use quorate_raft::message::{Campaign, Message, PreVerdict};
+use quorate_raft::{Envelope, Event, NodeId, RoleKind, Term};
+
+use crate::invariant::{Invariant, Violation, require};
+use crate::ports::Input;
+use crate::safety::Step;
+
+/// What one process knows of its leader.
+#[derive(Debug)]
+pub(crate) struct Conduct {
+    election_ticks: u32,
+    heard: Option<Heard>,
+    /// Whether it has asked for pre-votes, and become nothing else since.
+    asked: bool,
+    turn: Turn,
+}
+
+/// The leader, and the ticks since it was heard of.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    leader: NodeId,
+    term: Term,
+    ticks: u32,
+}
+
+/// What a turn brings to the core.
+#[derive(Debug, Default)]
+struct Turn {
+    ticks: u32,
+    /// The last word of a leader, and the ticks after it.
+    heard: Option<Heard>,
+    /// Whether the leader gave its place up, or its process is gone.
+    released: bool,
+    /// Who campaigns uncalled in a term that the node has not seen.
+    campaigns: Option<Envelope>,
+    /// Whether anything else brings a term that the node has not seen.
+    brings_term: bool,
+}
+
+impl Conduct {
+    pub(crate) fn new(election_ticks: u32) -> Self {
+        Self {
+            election_ticks,
+            heard: None,
+            asked: false,
+            turn: Turn::default(),
+        }
+    }
+
+    /// The core, which looks like `before`, is given this in its next turn.
+    pub(crate) fn given(&mut self, before: &View, input: &Input) {
+        if let DriverInput::Receive(envelope) = input {
+            self.turn.receive(before.term, envelope);
+        } else if matches!(input, DriverInput::Tick) {
+            self.turn.tick();
+        } else if matches!(input, DriverInput::PeerGone(_)) {
+            self.turn.released = true;
+        }
+    }
+
+    /// The core looks like `after`, and has done `step`.
+    pub(crate) fn turned(&mut self, after: &View, step: &Step) -> Result<(), Violation> {
+        let turn = std::mem::take(&mut self.turn);
+        let sheltered = self.sheltered(&turn);
+        for event in &step.events {
+            self.observe(after.id, event, &turn, sheltered)?;
+        }
+        if let Some(heard) = sheltered {
+            step.sends
+                .iter()
+                .try_for_each(|envelope| check_encouragement(envelope, heard))?;
+            check_term(after, &turn, heard)?;
+        }
+        self.heard = self.now_heard(after, &turn);
+        Ok(())
+    }
+
+    /// Whom the node must leave alone all through the turn.
+    fn sheltered(&self, turn: &Turn) -> Option<Heard> {
+        let is_recent = |heard: &Heard| heard.ticks + turn.ticks < self.election_ticks;
+        self.heard.filter(|heard| is_recent(heard) && !turn.released)
+    }
+
+    fn observe(
+        &mut self,
+        node: NodeId,
+        event: &Event,
+        turn: &Turn,
+        sheltered: Option<Heard>,
+    ) -> Result<(), Violation> {
+        if let Event::BecamePreCandidate { term } = event {
+            self.asked = true;
+            return require(
+                sheltered.is_none_or(|heard| heard.term != *term),
+                Invariant::LeaderSheltered,
+                || format!("{node} asks for pre-votes in term {term} and has heard of {sheltered:?}"),
+            );
+        }
+        if let Event::BecameCandidate { term } = event {
+            let asked = std::mem::take(&mut self.asked);
+            return require(asked || turn.released, Invariant::LeaderSheltered, || {
+                format!("{node} campaigns in term {term} and has asked nobody whether it could win")
+            });
+        }
+        if matches!(event, Event::BecameFollower { .. } | Event::BecameLeader { .. }) {
+            self.asked = false;
+        }
+        Ok(())
+    }
+
+    fn now_heard(&self, after: &View, turn: &Turn) -> Option<Heard> {
+        let follows = |heard: &Heard| {
+            after.role == RoleKind::Follower && after.leader == Some(heard.leader) && after.term == heard.term
+        };
+        let before = self.heard.map(|heard| Heard {
+            ticks: heard.ticks + turn.ticks,
+            ..heard
+        });
+        let before = before.filter(|_| !turn.released);
+        turn.heard.filter(follows).or(before.filter(follows))
+    }
+}
+
+impl Turn {
+    fn tick(&mut self) {
+        self.ticks += 1;
+        if let Some(heard) = &mut self.heard {
+            heard.ticks += 1;
+        }
+    }
+
+    fn receive(&mut self, term: Term, envelope: &Envelope) {
+        let message = &envelope.message;
+        let is_newer = envelope.term > term;
+        if speaks_as_leader(message) {
+            self.heard = Some(Heard {
+                leader: envelope.from,
+                term: envelope.term,
+                ticks: 0,
+            });
+        }
+        if matches!(message, Message::TimeoutNow) {
+            self.released = true;
+        }
+        if matches!(message, Message::RequestVote(ask) if ask.cause == Campaign::Timeout) {
+            self.campaigns = Some(envelope.clone())
+                .filter(|_| is_newer)
+                .or(self.campaigns.take());
+        } else if !matches!(message, Message::RequestPreVote(_)) {
+            // A request for a pre-vote changes nothing.
+            self.brings_term |= is_newer;
+        }
+    }
+}
+
+fn speaks_as_leader(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::AppendEntries(_) | Message::Heartbeat(_) | Message::Commit(_) | Message::InstallSnapshot(_)
+    )
+}
+
+fn check_encouragement(envelope: &Envelope, heard: Heard) -> Result<(), Violation> {
+    let encourages = matches!(&envelope.message, Message::PreVoteResponse(answer) if answer.verdict == PreVerdict::Granted);
+    let is_another = envelope.to != heard.leader && envelope.term == heard.term;
+    require(!encourages || !is_another, Invariant::LeaderSheltered, || {
+        format!(
+            "{} encourages {} and has heard of {heard:?}",
+            envelope.from, envelope.to
+        )
+    })
+}
+
+fn check_term(after: &View, turn: &Turn, heard: Heard) -> Result<(), Violation> {
+    let Some(campaign) = turn.campaigns.as_ref().filter(|_| !turn.brings_term) else {
+        return Ok(());
+    };
+    require(after.term <= heard.term, Invariant::LeaderSheltered, || {
+        format!("{after} listens to \"{campaign}\" and has heard of {heard:?}")
+    })
+}
