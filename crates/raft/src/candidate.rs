@@ -129,10 +129,10 @@ impl PreCandidate {
         self.elapsed = 0;
     }
 
-    pub(crate) fn on_tick(&mut self) -> Next {
+    pub(crate) fn on_tick(&mut self, core: &Core) -> Next {
         self.elapsed += 1;
         if self.elapsed >= self.timeout {
-            Next::PreCampaign(self.attempt.next())
+            campaign_again(core, self.attempt.next())
         } else {
             Next::Stay
         }
@@ -176,10 +176,10 @@ impl Candidate {
         }
     }
 
-    pub(crate) fn on_tick(&mut self) -> Next {
+    pub(crate) fn on_tick(&mut self, core: &Core) -> Next {
         self.elapsed += 1;
         if self.elapsed >= self.timeout {
-            Next::PreCampaign(Attempt::first(Index::ZERO))
+            campaign_again(core, Attempt::first(Index::ZERO))
         } else {
             Next::Stay
         }
@@ -204,6 +204,14 @@ impl Candidate {
             Some(Verdict::Denied) => Next::Follow(None),
             None => Next::Stay,
         }
+    }
+}
+
+/// With a disk that does not answer no vote of its own ever counts: it waits as a follower.
+fn campaign_again(core: &Core, attempt: Attempt) -> Next {
+    match core.disk_is_stalled() {
+        true => Next::Follow(None),
+        false => Next::PreCampaign(attempt),
     }
 }
 

@@ -48,6 +48,8 @@ struct Writes {
     /// The last write with a term and vote, and whether a newer pair waits to be written.
     hard_state: WriteSeq,
     hard_state_dirty: bool,
+    /// Ticks without an answer from the disk, while one is due.
+    silent_ticks: u32,
     held: VecDeque<(WriteSeq, Envelope)>,
     held_for_term: VecDeque<(WriteSeq, Envelope)>,
 }
@@ -111,12 +113,29 @@ impl Core {
         self.configuration().is_voter(self.id())
     }
 
-    /// Whether this node may campaign: a learner listens, a witness has nothing to lead with, and one
-    /// that was removed is silent. While its removal is not committed it may be the only one that has
+    /// A tick passed.
+    pub(crate) fn on_tick(&mut self) {
+        self.requests.on_tick(self.config.election_ticks);
+        let due = self.writes.persisted < self.writes.last;
+        self.writes.silent_ticks = if due {
+            self.writes.silent_ticks.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    /// Whether the disk has not answered for an election timeout.
+    pub(crate) fn disk_is_stalled(&self) -> bool {
+        self.writes.silent_ticks >= self.config.election_ticks
+    }
+
+    /// Whether this node may campaign: a learner listens, a witness has nothing to lead with, one whose disk
+    /// is stalled could not vote for itself, and one that was removed is silent. While its removal is not committed it may be the only one that has
     /// the entry which says so (raft-scenarios V17), or the entry may yet be replaced.
     pub(crate) fn may_campaign(&self) -> bool {
         let me = self.id();
         self.config.kind == MemberKind::Full
+            && !self.disk_is_stalled()
             && self
                 .log
                 .live_configurations()
@@ -333,6 +352,7 @@ impl Core {
             self.writes.last
         );
         self.writes.persisted = self.writes.persisted.max(seq);
+        self.writes.silent_ticks = 0;
         self.log.on_persisted(seq);
         release(&mut self.writes.held, seq, &mut self.out.send);
         release(&mut self.writes.held_for_term, seq, &mut self.out.send);

@@ -81,7 +81,11 @@ impl Node {
     pub(crate) fn on_peer_gone(&mut self, peer: NodeId) -> Next {
         match &mut self.role {
             Role::Follower(follower) => follower.on_peer_gone(&mut self.core, peer),
-            Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => Next::Stay,
+            Role::Leader(leader) => {
+                leader.on_peer_gone(peer);
+                Next::Stay
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => Next::Stay,
         }
     }
 

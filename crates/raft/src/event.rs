@@ -126,6 +126,8 @@ pub enum StepDown {
     LostQuorum,
     /// It is no voter of the members it brought about (thesis §4.2.2).
     Removed,
+    /// Its log has not answered for an election timeout, and another can lead.
+    StalledDisk,
 }
 
 impl fmt::Display for Event {
@@ -164,6 +166,7 @@ impl fmt::Display for StepDown {
             Self::HigherTerm => "higher term",
             Self::LostQuorum => "lost quorum",
             Self::Removed => "removed",
+            Self::StalledDisk => "stalled disk",
         })
     }
 }

@@ -112,7 +112,7 @@ impl Leader {
         let election_ticks = core.config.election_ticks;
         self.progress
             .iter()
-            .filter(|(node, progress)| can_lead(core, **node) && progress.is_active(election_ticks))
+            .filter(|(node, progress)| can_lead(core, **node) && progress.is_there(election_ticks))
             .max_by_key(|(node, progress)| {
                 let first_of_equals = std::cmp::Reverse(**node);
                 let priority = core.configuration().priority(**node);
@@ -133,7 +133,7 @@ impl Leader {
 }
 
 /// Whether `node` can be made leader: it votes and has the data.
-fn can_lead(core: &Core, node: NodeId) -> bool {
+pub(crate) fn can_lead(core: &Core, node: NodeId) -> bool {
     let configuration = core.configuration();
     // One that only the outgoing voters count would lead no longer than the change takes.
     configuration.voters().contains(&node)

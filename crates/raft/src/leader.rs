@@ -27,6 +27,7 @@ use crate::reads::{ReadQueue, Reader};
 use crate::replicate::{Replica, compare, send_append, send_entries, tell_commit};
 use crate::status::PeerStatus;
 use crate::types::{EntryId, Index, NodeId, Round, Session, Term, Ticket};
+use crate::yielding::Deference;
 
 /// A leader of the node's term.
 #[derive(Clone, Debug)]
@@ -42,6 +43,7 @@ pub(crate) struct Leader {
     uncommitted: Uncommitted,
     forwards: BTreeMap<NodeId, ForwardsIn>,
     pub(crate) handover: Option<Handover>,
+    pub(crate) deference: Deference,
 }
 
 impl Leader {
@@ -68,6 +70,7 @@ impl Leader {
             forwards: BTreeMap::new(),
             departing: Departing::new(),
             handover: None,
+            deference: Deference::new(core),
         };
         leader.watch_newcomers(core);
         leader.send_heartbeats(core);
@@ -90,13 +93,21 @@ impl Leader {
             self.progress.values_mut().for_each(Progress::expect_answer);
             self.send_heartbeats(core);
         }
-        self.tick_handover(core).or_else(|| self.go_on_with_change(core))
+        self.tick_handover(core)
+            .or_else(|| self.tick_yielding(core))
+            .or_else(|| self.go_on_with_change(core))
     }
 
     /// Whatever a follower says shows that it is there (raft-scenarios V8).
     pub(crate) fn on_heard(&mut self, from: NodeId) {
         if let Some(progress) = self.progress.get_mut(&from) {
             progress.on_heard();
+        }
+    }
+
+    pub(crate) fn on_peer_gone(&mut self, peer: NodeId) {
+        if let Some(progress) = self.progress.get_mut(&peer) {
+            progress.on_gone();
         }
     }
 

@@ -18,7 +18,8 @@
 //! pre-candidate the log that it lacks. `node` ties them.
 //!
 //! Members change by way of the log: `configuration` has the steps, `membership` the words, `change`
-//! what a leader does about it; `handover` is how it makes another node lead.
+//! what a leader does about it; `handover` is how it makes another node lead, `yielding` when it does
+//! so by itself.
 
 mod candidate;
 mod change;
@@ -48,6 +49,7 @@ mod rng;
 pub mod snapshot;
 pub mod status;
 pub mod types;
+mod yielding;
 
 pub use configuration::{Configuration, ConfigurationError, Stage};
 pub use entry::{Entry, LogSlice, Payload, SliceError};

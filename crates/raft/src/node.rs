@@ -244,12 +244,11 @@ impl Node {
     }
 
     fn on_tick(&mut self) -> Next {
-        let patience = self.core.config.election_ticks;
-        self.core.requests.on_tick(patience);
+        self.core.on_tick();
         match &mut self.role {
             Role::Follower(follower) => follower.on_tick(&mut self.core),
-            Role::PreCandidate(candidate) => candidate.on_tick(),
-            Role::Candidate(candidate) => candidate.on_tick(),
+            Role::PreCandidate(candidate) => candidate.on_tick(&self.core),
+            Role::Candidate(candidate) => candidate.on_tick(&self.core),
             Role::Leader(leader) => leader.on_tick(&mut self.core),
         }
     }

@@ -22,6 +22,8 @@ pub(crate) struct Progress {
     acked_round: Round,
     /// Ticks since it was last heard of.
     silent_ticks: u32,
+    /// Whether its process was reported gone, and nothing was heard of it since.
+    gone: bool,
     /// Whether entries are being read from the disk for it.
     reading: bool,
     /// Ticks since it acknowledged anything, while there was something to acknowledge.
@@ -74,6 +76,7 @@ impl Progress {
             told_commit: Index::ZERO,
             acked_round: Round(0),
             silent_ticks: 0,
+            gone: false,
             reading: false,
             behind_ticks: 0,
             catching_up: None,
@@ -245,6 +248,17 @@ impl Progress {
     /// It was heard of as a follower, whatever it said (raft-scenarios V8).
     pub(crate) fn on_heard(&mut self) {
         self.silent_ticks = 0;
+        self.gone = false;
+    }
+
+    /// Its process was reported gone: it is nobody to hand over to, but it may be a wrong report.
+    pub(crate) fn on_gone(&mut self) {
+        self.gone = true;
+    }
+
+    /// Whether it may be handed the leadership.
+    pub(crate) fn is_there(&self, election_ticks: u32) -> bool {
+        !self.gone && self.is_active(election_ticks)
     }
 
     /// A heartbeat of the clock's is sent: its answer tells whether something was lost.
