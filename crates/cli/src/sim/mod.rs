@@ -4,6 +4,7 @@
 //! prints the line that replays it.
 
 mod many;
+mod mutants;
 mod shape;
 
 use crate::args::positive;
@@ -63,6 +64,9 @@ enum Action {
         #[command(flatten)]
         shape: Shape,
     },
+    /// Look for deliberate bugs, one after the other, and tell which seed found which
+    #[command(after_help = "Example:\n  quorate sim mutants --only M17 --seeds 200")]
+    Mutants(mutants::Options),
 }
 
 /// How to say what the runs came to.
@@ -96,6 +100,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         ),
         Action::Replay { seed, trace, shape } => replay(seed, trace, &shape),
         Action::Shrink { seed, runs, shape } => shrink_one(seed, runs, &shape),
+        Action::Mutants(options) => mutants::run(&options),
     }
 }
 
