@@ -20,6 +20,7 @@ use crate::node::Next;
 use crate::requests::Requests;
 use crate::rng::Rng;
 use crate::snapshot::SnapshotMeta;
+use crate::status::Load;
 use crate::types::{EntryId, Index, NodeId, Term, WriteSeq};
 
 /// What a node has in every role.
@@ -427,6 +428,15 @@ impl Core {
     pub(crate) fn stay(&mut self, act: impl FnOnce(&mut Self)) -> Next {
         act(self);
         Next::Stay
+    }
+
+    /// What this node holds in memory, whatever its role.
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            applying_bytes: self.apply.bytes,
+            window_bytes: self.log.window_bytes(),
+            ..Load::default()
+        }
     }
 
     pub(crate) fn check(&self) {

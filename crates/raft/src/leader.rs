@@ -25,7 +25,7 @@ use crate::node::Next;
 use crate::progress::Progress;
 use crate::reads::{ReadQueue, Reader};
 use crate::replicate::{Replica, compare, send_append, send_entries, tell_commit};
-use crate::status::PeerStatus;
+use crate::status::{Load, PeerStatus};
 use crate::types::{EntryId, Index, NodeId, Round, Session, Term, Ticket};
 use crate::yielding::Deference;
 
@@ -339,6 +339,17 @@ impl Leader {
             .iter()
             .map(|(peer, progress)| (*peer, progress.status(election_ticks)))
             .collect()
+    }
+
+    /// What the node holds in memory while it leads.
+    pub(crate) fn load(&self, core: &Core) -> Load {
+        let inflight = self.progress.values().map(Progress::inflight_bytes);
+        Load {
+            uncommitted_bytes: self.uncommitted.bytes(),
+            inflight_bytes: inflight.max().unwrap_or(0),
+            pending_reads: self.reads.len(),
+            ..core.load()
+        }
     }
 
     pub(crate) fn check(&self, core: &Core) {

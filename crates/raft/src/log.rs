@@ -79,6 +79,10 @@ impl Log {
         self.last
     }
 
+    pub(crate) fn window_bytes(&self) -> u64 {
+        self.window_bytes
+    }
+
     pub(crate) fn commit_index(&self) -> Index {
         self.commit
     }

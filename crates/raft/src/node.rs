@@ -152,6 +152,10 @@ impl Node {
                 Role::Leader(leader) => leader.progress(self.core.config.election_ticks),
                 Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => BTreeMap::new(),
             },
+            load: match &self.role {
+                Role::Leader(leader) => leader.load(&self.core),
+                Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => self.core.load(),
+            },
         }
     }
 

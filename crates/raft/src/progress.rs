@@ -339,6 +339,14 @@ impl Progress {
         }
     }
 
+    /// Bytes sent and not acknowledged.
+    pub(crate) fn inflight_bytes(&self) -> u64 {
+        match &self.mode {
+            Mode::Replicate { inflight, .. } => inflight.bytes,
+            Mode::Probe { .. } | Mode::Snapshot { .. } => 0,
+        }
+    }
+
     pub(crate) fn check(&self, last: Index) {
         assert!(
             self.match_index < self.next_index(),

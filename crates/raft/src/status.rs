@@ -33,6 +33,23 @@ pub struct Status {
     pub configuration: Arc<Configuration>,
     /// What a leader knows of each other member; empty otherwise.
     pub progress: BTreeMap<NodeId, PeerStatus>,
+    /// What it holds in memory.
+    pub load: Load,
+}
+
+/// What a node holds in memory, as far as [`crate::Limits`] bound it. Bytes, unless said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Entries that it appended as leader and that are not committed.
+    pub uncommitted_bytes: u64,
+    /// Entries sent to one follower and not acknowledged: the most of any.
+    pub inflight_bytes: u64,
+    /// Entries handed out to be applied and not reported.
+    pub applying_bytes: u64,
+    /// Entries in memory, whatever for.
+    pub window_bytes: u64,
+    /// How many reads wait for a quorum.
+    pub pending_reads: usize,
 }
 
 /// The roles of the paper's figure 4, and the pre-candidate of thesis §9.6.

@@ -33,6 +33,8 @@ pub enum Invariant {
     DurablePromise,
     /// I12: what a leader counts as replicated is on the follower's disk.
     MatchIsDurable,
+    /// I14: what a node holds in memory is bounded by its limits.
+    Bounded,
     /// I15: the members a node goes by are those that its log names.
     ConfigurationOfLog,
     /// I15: what a leader counts as replicated never shrinks.
@@ -53,6 +55,10 @@ pub enum Invariant {
     Linearizable,
     /// H2: revisions of the keyspace follow the order of the writes in real time.
     RevisionOrder,
+    /// H4: what a client asked for once is done at most once, and exactly once if it was told so.
+    OnceOnly,
+    /// H5: a local read finds a state that was, and no earlier one than the read before it.
+    PastState,
     /// L1: once faults end there is a leader, every request is answered, and all nodes are equal.
     Progress,
     /// L2: a leader that is heard of is left alone, and nobody campaigns unasked (thesis §4.2.3, §9.6).
@@ -78,6 +84,7 @@ impl fmt::Display for Invariant {
             Self::EqualState => "I10 equal state",
             Self::DurablePromise => "I12 promises are durable",
             Self::MatchIsDurable => "I12 what is counted is durable",
+            Self::Bounded => "I14 bounded memory",
             Self::ConfigurationOfLog => "I15 the members are those of the log",
             Self::MonotonicMatch => "I15 what is counted never shrinks",
             Self::PermittedLogChanges => "I15 permitted changes of the log",
@@ -88,6 +95,8 @@ impl fmt::Display for Invariant {
             Self::AnsweredOnce => "C1 answered exactly once",
             Self::Linearizable => "H1 linearizability",
             Self::RevisionOrder => "H2 revisions follow real time",
+            Self::OnceOnly => "H4 done once",
+            Self::PastState => "H5 local reads go forward",
             Self::Progress => "L1 progress after healing",
             Self::LeaderSheltered => "L2 a leader that is heard of is left alone",
             Self::Assertion => "an assertion of the code",

@@ -10,7 +10,8 @@
 //!              ├─ server × n          Driver, Storage over a MemDisk, Applier over Registers
 //!              ├─ network, faults     what goes wrong
 //!              ├─ clients ─ history   what was asked and answered ─ linearizable
-//!              └─ safety ─ mirror     what must be true, after every step
+//!              ├─ safety ─ mirror     what must be true, after every step
+//!              └─ executions          what was carried out, and what local reads may find
 //! ```
 //!
 //! - One seed is one run: two runs of a seed have the same [`Report::hash`], over every event.
@@ -19,6 +20,8 @@
 //! - Rare branches are counted ([`Marks`]): many runs together must reach every one.
 //! - After the faults everything heals; a cluster that then does not come to rest, with a leader,
 //!   every request answered and all nodes equal, has failed.
+//!
+//! [`model`] needs no seed: it explores every state of a small cluster.
 //!
 //! Reading order: [`run()`], [`profile`], `world`, `safety`, [`linearizable`].
 //!
@@ -32,6 +35,7 @@ mod conduct;
 mod cut;
 mod digest;
 mod draw;
+mod executions;
 mod fault;
 pub mod history;
 #[cfg(feature = "mutants")]
@@ -41,6 +45,7 @@ mod invariant;
 pub mod linearizable;
 mod marks;
 mod mirror;
+pub mod model;
 mod mutant;
 mod network;
 mod ports;

@@ -12,6 +12,7 @@ use quorate::machine::{ApplyError, EncodeError, Machine, RestoreError, SnapshotE
 use quorate_raft::{EntryId, Index};
 
 use crate::digest::Digest;
+use crate::executions::Execution;
 use crate::history::{Action, Answer, Key, Value};
 use crate::schedule::Time;
 
@@ -38,6 +39,8 @@ pub(crate) struct Registers {
     chain: Digest,
     /// The state after each entry applied since they were taken last.
     states: Vec<(Index, Digest)>,
+    /// The commands carried out since they were taken last.
+    executions: Vec<Execution>,
     quirk: Quirk,
 }
 
@@ -60,6 +63,7 @@ impl Registers {
             values: BTreeMap::new(),
             chain: Digest::EMPTY,
             states: Vec::new(),
+            executions: Vec::new(),
             quirk,
         }
     }
@@ -67,6 +71,11 @@ impl Registers {
     /// The state after each entry applied since this was asked last.
     pub(crate) fn take_states(&mut self) -> Vec<(Index, Digest)> {
         std::mem::take(&mut self.states)
+    }
+
+    /// The commands carried out since this was asked last.
+    pub(crate) fn take_executions(&mut self) -> Vec<Execution> {
+        std::mem::take(&mut self.executions)
     }
 
     /// The state.
@@ -173,6 +182,12 @@ impl Machine for Registers {
         }
         let answer = self.act(key, action);
         self.note(id, key);
+        self.executions.push(Execution {
+            index: id.index,
+            key,
+            wanted: new,
+            left: self.values.get(&key).copied(),
+        });
         Ok(Response { id, answer })
     }
 

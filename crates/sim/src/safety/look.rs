@@ -1,4 +1,4 @@
-//! What a core says of itself, held against what its log, its disk and its peers' disks are (I9, I12, I15).
+//! What a core says of itself, held against what its log, its disk and its peers' disks are (I9, I12, I14, I15).
 
 use std::collections::BTreeMap;
 
@@ -51,11 +51,25 @@ impl Safety {
                 )
             },
         )?;
+        self.check_load(status)?;
         if status.role == RoleKind::Leader {
             self.check_matches(status)?;
             self.check_matches_grow(status)?;
         }
         Ok(())
+    }
+
+    /// A bound may be passed by what was taken in last, never by more.
+    fn check_load(&self, status: &Status) -> Result<(), Violation> {
+        let (load, limits) = (status.load, &self.limits);
+        let message = limits.max_message_bytes + LARGEST;
+        let within = load.uncommitted_bytes <= limits.max_uncommitted_bytes + message
+            && load.inflight_bytes <= limits.max_inflight_bytes + message
+            && load.applying_bytes <= 2 * limits.max_applying_bytes + message
+            && load.pending_reads <= limits.max_pending_reads;
+        require(within, Invariant::Bounded, || {
+            format!("{} holds {load:?}, its limits are {limits:?}", status.id)
+        })
     }
 
     /// What a leader counts as replicated is on the follower's disk, as long as both are of one term.
@@ -108,3 +122,6 @@ fn holds_match(leader: &Watched, follower: &Watched, index: Index) -> bool {
     let is_same = |term| follower.durable.holds(EntryId::new(index, term));
     index <= follower.durable.last().index && leader.written.term_at(index).is_none_or(is_same)
 }
+
+/// More bytes than any batch of commands that clients of the simulator have under way at once.
+const LARGEST: u64 = 8 << 10;

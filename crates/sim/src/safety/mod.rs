@@ -20,12 +20,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use quorate_raft::message::{AppendEntriesResponse, Message, Verdict};
-use quorate_raft::{Configuration, EntryId, Envelope, Event, Index, NodeId, Stored, Term, Write};
+use quorate_raft::{Configuration, EntryId, Envelope, Event, Index, Limits, NodeId, Stored, Term, Write};
 
 use crate::digest::Digest;
 use crate::invariant::{Invariant, Violation, require};
 use crate::mirror::{Change, Mirror};
 use commits::Committed;
+pub(crate) use logs::digest_of;
 use look::Matched;
 use membership::Members;
 
@@ -45,6 +46,7 @@ pub(crate) struct Safety {
     configurations: BTreeMap<(Index, Term), Arc<Configuration>>,
     /// The state after each index, as the first node that applied it said.
     states: BTreeMap<Index, Digest>,
+    limits: Limits,
     /// All that a snapshot at an index holds, as the first node that made or restored one said.
     contents: BTreeMap<Index, Digest>,
 }
@@ -79,9 +81,10 @@ struct Watched {
 }
 
 impl Safety {
-    /// A cluster of which no node has started.
-    pub(crate) fn new() -> Self {
+    /// A cluster of which no node has started, and none may hold more than `limits` say.
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
+            limits,
             nodes: BTreeMap::new(),
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),

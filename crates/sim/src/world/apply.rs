@@ -47,9 +47,12 @@ impl World {
         })?;
         let machine = self.running(node).apply.applier.machine_mut();
         let (states, state) = (machine.take_states(), machine.state());
-        let content = machine.content();
+        let (content, executions) = (machine.content(), machine.take_executions());
         for (index, state) in states {
             self.safety.in_state(node, index, state)?;
+        }
+        for execution in executions {
+            self.executions.ran(node, execution)?;
         }
         self.answer(node, life)?;
         if let Some(id) = progress.restored {

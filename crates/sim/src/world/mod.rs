@@ -27,6 +27,7 @@ use quorate_raft::{Configuration, Entry, EntryId, Envelope, NodeId, Payload, Rea
 
 use crate::clients::{Caution, Clients};
 use crate::digest::Digest;
+use crate::executions::Executions;
 use crate::fault::Fault;
 use crate::history::OperationId;
 use crate::incident::{Incident, Incidents};
@@ -86,6 +87,7 @@ pub(crate) struct World {
     transfers: BTreeMap<TransferId, Transfer>,
     clients: Clients,
     safety: Safety,
+    executions: Executions,
     seed: u64,
     faults_rng: Rng,
     faults: BTreeMap<Fault, u64>,
@@ -165,7 +167,8 @@ impl World {
                 operations,
                 wiring.caution(),
             ),
-            safety: Safety::new(),
+            safety: Safety::new(profile.node.limits.clone()),
+            executions: Executions::default(),
             faults_rng: Rng::new(seed, Stream::Faults),
             faults: BTreeMap::new(),
             strikes: 0,
@@ -205,6 +208,10 @@ impl World {
 
     pub(crate) fn trace(&self) -> &Trace {
         &self.trace
+    }
+
+    pub(crate) fn executions(&self) -> &Executions {
+        &self.executions
     }
 
     pub(crate) fn clients(&self) -> &Clients {

@@ -9,11 +9,12 @@ use quorate::machine::Machine;
 use quorate_raft::{NodeId, RoleKind};
 
 use super::{Happening, Wiring, World};
-use crate::clients::{Call, Errand, Submission, Wake};
+use crate::clients::{Call, Errand, RequestId, Submission, Wake};
 use crate::digest::Digest;
+use crate::history::Key;
 use crate::invariant::Violation;
 use crate::marks::Mark;
-use crate::ports::{Caller, Reply};
+use crate::ports::{Caller, Outbox, Reply};
 use crate::registers::Registers;
 use crate::server::Life;
 
@@ -40,6 +41,9 @@ impl World {
             request, node, call, ..
         } = submission;
         let life = self.servers[&node].life;
+        if let Call::Read(key) = call {
+            self.read_locally(node, life, key)?;
+        }
         let stale = self.wiring == Wiring::StaleReads;
         let Some(process) = self.process(node, life) else {
             let wake = self.clients.refused(request);
@@ -68,6 +72,28 @@ impl World {
             }
         };
         self.give(node, life, input)
+    }
+
+    /// Before each read that asks the others, one that does not: it may be late, and must be true.
+    fn read_locally(&mut self, node: NodeId, life: Life, key: Key) -> Result<(), Violation> {
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
+        let outbox = Outbox::default();
+        let responder = Caller {
+            request: RequestId(0),
+            outbox: outbox.clone(),
+        };
+        process.apply.applier.read_local(Reading {
+            query: key,
+            responder,
+        });
+        for reply in outbox.take() {
+            if let Reply::Read(_, found) = reply {
+                self.executions.read_locally((node, life), key, found)?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings what a node left for clients to them.
