@@ -62,5 +62,5 @@ pub use membership::{MemberInfo, MemberKind, Precondition, Priority, Target};
 pub use message::{Envelope, Message};
 pub use node::Node;
 pub use snapshot::SnapshotMeta;
-pub use status::{Load, PeerMode, PeerStatus, RoleKind, Status};
+pub use status::{ChangeStage, Load, PeerMode, PeerStatus, Reconfiguration, RoleKind, Status};
 pub use types::{EntryId, GroupId, Index, NodeId, Round, Session, Term, Ticket, WriteSeq};

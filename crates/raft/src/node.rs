@@ -148,6 +148,7 @@ impl Node {
             base: log.base(),
             snapshot: log.snapshot().id,
             configuration: Arc::clone(log.configuration()),
+            configuration_index: log.configuration_index(),
             progress: match &self.role {
                 Role::Leader(leader) => leader.progress(self.core.config.election_ticks),
                 Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => BTreeMap::new(),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Stage};
+use crate::membership::Target;
 use crate::types::{EntryId, Index, NodeId, Term};
 
 /// A node's state, for operators and metrics.
@@ -31,6 +32,8 @@ pub struct Status {
     pub snapshot: EntryId,
     /// The members.
     pub configuration: Arc<Configuration>,
+    /// The entry that says so; 0 for those that the group began with.
+    pub configuration_index: Index,
     /// What a leader knows of each other member; empty otherwise.
     pub progress: BTreeMap<NodeId, PeerStatus>,
     /// What it holds in memory.
@@ -50,6 +53,48 @@ pub struct Load {
     pub window_bytes: u64,
     /// How many reads wait for a quorum.
     pub pending_reads: usize,
+}
+
+impl Status {
+    /// The change of members under way, if there is one.
+    #[must_use]
+    pub fn reconfiguration(&self) -> Option<Reconfiguration> {
+        let target = self.configuration.pending()?;
+        let lacks = |node: &NodeId| {
+            let match_index = self.progress.get(node)?.match_index;
+            Some(self.last.index.0.saturating_sub(match_index.0))
+        };
+        let newcomers = self.configuration.newcomers();
+        Some(Reconfiguration {
+            stage: match self.configuration.stage() {
+                Stage::Joint => ChangeStage::Joint,
+                Stage::CatchingUp(_) | Stage::Settled => ChangeStage::CatchingUp,
+            },
+            target: target.clone(),
+            newcomers: newcomers.iter().map(|node| (*node, lacks(node))).collect(),
+        })
+    }
+}
+
+/// A change of members under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reconfiguration {
+    /// How far it has come.
+    pub stage: ChangeStage,
+    /// Where it leads.
+    pub target: Target,
+    /// Those who are to vote and do not yet, with how many entries each lacks, if this node knows: the
+    /// leader does.
+    pub newcomers: BTreeMap<NodeId, Option<u64>>,
+}
+
+/// How far a change of members has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeStage {
+    /// Those who are to vote and do not yet are learning.
+    CatchingUp,
+    /// Both the old voters and the new ones decide.
+    Joint,
 }
 
 /// The roles of the paper's figure 4, and the pre-candidate of thesis §9.6.

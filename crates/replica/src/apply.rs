@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_raft::{Configuration, Entry, EntryId, Event, Index, Payload, SnapshotMeta};
+use quorate_raft::{Configuration, Entry, EntryId, Event, Index, MemberKind, Payload, SnapshotMeta};
 
 use crate::machine::{ApplyError, Machine, RestoreError, SnapshotError};
 use crate::mutant::mutant;
@@ -129,6 +129,7 @@ pub enum ApplyFailure {
 #[derive(Debug)]
 pub struct Applier<M: Machine, A> {
     machine: M,
+    kind: MemberKind,
     snapshots: Snapshots,
     policy: SnapshotPolicy,
     applied: EntryId,
@@ -145,6 +146,8 @@ pub struct Applier<M: Machine, A> {
 /// The snapshot being made.
 enum View<M: Machine> {
     None,
+    /// It has no chunks, being a witness's.
+    Empty,
     /// Its chunks are being read.
     Open(M::Snapshot),
     /// There is no more to read; what was read is being written, or thrown away.
@@ -168,8 +171,32 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
         start: &SnapshotMeta,
         policy: SnapshotPolicy,
     ) -> Result<Self, ApplyFailure> {
+        Self::of_kind(MemberKind::Full, machine, snapshots, start, policy)
+    }
+
+    /// As [`Self::new`], for a witness: `machine` stays as it is for ever, and snapshots carry no state.
+    ///
+    /// # Errors
+    /// None: there is nothing to read.
+    pub fn new_witness(
+        machine: M,
+        snapshots: Snapshots,
+        start: &SnapshotMeta,
+        policy: SnapshotPolicy,
+    ) -> Result<Self, ApplyFailure> {
+        Self::of_kind(MemberKind::Witness, machine, snapshots, start, policy)
+    }
+
+    fn of_kind(
+        kind: MemberKind,
+        machine: M,
+        snapshots: Snapshots,
+        start: &SnapshotMeta,
+        policy: SnapshotPolicy,
+    ) -> Result<Self, ApplyFailure> {
         let mut applier = Self {
             machine,
+            kind,
             snapshots,
             policy,
             applied: EntryId::ZERO,
@@ -262,12 +289,17 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
         reached && self.since.bytes >= self.snapshot_bytes / 2
     }
 
-    /// Fixes a view of the state; none while one is being made, or when there is nothing to keep.
+    /// Fixes a view of the state; none while one is being made, or when there is nothing to keep, or
+    /// nobody has told who the members are, which every snapshot says.
     pub fn begin_snapshot(&mut self) -> Option<SnapshotMeta> {
-        if !matches!(self.view, View::None) || self.since.entries == 0 {
+        let is_idle = matches!(self.view, View::None) && self.since.entries > 0;
+        if !is_idle || self.configuration.is_unknown() {
             return None;
         }
-        self.view = View::Open(self.machine.begin_snapshot());
+        self.view = match self.kind {
+            MemberKind::Full => View::Open(self.machine.begin_snapshot()),
+            MemberKind::Witness => View::Empty,
+        };
         self.since = Since::default();
         self.snapshot_bytes = 0;
         Some(SnapshotMeta {
@@ -282,6 +314,10 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
     /// When the machine cannot write its state down, or was restored from another's snapshot since
     /// the view was fixed. This snapshot will have no further chunk.
     pub fn snapshot_chunk(&mut self, max_bytes: usize) -> Result<Option<Bytes>, SnapshotError> {
+        if matches!(self.view, View::Empty) {
+            self.view = View::Read;
+            return Ok(None);
+        }
         let View::Open(view) = &mut self.view else {
             return Err(SnapshotError("a received snapshot took its place".to_owned()));
         };
@@ -319,12 +355,13 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
         self.since.bytes += entry.weight();
         let mut answer = None;
         match entry.payload {
+            // A witness keeps no state: that there was a command is all it knows.
+            Payload::Command(_) if self.kind == MemberKind::Witness => {}
             Payload::Command(command) => {
                 let response = self.machine.apply(id, command)?;
                 answer = proposers.next_for(id).map(|proposer| (proposer, response));
             }
             Payload::Configuration(configuration) => self.configuration = configuration,
-            // A witness has no state: its machine is empty, and its log says only that there was a command.
             Payload::Noop | Payload::Stripped => {}
         }
         self.applied = id;
@@ -341,15 +378,21 @@ impl<M: Machine, A: Respond<M::Answer>> Applier<M, A> {
         if !matches!(self.view, View::None) {
             self.close_view(View::Read);
         }
-        let mut bytes = 0;
-        let count = |chunk: &io::Result<Bytes>| bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        let restored = self.machine.restore(&mut self.snapshots.read(id)?.inspect(count));
-        self.snapshot_bytes = bytes;
-        restored.map_err(|error| ApplyFailure::Restore { id, error })?;
+        if self.kind == MemberKind::Full {
+            self.restore_machine(id)?;
+        }
         self.applied = id;
         self.configuration = Arc::clone(&meta.configuration);
         self.since = Since::default();
         Ok(())
+    }
+
+    fn restore_machine(&mut self, id: EntryId) -> Result<(), ApplyFailure> {
+        let mut bytes = 0;
+        let count = |chunk: &io::Result<Bytes>| bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        let restored = self.machine.restore(&mut self.snapshots.read(id)?.inspect(count));
+        self.snapshot_bytes = bytes;
+        restored.map_err(|error| ApplyFailure::Restore { id, error })
     }
 
     fn close_view(&mut self, next: View<M>) {
@@ -402,6 +445,7 @@ impl<M: Machine> std::fmt::Debug for View<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::None => "None",
+            Self::Empty => "Empty",
             Self::Open(_) => "Open",
             Self::Read => "Read",
         })

@@ -1,17 +1,18 @@
 //! How a node is set up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{Configuration, Event, GroupId, Limits, NodeId};
+use quorate_raft::{Configuration, Event, GroupId, Limits, MemberInfo, MemberKind, NodeId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::apply::SnapshotPolicy;
+use crate::codec::MemberContext;
 use crate::codec::frame::{self, ClusterId};
 use crate::error::StartError;
 use crate::machine::{StateMachine, Typed};
@@ -26,10 +27,17 @@ pub struct Config {
     pub node: NodeId,
     /// Keeps clusters apart: nodes of different clusters refuse each other.
     pub cluster: ClusterId,
-    /// The address of every member for its peers, this node included, as `host:port`.
+    /// The address of every member for its peers, this node included, as `host:port`: those that a new
+    /// group begins with, or whom a node that joins may turn to. Once the node knows its group, what the
+    /// group says of its members counts.
     pub peers: BTreeMap<NodeId, String>,
     /// What members are called in the log, beside their ids; those without a name have only an id there.
     pub names: BTreeMap<NodeId, String>,
+    /// Those of the members that are witnesses: they vote, and keep neither commands nor state. All
+    /// members of a new group must be told the same.
+    pub witnesses: BTreeSet<NodeId>,
+    /// What a node with an empty directory is to be.
+    pub start: Start,
     /// Where to listen for peers, as `host:port`; this node's own address in `peers` unless set.
     pub listen: Option<String>,
     /// A socket that listens already, used in place of `listen`.
@@ -64,6 +72,16 @@ pub struct Config {
     pub observer: Option<Arc<dyn Observer>>,
 }
 
+/// What a node with an empty directory is to be; one that has been here before goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// One of the first members of a new group: [`Config::peers`] has all of them.
+    #[default]
+    Found,
+    /// A member that is being added to a group. It does nothing by itself until a leader tells it.
+    Join,
+}
+
 /// Is told what a node does, from the threads that do it: its methods must not wait.
 pub trait Observer: Send + Sync + 'static {
     /// Something happened in the consensus core.
@@ -87,6 +105,8 @@ impl Config {
             cluster: ClusterId(1),
             peers: BTreeMap::new(),
             names: BTreeMap::new(),
+            witnesses: BTreeSet::new(),
+            start: Start::Found,
             listen: None,
             listener: None,
             data_dir: PathBuf::new(),
@@ -151,18 +171,50 @@ impl Config {
         Replica::start(self, Sessions::new(Typed::default(), limits))
     }
 
-    /// The members that a new group starts with.
+    /// Sets that the node joins a group that there is.
+    #[must_use]
+    pub fn join(mut self) -> Self {
+        self.start = Start::Join;
+        self
+    }
+
+    /// Whether this node keeps data.
+    pub(crate) fn kind(&self) -> MemberKind {
+        self.kind_of(self.node)
+    }
+
+    fn kind_of(&self, node: NodeId) -> MemberKind {
+        match self.witnesses.contains(&node) {
+            true => MemberKind::Witness,
+            false => MemberKind::Full,
+        }
+    }
+
+    /// The members that the group of a node with an empty directory has, as far as it knows.
     pub(crate) fn configuration(&self) -> Result<Configuration, StartError> {
+        if self.start == Start::Join {
+            return Ok(Configuration::unknown());
+        }
         if !self.peers.contains_key(&self.node) {
             return Err(StartError::Config {
                 setting: "peers",
                 problem: format!("this node, {}, is not among them; add its own address", self.node),
             });
         }
-        Configuration::new(self.peers.keys().copied(), []).map_err(|error| StartError::Config {
-            setting: "peers",
-            problem: error.to_string(),
-        })
+        let info = self.peers.iter().map(|(node, address)| {
+            let name = self.names.get(node).cloned().unwrap_or_default();
+            let info = MemberInfo {
+                kind: self.kind_of(*node),
+                ..MemberContext::at(name, address).into_info()
+            };
+            (*node, info)
+        });
+        Configuration::new(self.peers.keys().copied(), [])
+            .and_then(|members| members.with_info(info))
+            .map_err(|error| StartError::Config {
+                setting: "peers",
+                problem: error.to_string(),
+            })
     }
 
     pub(crate) fn check(&self) -> Result<(), StartError> {

@@ -11,11 +11,13 @@
 //!
 //! Left out: deadlines and retries of requests ([`crate::Replica`] has them).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use quorate_raft::{
-    EntryId, Envelope, Event, Index, Input, LogReadError, Node, NodeId, Outcome, Precondition, Proposal,
-    ReadLog, Ready, Rejection, Resolved, SendSnapshot, SnapshotMeta, SnapshotSent, Status, Target, Ticket,
-    Transferee, Write, WriteSeq,
+    Configuration, EntryId, Envelope, Event, Index, Input, LogReadError, Node, NodeId, Outcome, Precondition,
+    Proposal, ReadLog, Ready, Rejection, Resolved, SendSnapshot, SnapshotMeta, SnapshotSent, Status, Target,
+    Ticket, Transferee, Write, WriteSeq,
 };
 
 use crate::apply::ApplyTask;
@@ -42,6 +44,9 @@ pub trait Ports {
     fn send_snapshot(&mut self, request: SendSnapshot);
     /// The log up to this entry is needed no more.
     fn compact(&mut self, upto: EntryId);
+    /// These are the members from now on, until they are others. A member that was left out is still
+    /// sent to for a while, so that it learns of it.
+    fn configure(&mut self, _members: Arc<Configuration>) {}
     /// Something happened in the core.
     fn observe(&mut self, event: &Event);
     /// A command will not be answered by the apply side.
@@ -245,6 +250,9 @@ impl<P: Ports> Driver<P> {
     fn carry_out(&mut self, ready: &mut Ready) {
         for event in &ready.events {
             self.ports.observe(event);
+        }
+        if let Some(members) = ready.configuration.take() {
+            self.ports.configure(members);
         }
         // Peers first: their disks then work in parallel with ours (thesis §10.2.1).
         for envelope in ready.send.drain(..) {

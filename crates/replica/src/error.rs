@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use quorate_raft::{ConfigError, Rejection};
+use quorate_raft::{ConfigError, ConfigurationError, NodeId, Rejection};
 
 use crate::apply::ApplyFailure;
 use crate::machine::EncodeError;
@@ -112,6 +112,27 @@ pub enum TransferError {
     #[error("it is unknown whether leadership was handed over")]
     Unknown,
     /// The node stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why the members are not what they were to become.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconfigureError {
+    /// There cannot be such members.
+    #[error(transparent)]
+    Impossible(ConfigurationError),
+    /// It is about a node that is no member.
+    #[error("{0} is no member")]
+    NotAMember(NodeId),
+    /// It was not begun, or another change took its place.
+    #[error("the members were not changed: {0}")]
+    Rejected(Rejection),
+    /// It may have begun, or begin yet.
+    #[error("it is unknown whether the members are being changed")]
+    Unknown,
+    /// The node stopped. A change that has begun goes on without it.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }

@@ -36,17 +36,26 @@ pub mod sessions;
 pub mod storage;
 
 mod ledger;
+mod members;
 mod mutant;
 mod queue;
 mod threads;
 mod transport;
 
 pub use apply::SnapshotPolicy;
-pub use config::{Config, Observer};
+pub use codec::MemberContext;
+pub use config::{Config, Observer, Start};
 pub use driver::{Driver, DriverInput, Failure, Ports};
-pub use error::{OpenError, ProposeError, ReadError, SessionError, StartError, Stopped, TransferError};
+pub use error::{
+    OpenError, ProposeError, ReadError, ReconfigureError, SessionError, StartError, Stopped, TransferError,
+};
 pub use local::LocalNetwork;
 pub use machine::{Machine, Repeatable, StateMachine, Typed};
-pub use quorate_raft::{EntryId, Event, Index, Limits, NodeId, Rejection, RoleKind, Status, Term};
+pub use members::Reconfiguring;
+pub use quorate_raft::{
+    ChangeStage, Configuration, ConfigurationError, EntryId, Event, Index, Limits, MemberInfo, MemberKind,
+    NodeId, Precondition, Priority, Reconfiguration, Rejection, RoleKind, Status, Target, Term,
+};
 pub use replica::Replica;
 pub use sessions::{Session, SessionLimits, Sessions};
+pub use transport::{InquiryError, Introduced, inquire};

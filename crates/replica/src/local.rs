@@ -13,8 +13,8 @@ use std::sync::{Arc, mpsc};
 
 use parking_lot::RwLock;
 use quorate_raft::{
-    Delivery, Entry, EntryId, Envelope, LogReadError, NodeId, ReadLog, SendSnapshot, SnapshotSent, Write,
-    WriteSeq,
+    Delivery, Entry, EntryId, Envelope, LogReadError, MemberKind, NodeId, ReadLog, SendSnapshot,
+    SnapshotSent, Write, WriteSeq,
 };
 
 use crate::storage::{Snapshots, StorageError};
@@ -146,7 +146,11 @@ impl LocalCourier {
             peer.snapshots.prune()?;
             let outgoing = self.own.snapshots.send(id)?;
             let mut writer = peer.snapshots.create(&request.meta)?;
-            for number in 0..outgoing.chunks() {
+            let chunks = match request.kind {
+                MemberKind::Full => outgoing.chunks(),
+                MemberKind::Witness => 0,
+            };
+            for number in 0..chunks {
                 let chunk = outgoing.chunk(number);
                 writer.write_chunk(&chunk.map_err(|source| StorageError::Io {
                     path: format!("snapshot {id}"),

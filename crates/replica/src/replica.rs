@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{EntryId, NodeId, Rejection, Status, Transferee};
+use quorate_raft::{EntryId, NodeId, Rejection, RoleKind, Status, Transferee};
 use quorate_wal::Disk;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -222,8 +222,32 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    /// Stops the node: what was handed to the log is written, threads end, the directory is free.
+    /// Has the best of the others lead, if this node does and there is one; waits no longer than an
+    /// election would take.
+    ///
+    /// Meanwhile requests wait, here and at the others, and are served by whoever leads then.
+    pub async fn hand_over(&self) {
+        if self.shared.status.borrow().role != RoleKind::Leader {
+            return;
+        }
+        let (sender, receiver) = oneshot::channel();
+        let operator = Operator(sender);
+        let to = Transferee::Best;
+        let transfer = DriverInput::TransferLeadership { to, operator };
+        self.shared.inbox.submit(transfer);
+        let patience = self.shared.election_timeout;
+        match tokio::time::timeout(patience, receiver).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(failure))) => tracing::info!(%failure, "leadership was not handed over"),
+            Ok(Err(_dropped)) => {}
+            Err(_elapsed) => tracing::info!("leadership was not handed over in time"),
+        }
+    }
+
+    /// Stops the node: it hands over what it leads, what was handed to the log is written, threads end,
+    /// the directory is free.
     pub async fn shutdown(&self) -> Stopped {
+        self.hand_over().await;
         self.shared.stop();
         self.closed().await
     }

@@ -9,7 +9,8 @@
 //! 16  n  body: protobuf
 //! ```
 //!
-//! A connection begins with the dialer's [`Hello`], answered by [`Welcome`] or [`Refusal`].
+//! A connection begins with the dialer's [`Hello`], answered by [`Welcome`] or [`Refusal`]. Before it, a
+//! dialer that does not know yet who it is may ask with an [`Inquiry`], answered by [`Introduction`].
 //! On a stream of messages only the dialer speaks from then on. On a bulk stream the dialer makes an
 //! offer, the other end says from which chunk to go on, and at the end whether it has all of it.
 //!
@@ -19,9 +20,10 @@ use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message as _;
-use quorate_raft::{Envelope, NodeId};
+use quorate_raft::{Configuration, Envelope, NodeId};
 
 use super::DecodeError;
+use super::members::WireConfiguration;
 use super::wire::WireEnvelope;
 
 /// The newest version of the protocol that this code speaks.
@@ -88,6 +90,28 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// Asks a member which node is to be reached at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inquiry {
+    /// The newest version of the protocol that the dialer speaks.
+    pub version: u32,
+    /// The oldest.
+    pub oldest_version: u32,
+    /// Where its peers are to reach the dialer, as `host:port`.
+    pub address: String,
+}
+
+/// The answer to an [`Inquiry`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introduction {
+    /// The cluster of the one that answers.
+    pub cluster: ClusterId,
+    /// Who is to be at the address, if it is a member.
+    pub node: Option<NodeId>,
+    /// The members that the one who answers knows.
+    pub members: Configuration,
+}
+
 /// Says which snapshot the dialer has to give.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotOffer {
@@ -126,6 +150,10 @@ pub enum Frame {
     },
     /// The receiver has all of the snapshot, durably.
     SnapshotDone,
+    /// Asks who is to be where the dialer is.
+    Inquiry(Inquiry),
+    /// Says it.
+    Introduction(Introduction),
 }
 
 impl Frame {
@@ -141,6 +169,8 @@ impl Frame {
             Self::SnapshotResume { .. } => "SnapshotResume",
             Self::SnapshotChunk { .. } => "SnapshotChunk",
             Self::SnapshotDone => "SnapshotDone",
+            Self::Inquiry(_) => "Inquiry",
+            Self::Introduction(_) => "Introduction",
         }
     }
 }
@@ -165,6 +195,8 @@ pub fn encode(frame: &Frame, out: &mut BytesMut) {
             put(SNAPSHOT_CHUNK, &chunk, out);
         }
         Frame::SnapshotDone => put(SNAPSHOT_DONE, &WireDone {}, out),
+        Frame::Inquiry(inquiry) => put(INQUIRY, &WireInquiry::from(inquiry), out),
+        Frame::Introduction(introduction) => put(INTRODUCTION, &WireIntroduction::from(introduction), out),
     }
 }
 
@@ -270,6 +302,8 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Frame, DecodeError> {
             WireDone::decode(body)?;
             Frame::SnapshotDone
         }
+        INQUIRY => Frame::Inquiry(WireInquiry::decode(body)?.into()),
+        INTRODUCTION => Frame::Introduction(WireIntroduction::decode(body)?.try_into()?),
         unknown => return Err(DecodeError::Kind(unknown)),
     })
 }
@@ -349,6 +383,68 @@ struct WireChunk {
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 struct WireDone {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireInquiry {
+    #[prost(uint32, tag = "1")]
+    version: u32,
+    #[prost(uint32, tag = "2")]
+    oldest_version: u32,
+    #[prost(string, tag = "3")]
+    address: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireIntroduction {
+    #[prost(uint64, tag = "1")]
+    cluster: u64,
+    #[prost(uint64, optional, tag = "2")]
+    node: Option<u64>,
+    #[prost(message, optional, tag = "3")]
+    members: Option<WireConfiguration>,
+}
+
+impl From<&Inquiry> for WireInquiry {
+    fn from(inquiry: &Inquiry) -> Self {
+        Self {
+            version: inquiry.version,
+            oldest_version: inquiry.oldest_version,
+            address: inquiry.address.clone(),
+        }
+    }
+}
+
+impl From<WireInquiry> for Inquiry {
+    fn from(wire: WireInquiry) -> Self {
+        Self {
+            version: wire.version,
+            oldest_version: wire.oldest_version,
+            address: wire.address,
+        }
+    }
+}
+
+impl From<&Introduction> for WireIntroduction {
+    fn from(introduction: &Introduction) -> Self {
+        Self {
+            cluster: introduction.cluster.0,
+            node: introduction.node.map(|node| node.0),
+            members: Some((&introduction.members).into()),
+        }
+    }
+}
+
+impl TryFrom<WireIntroduction> for Introduction {
+    type Error = DecodeError;
+
+    fn try_from(wire: WireIntroduction) -> Result<Self, DecodeError> {
+        Ok(Self {
+            cluster: ClusterId(wire.cluster),
+            node: wire.node.map(NodeId),
+            members: wire.members.unwrap_or_default().try_into()?,
+        })
+    }
+}
 
 impl From<&Hello> for WireHello {
     fn from(hello: &Hello) -> Self {
@@ -466,5 +562,7 @@ const SNAPSHOT_OFFER: u8 = 5;
 const SNAPSHOT_RESUME: u8 = 6;
 const SNAPSHOT_CHUNK: u8 = 7;
 const SNAPSHOT_DONE: u8 = 8;
+const INQUIRY: u8 = 9;
+const INTRODUCTION: u8 = 10;
 const STREAM_MESSAGES: u32 = 1;
 const STREAM_BULK: u32 = 2;

@@ -4,6 +4,7 @@
 //!   it never panics, and never asks for more than its bound.
 //! - [`stored`]: what the log's records and the snapshots' headers say.
 
+mod context;
 pub mod frame;
 mod members;
 pub mod stored;
@@ -11,7 +12,8 @@ mod wire;
 
 use quorate_raft::{ConfigurationError, SliceError};
 
-pub use frame::{Frame, Hello, Incarnation, Refusal, StreamKind, Welcome};
+pub use context::MemberContext;
+pub use frame::{Frame, Hello, Incarnation, Inquiry, Introduction, Refusal, StreamKind, Welcome};
 
 /// Why bytes are not what they claim to be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

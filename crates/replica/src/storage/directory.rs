@@ -7,7 +7,7 @@ use std::path::Path;
 use quorate_wal::DirLock;
 
 use super::StorageError;
-use super::identity::{FILE, HARMLESS};
+use super::identity::{self, FILE, HARMLESS, Identity};
 
 /// Refuses a path that no node can use: a file, a directory with another program's data, or one that a
 /// running node holds. Nothing is written to a directory that was never a node's.
@@ -16,11 +16,31 @@ use super::identity::{FILE, HARMLESS};
 /// See [`StorageError`]; that the path is not there is no error, for it can be made.
 pub fn inspect(path: &Path) -> Result<(), StorageError> {
     examine(path)?;
-    if path.join(FILE).exists() {
+    if is_used(path) {
         // Whoever starts takes the lock again: this one only tells of a node that runs.
         drop(DirLock::acquire(path)?);
     }
     Ok(())
+}
+
+/// Whose data a directory holds; none if it was never used. Nothing in it is touched.
+///
+/// # Errors
+/// When it cannot be read, or what it says is damaged.
+pub fn owner(path: &Path) -> Result<Option<Identity>, StorageError> {
+    let directory = path.display().to_string();
+    match fs::read(path.join(FILE)) {
+        Ok(text) => identity::parse(&text)
+            .map(Some)
+            .map_err(|problem| StorageError::Identity { directory, problem }),
+        Err(error) if !is_used(path) && error.kind() != io::ErrorKind::PermissionDenied => Ok(None),
+        Err(error) => Err(StorageError::io(&directory, error)),
+    }
+}
+
+/// Whether a node has used the directory before.
+pub(crate) fn is_used(path: &Path) -> bool {
+    path.join(FILE).exists()
 }
 
 /// As [`inspect`], but does not look whether a node runs.
@@ -35,7 +55,7 @@ pub(crate) fn examine(path: &Path) -> Result<(), StorageError> {
         }
         Err(error) => return Err(StorageError::io(&directory, error)),
     }
-    if path.join(FILE).exists() {
+    if is_used(path) {
         return Ok(());
     }
     if ["wal", "snap"]

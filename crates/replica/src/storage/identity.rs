@@ -124,7 +124,7 @@ fn format(identity: Identity) -> String {
     format!("{lines}crc32c {checksum:08x}\n")
 }
 
-fn parse(text: &[u8]) -> Result<Identity, String> {
+pub(super) fn parse(text: &[u8]) -> Result<Identity, String> {
     let text = std::str::from_utf8(text).map_err(|_| "it is not text".to_owned())?;
     let mut lines = text.lines();
     if lines.next() != Some(TITLE) {

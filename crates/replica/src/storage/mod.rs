@@ -33,8 +33,8 @@ use quorate_raft::{
 };
 use quorate_wal::{Cut, Disk, Record, RecoveredGroup, Wal};
 
-pub(crate) use directory::examine;
-pub use directory::inspect;
+pub(crate) use directory::{examine, is_used};
+pub use directory::{inspect, owner};
 pub use identity::{FORMAT, Identity};
 pub(crate) use peers::KnownPeers;
 pub use recovery::Contradiction;

@@ -11,8 +11,7 @@
 //!   that lost its directory would be taken back by peers that restarted, and with it a vote that it
 //!   forgot or an entry that it acknowledged.
 //! - The file is replaced as a whole; one that is damaged is an error, never an empty one.
-//!
-//! Left out: a way to accept a new directory of an old member, which is a change of members.
+//! - Members that left stay in it: an id is never used again, so that nobody may come back under it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

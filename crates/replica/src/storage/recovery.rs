@@ -32,7 +32,7 @@ pub(super) enum Verdict {
 pub enum Contradiction {
     /// Entries were compacted that no snapshot covers.
     #[error(
-        "the log begins after {base} and there is no snapshot; restore the directory's snapshots from a copy taken after the node last stopped; this version cannot replace a member"
+        "the log begins after {base} and there is no snapshot; restore the directory's snapshots from a copy taken after the node last stopped, or replace the member by a new one"
     )]
     NoSnapshot {
         /// The entry before the log's first.
@@ -40,7 +40,7 @@ pub enum Contradiction {
     },
     /// There is a snapshot, and nothing in the log.
     #[error(
-        "there is a snapshot at {snapshot} and no log, so the node has forgotten its vote; restore the directory's log from a copy taken after the node last stopped; this version cannot replace a member"
+        "there is a snapshot at {snapshot} and no log, so the node has forgotten its vote; restore the directory's log from a copy taken after the node last stopped, or replace the member by a new one"
     )]
     NoLog {
         /// The snapshot.
@@ -48,7 +48,7 @@ pub enum Contradiction {
     },
     /// Entries are missing between the snapshot and the log.
     #[error(
-        "the newest snapshot is at {snapshot} but the log begins after {base}; restore the missing snapshot from a copy taken after the node last stopped; this version cannot replace a member"
+        "the newest snapshot is at {snapshot} but the log begins after {base}; restore the missing snapshot from a copy taken after the node last stopped, or replace the member by a new one"
     )]
     Gap {
         /// The snapshot.

@@ -126,6 +126,8 @@ fn differ(a: &Status, b: &Status) -> bool {
         || (a.commit_index, a.applied_index, a.durable_index)
             != (b.commit_index, b.applied_index, b.durable_index)
         || (a.last, a.base, a.snapshot) != (b.last, b.base, b.snapshot)
+        || a.configuration != b.configuration
+        || a.configuration_index != b.configuration_index
         || a.progress != b.progress
 }
 

@@ -26,7 +26,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use quorate_raft::{
-    Configuration, Envelope, MemberKind, Node, NodeId, ReadLog, Session, SnapshotSent, Status, Stored,
+    Configuration, Envelope, MemberKind, Node, NodeId, ReadLog, Session, SnapshotMeta, SnapshotSent, Status,
+    Stored,
 };
 use quorate_wal::{DirLock, Disk, MemDisk, OsDisk};
 use tokio::sync::watch;
@@ -37,7 +38,7 @@ pub(crate) use requests::{Asker, Operator};
 
 use crate::apply::Applier;
 use crate::codec::Incarnation;
-use crate::config::{Config, FIRST_GROUP, Observer};
+use crate::config::{Config, FIRST_GROUP, Observer, Start};
 use crate::driver::{Driver, DriverInput};
 use crate::error::{StartError, Stopped};
 use crate::local::{LocalCourier, LocalNetwork, LocalStopper, MemoryLog};
@@ -58,6 +59,7 @@ pub(crate) struct Running<M: Machine> {
     pub(crate) incarnation: Incarnation,
     pub(crate) peer_address: Option<SocketAddr>,
     pub(crate) request_timeout: Duration,
+    pub(crate) election_timeout: Duration,
     ended: watch::Receiver<bool>,
 }
 
@@ -139,37 +141,38 @@ fn open_directory(config: &Config) -> Result<(Arc<dyn Disk>, DirLock), StartErro
 /// Starts a node. Its directory is opened once its address is known to be free, and stays locked
 /// until the node has ended.
 pub(crate) fn start<M: Machine>(config: Config, machine: M, place: Place) -> Result<Running<M>, StartError> {
-    let configuration = config.configuration()?;
+    let configuration = first_members(&config)?;
     // Wrong settings are found out before anything is touched.
-    Node::new(core_config(&config)?, Stored::new(configuration.clone()))?;
+    let alone = Stored::new(configuration.clone());
+    Node::new(core_config(&config, config.kind())?, alone)?;
     let Site { disk, lock, meeting } = place.open(&config)?;
     let (storage, opened) = open_storage(&config, configuration, Arc::clone(&disk))?;
     let (identity, stored) = (opened.identity, opened.stored);
-    let applier = Applier::new(machine, storage.snapshots(), &stored.snapshot, config.snapshots);
-    let applier = applier.map_err(|source| StartError::State {
-        directory: config.data_dir.clone(),
-        source,
-    })?;
-    let node = Node::new(core_config(&config)?, stored)?;
-    check_members(&config, &node.status().configuration)?;
+    let kind = kind_of(&config, &stored);
+    let applier = restore(&config, kind, machine, storage.snapshots(), &stored.snapshot)?;
+    let node = Node::new(core_config(&config, kind)?, stored)?;
+    let members = node.status().configuration;
+    note_members(&config, &members);
 
     let inbox = Arc::new(Inbox::new(Bound {
         items: config.max_waiting,
         bytes: config.max_waiting_bytes,
     }));
-    let fate = Arc::new(Fate::new(
-        Arc::clone(&inbox),
-        config.data_dir.display().to_string(),
-    ));
+    let directory = config.data_dir.display().to_string();
+    let fate = Arc::new(Fate::new(Arc::clone(&inbox), directory));
     let mailroom = Mailroom {
         inbox: Arc::clone(&inbox),
         fate: Arc::clone(&fate),
     };
+    let own = Own {
+        identity,
+        members,
+        snapshots: storage.snapshots(),
+        disk,
+    };
     let connection = match meeting {
-        Meeting::Sockets(listener) => {
-            Connection::by_sockets(&config, identity, listener, storage.snapshots(), disk, mailroom)?
-        }
-        Meeting::Local(network) => Connection::local(&network, config.node, storage.snapshots(), mailroom),
+        Meeting::Sockets(listener) => Connection::by_sockets(&config, own, listener, mailroom)?,
+        Meeting::Local(network) => Connection::local(&network, config.node, own.snapshots, mailroom),
     };
     let peer_address = connection.address;
     let mut workers = Workers::new(lock);
@@ -190,6 +193,7 @@ pub(crate) fn start<M: Machine>(config: Config, machine: M, place: Place) -> Res
         incarnation: identity.incarnation,
         peer_address,
         request_timeout: config.request_timeout,
+        election_timeout: config.tick * config.election_ticks,
         ended,
     };
     workers.start(&config, storage, applier, connection.carrier, &inbox, &fate)?;
@@ -209,6 +213,24 @@ pub(crate) fn start<M: Machine>(config: Config, machine: M, place: Place) -> Res
     };
     spawn(&config, "loop", move || life.run())?;
     Ok(running)
+}
+
+/// The apply side as it is when the node begins.
+fn restore<M: Machine>(
+    config: &Config,
+    kind: MemberKind,
+    machine: M,
+    snapshots: Snapshots,
+    newest: &SnapshotMeta,
+) -> Result<Applier<M, Asker<M>>, StartError> {
+    let keep = match kind {
+        MemberKind::Full => Applier::new,
+        MemberKind::Witness => Applier::new_witness,
+    };
+    keep(machine, snapshots, newest, config.snapshots).map_err(|source| StartError::State {
+        directory: config.data_dir.clone(),
+        source,
+    })
 }
 
 /// The two ends of what connects a node to its peers.
@@ -231,20 +253,33 @@ enum Stopper {
     Local { _stopper: LocalStopper },
 }
 
+/// What a node brings to its first meeting with its peers.
+struct Own {
+    identity: Identity,
+    members: Arc<Configuration>,
+    snapshots: Snapshots,
+    disk: Arc<dyn Disk>,
+}
+
 impl Connection {
     fn by_sockets<M: Machine>(
         config: &Config,
-        identity: Identity,
+        own: Own,
         listener: TcpListener,
-        snapshots: Snapshots,
-        disk: Arc<dyn Disk>,
         mailroom: Mailroom<M>,
     ) -> Result<Self, StartError> {
         let directory = config.data_dir.display().to_string();
-        let known = KnownPeers::open(disk, &directory).map_err(|error| error.within(&directory))?;
-        let mailroom = Arc::new(mailroom);
-        let (transport, outbox) =
-            Transport::new(config, identity, random()?, listener, snapshots, known, mailroom)?;
+        let known = KnownPeers::open(own.disk, &directory).map_err(|error| error.within(&directory))?;
+        let storage = (own.snapshots, known);
+        let (transport, outbox) = Transport::new(
+            config,
+            own.identity,
+            random()?,
+            listener,
+            storage,
+            own.members,
+            Arc::new(mailroom),
+        )?;
         Ok(Self {
             post: Post::Sockets(outbox),
             address: Some(transport.address()),
@@ -513,35 +548,43 @@ fn open_storage(
     Ok((storage, opened))
 }
 
-/// The addresses in the settings must be those of the members that the directory knows.
-fn check_members(config: &Config, members: &Configuration) -> Result<(), StartError> {
+/// What the log says of the members counts. Settings that say something else are old, or wrong.
+fn note_members(config: &Config, members: &Configuration) {
     let named: BTreeSet<NodeId> = config.peers.keys().copied().collect();
-    if named == members.members() {
-        return Ok(());
+    let is_told = config.start == Start::Found && !members.is_unknown();
+    if is_told && named != members.members() {
+        let ids = |nodes: BTreeSet<NodeId>| {
+            let ids: Vec<String> = nodes.iter().map(|node| format!("{:x}", node.0)).collect();
+            ids.join(", ")
+        };
+        let (settings, log) = (ids(named), ids(members.members()));
+        tracing::info!(%settings, %log, "the members are those of the log, which the settings do not name");
     }
-    let ids = |nodes: &BTreeSet<NodeId>| {
-        nodes
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    Err(StartError::Config {
-        setting: "peers",
-        problem: format!(
-            "they are {}, but the members in {} are {}; name exactly these",
-            ids(&named),
-            config.data_dir.display(),
-            ids(&members.members())
-        ),
-    })
 }
 
-fn core_config(config: &Config) -> Result<quorate_raft::Config, StartError> {
+/// Those that the settings name. A directory that is in use knows better, and needs none.
+fn first_members(config: &Config) -> Result<Configuration, StartError> {
+    match config.configuration() {
+        Err(_) if storage::is_used(&config.data_dir) => Ok(Configuration::unknown()),
+        outcome => outcome,
+    }
+}
+
+/// What the log says of this node counts; the settings do while it says nothing.
+fn kind_of(config: &Config, stored: &Stored) -> MemberKind {
+    let newest = stored.configurations.last().map(|(_, members)| members);
+    let members = newest.unwrap_or(&stored.snapshot.configuration);
+    match members.is_member(config.node) {
+        true => members.kind(config.node),
+        false => config.kind(),
+    }
+}
+
+fn core_config(config: &Config, kind: MemberKind) -> Result<quorate_raft::Config, StartError> {
     Ok(quorate_raft::Config {
         id: config.node,
         group: FIRST_GROUP,
-        kind: MemberKind::Full,
+        kind,
         session: Session(random()?),
         seed: random()?,
         election_ticks: config.election_ticks,

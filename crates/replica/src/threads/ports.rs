@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{EntryId, Envelope, Event, ReadLog, SendSnapshot, SnapshotMeta, Write};
+use quorate_raft::{Configuration, EntryId, Envelope, Event, ReadLog, SendSnapshot, SnapshotMeta, Write};
 use tokio::sync::oneshot;
 
 use super::inbox::Fate;
@@ -125,6 +125,15 @@ impl<M: Machine> Ports for ThreadPorts<M> {
         }
     }
 
+    fn configure(&mut self, members: Arc<Configuration>) {
+        match &self.post {
+            Post::Sockets(outbox) => outbox.configure(members),
+            // Whoever is in the process is reached.
+            Post::Local(_) => {}
+        }
+        self.role_changed = true;
+    }
+
     fn observe(&mut self, event: &Event) {
         if let Some(observer) = &self.observer {
             observer.event(event);
@@ -135,7 +144,7 @@ impl<M: Machine> Ports for ThreadPorts<M> {
         if let Event::SecondLeader { .. } = event {
             // Paper §5.2 rules it out, so a member forgot its vote: nothing either leader says is safe.
             self.fate.fail(&format!(
-                "it {event}: some member lost its data. Stop that member before starting this one again: the others go on without it, and this version cannot replace a member"
+                "it {event}: some member lost its data. Stop that member before starting this one again: the others go on without it, and it can be replaced by a new one"
             ));
         }
         match (&self.observer, event) {

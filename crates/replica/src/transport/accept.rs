@@ -46,7 +46,7 @@ async fn serve(office: &Office, stream: TcpStream, address: SocketAddr) {
         return;
     }
     // Strangers who claim many ids share one account with those who claim none.
-    let account = from.filter(|node| office.peers.contains_key(node));
+    let account = from.filter(|node| office.roster().configuration().is_member(*node));
     if office
         .complaints
         .is_due(account, &format!("accepted: {error}"), Instant::now())
@@ -60,7 +60,7 @@ async fn listen_to(office: &Office, stream: TcpStream) -> (Option<NodeId>, Conne
     let mut from = None;
     let ended = async {
         let mut connection = Connection::new(stream, office.patience)?;
-        let hello = connection.hello().await?;
+        let hello = connection.hello(office).await?;
         from = Some(hello.from);
         connection.answer(office, &hello).await?;
         match hello.stream {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_raft::{Delivery, EntryId, Message, NodeId, SendSnapshot, SnapshotMeta};
+use quorate_raft::{Delivery, EntryId, MemberKind, Message, NodeId, SendSnapshot, SnapshotMeta};
 use quorate_wal::CheckpointError;
 use tokio::task::spawn_blocking;
 
@@ -56,7 +56,11 @@ async fn bring(office: &Arc<Office>, request: SendSnapshot) -> Result<(), String
         .map_err(|error| error.to_string())?;
     let offer = SnapshotOffer {
         announcement: request.announcement,
-        chunks: outgoing.chunks(),
+        chunks: match request.kind {
+            MemberKind::Full => outgoing.chunks(),
+            // It has the members and the place in the log, and wants no state.
+            MemberKind::Witness => 0,
+        },
         life: office.life,
     };
     let outgoing = Arc::new(outgoing);

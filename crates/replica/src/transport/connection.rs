@@ -72,7 +72,9 @@ impl Connection {
         to: NodeId,
         stream: StreamKind,
     ) -> Result<Self, ConnectionError> {
-        let address = office.peers.get(&to).map_or("", String::as_str);
+        let roster = office.roster();
+        let contact = roster.contacts().get(&to);
+        let address = contact.map_or("", |contact| contact.address.as_str());
         let connected = timeout(office.patience, TcpStream::connect(address)).await;
         let socket = connected.map_err(|_elapsed| ConnectionError::TimedOut)??;
         let mut connection = Self::new(socket, office.patience)?;
@@ -86,12 +88,18 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Waits for what whoever dialed says of itself.
-    pub(super) async fn hello(&mut self) -> Result<Hello, ConnectionError> {
-        let frame = timeout(HANDSHAKE, self.read(MAX_HANDSHAKE_BYTES)).await;
-        match frame.map_err(|_elapsed| ConnectionError::TimedOut)?? {
-            Frame::Hello(hello) => Ok(hello),
-            other => Err(ConnectionError::Unexpected(other.name())),
+    /// Waits for what whoever dialed says of itself; whoever only has a question is answered first.
+    pub(super) async fn hello(&mut self, office: &Office) -> Result<Hello, ConnectionError> {
+        loop {
+            let frame = timeout(HANDSHAKE, self.read(MAX_HANDSHAKE_BYTES)).await;
+            match frame.map_err(|_elapsed| ConnectionError::TimedOut)?? {
+                Frame::Hello(hello) => return Ok(hello),
+                Frame::Inquiry(inquiry) => {
+                    let answer = Frame::Introduction(office.introduce(&inquiry));
+                    self.write(&answer).await?;
+                }
+                other => return Err(ConnectionError::Unexpected(other.name())),
+            }
         }
     }
 
@@ -176,8 +184,11 @@ impl Office {
                 hello.to.0, node.0
             ));
         }
-        if !self.peers.contains_key(&hello.from) {
-            return refuse(format!("node {:x} is no member of this cluster", hello.from.0));
+        if !self.roster().admits(hello.from) {
+            return refuse(format!(
+                "node {:x} is no member of this cluster: it was removed, or is to be added first",
+                hello.from.0
+            ));
         }
         self.recognize(hello.from, hello.incarnation)?;
         Ok(Welcome {

@@ -16,8 +16,8 @@ use crate::codec::{StreamKind, frame};
 /// Keeps a stream to `to` for ever, and sends on it what comes into the lane.
 pub(super) async fn keep_sending(office: Arc<Office>, to: NodeId, lane: Arc<Lane>) {
     let mut backoff = Backoff::new(office.patience / 2);
-    let peer = office.describe(to);
     loop {
+        let peer = office.describe(to);
         let error = match Connection::dial(&office, to, StreamKind::Messages).await {
             Ok(connection) => {
                 tracing::info!(%peer, "connected");

@@ -8,7 +8,10 @@
 //!   no common version is refused with a sentence that says so.
 //! - Whatever a peer sends, the worst that happens is that its connection is closed.
 //!
-//! Left out: encryption, and members that change while the node runs.
+//! - The members are those of the configuration in effect: they are dialed, and they may connect.
+//!   Whoever is none is refused, except that it may ask who the members are, to become one.
+//!
+//! Left out: encryption.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -20,8 +23,11 @@ mod bulk;
 mod complaints;
 mod connection;
 mod dial;
+mod inquiry;
 mod lane;
+mod lines;
 mod quorum;
+mod roster;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -29,8 +35,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use quorate_raft::{Envelope, NodeId, SendSnapshot, SnapshotSent};
-use tokio::sync::{mpsc, oneshot};
+use quorate_raft::{Configuration, Envelope, NodeId, SendSnapshot, SnapshotSent};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::codec::Incarnation;
 use crate::codec::frame::Hello;
@@ -40,8 +46,10 @@ use crate::error::StartError;
 use crate::storage::{Identity, KnownPeers, Snapshots};
 use bulk::Receiving;
 use complaints::Complaints;
-use lane::Lane;
+pub use inquiry::{InquiryError, Introduced, inquire};
 pub(crate) use lane::weight;
+use lines::Lanes;
+use roster::{Contact, Roster};
 
 /// Where the transport delivers what it brings. No method may wait.
 pub(crate) trait Deliver: Send + Sync + 'static {
@@ -55,24 +63,31 @@ pub(crate) trait Deliver: Send + Sync + 'static {
     fn fail(&self, why: &dyn std::fmt::Display);
 }
 
-/// Where the loop puts what is to be sent.
+/// Where the loop puts what is to be sent, and says to whom.
 pub(crate) struct Outbox {
-    lanes: BTreeMap<NodeId, Arc<Lane>>,
+    own: NodeId,
+    lanes: Arc<Lanes>,
     snapshots: mpsc::UnboundedSender<SendSnapshot>,
+    settings: BTreeMap<NodeId, Contact>,
+    roster: watch::Sender<Arc<Roster>>,
 }
 
 impl Outbox {
     /// Sends a message, unless its peer is unknown, not connected, or far behind in taking them.
     pub(crate) fn send(&self, envelope: Envelope) {
-        if let Some(lane) = self.lanes.get(&envelope.to) {
-            lane.push(envelope);
-        }
+        self.lanes.send(envelope);
     }
 
     /// Brings a snapshot to a peer.
     pub(crate) fn send_snapshot(&self, request: SendSnapshot) {
         // The transport ends only when the node does.
         let _ = self.snapshots.send(request);
+    }
+
+    /// These are the members from here on.
+    pub(crate) fn configure(&self, members: Arc<Configuration>) {
+        let roster = Roster::new(self.own, members, &self.settings);
+        self.roster.send_replace(Arc::new(roster));
     }
 }
 
@@ -81,8 +96,7 @@ struct Office {
     identity: Identity,
     /// Drawn by each start.
     life: u64,
-    peers: BTreeMap<NodeId, String>,
-    names: BTreeMap<NodeId, String>,
+    roster: watch::Receiver<Arc<Roster>>,
     complaints: Complaints,
     /// A peer that has acknowledged nothing for so long is taken to be gone.
     patience: Duration,
@@ -108,19 +122,25 @@ impl Office {
         }
     }
 
-    /// A node as the log names it: name, id in hexadecimal digits, configured address.
+    /// Who the members are at this moment.
+    fn roster(&self) -> Arc<Roster> {
+        Arc::clone(&self.roster.borrow())
+    }
+
+    /// As [`Self::roster`], and tells of changes.
+    fn rosters(&self) -> watch::Receiver<Arc<Roster>> {
+        self.roster.clone()
+    }
+
+    /// A node as the log names it.
     fn describe(&self, node: NodeId) -> String {
-        let name = self.names.get(&node).map_or("node", String::as_str);
-        let id = node.0;
-        match self.peers.get(&node) {
-            Some(address) => format!("{name} ({id:x}) at {address}"),
-            None => format!("{name} ({id:x})"),
-        }
+        self.roster.borrow().describe(node)
     }
 
     /// Whether `node` still has the directory it was first seen with.
     ///
-    /// One with another has forgotten its votes and its log, and must not take part under its old name.
+    /// One with another has forgotten its votes and its log, and must not take part under its old name:
+    /// the directories of members that have left are kept too, since an id is never used again.
     /// A first contact is written to the disk here, on the transport's thread: it happens once for each peer.
     fn recognize(&self, node: NodeId, incarnation: Incarnation) -> Result<(), Refusal> {
         let known = self.known.lock().first_seen(node, incarnation);
@@ -142,7 +162,7 @@ fn lost_directory(node: NodeId, known: Incarnation) -> Refusal {
     Refusal {
         reason: format!(
             "node {node:x} had data directory {known} and has another now: it has forgotten its votes; give it back \
-             its directory, for this version cannot replace a member"
+             its directory, or replace the member by a new one"
         ),
     }
 }
@@ -152,7 +172,7 @@ pub(crate) struct Transport {
     office: Arc<Office>,
     listener: TcpListener,
     address: SocketAddr,
-    lanes: BTreeMap<NodeId, Arc<Lane>>,
+    lanes: Arc<Lanes>,
     snapshots: mpsc::UnboundedReceiver<SendSnapshot>,
     stop: oneshot::Receiver<()>,
     stopper: Option<Stopper>,
@@ -184,26 +204,29 @@ impl Transport {
         identity: Identity,
         life: u64,
         listener: TcpListener,
-        snapshots: Snapshots,
-        known: KnownPeers,
+        storage: (Snapshots, KnownPeers),
+        members: Arc<Configuration>,
         deliver: Arc<dyn Deliver>,
     ) -> Result<(Self, Outbox), StartError> {
         let address = listener.local_addr().map_err(StartError::System)?;
-        let mut peers = config.peers.clone();
-        peers.remove(&config.node);
-        let lane = |node: &NodeId| (*node, Arc::new(Lane::new(config.max_unsent_bytes)));
-        let lanes: BTreeMap<NodeId, Arc<Lane>> = peers.keys().map(lane).collect();
+        let (snapshots, known) = storage;
+        let lanes = Arc::new(Lanes::new(config.max_unsent_bytes));
+        let settings = roster::settings(config);
+        let first = Roster::new(config.node, members, &settings);
+        let (roster_sender, roster) = watch::channel(Arc::new(first));
         let (snapshot_sender, snapshot_receiver) = mpsc::unbounded_channel();
         let (stop_sender, stop) = oneshot::channel();
         let outbox = Outbox {
-            lanes: lanes.clone(),
+            own: config.node,
+            lanes: Arc::clone(&lanes),
             snapshots: snapshot_sender,
+            settings,
+            roster: roster_sender,
         };
         let office = Office {
             identity,
             life,
-            peers,
-            names: config.names.clone(),
+            roster,
             complaints: Complaints::default(),
             patience: (config.tick * config.election_ticks * 2).max(LEAST_PATIENCE),
             snapshots,
@@ -252,10 +275,8 @@ impl Transport {
     async fn serve(mut self) -> std::io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         tokio::spawn(accept::accept(Arc::clone(&self.office), listener));
-        tokio::spawn(quorum::watch(Arc::clone(&self.office), self.lanes.clone()));
-        for (node, lane) in self.lanes {
-            tokio::spawn(dial::keep_sending(Arc::clone(&self.office), node, lane));
-        }
+        tokio::spawn(quorum::watch(Arc::clone(&self.office), Arc::clone(&self.lanes)));
+        tokio::spawn(lines::keep(Arc::clone(&self.office), self.lanes));
         let senders = async {
             while let Some(request) = self.snapshots.recv().await {
                 tokio::spawn(bulk::send(Arc::clone(&self.office), request));

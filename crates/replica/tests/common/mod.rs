@@ -41,6 +41,8 @@ pub(crate) type Node = Replica<Typed<Journal>>;
 pub(crate) struct Cluster {
     listeners: BTreeMap<u64, Arc<TcpListener>>,
     directory: tempfile::TempDir,
+    /// How many nodes the cluster began with.
+    first: u64,
     settings: fn(Config) -> Config,
     pub(crate) nodes: BTreeMap<u64, Node>,
 }
@@ -52,10 +54,16 @@ impl Cluster {
 
     /// A cluster whose nodes are set up as `settings` says.
     pub(crate) fn start_with(size: u64, settings: fn(Config) -> Config) -> Self {
+        Self::start_of(size, size, settings)
+    }
+
+    /// The first `size` nodes of a cluster, with addresses for `room` of them.
+    pub(crate) fn start_of(room: u64, size: u64, settings: fn(Config) -> Config) -> Self {
         // The sockets stay open while a node is down, so that nobody else is given its port.
         let listener = |node| (node, Arc::new(TcpListener::bind("127.0.0.1:0").unwrap()));
         let mut cluster = Self {
-            listeners: (1..=size).map(listener).collect(),
+            listeners: (1..=room).map(listener).collect(),
+            first: size,
             directory: tempfile::tempdir().unwrap(),
             settings,
             nodes: BTreeMap::new(),
@@ -65,7 +73,12 @@ impl Cluster {
     }
 
     pub(crate) fn address(&self, node: u64) -> String {
-        self.listeners[&node].local_addr().unwrap().to_string()
+        self.address_of(node).unwrap()
+    }
+
+    /// Where a node is; none once it has gone for good.
+    fn address_of(&self, node: u64) -> Option<String> {
+        Some(self.listeners.get(&node)?.local_addr().unwrap().to_string())
     }
 
     pub(crate) fn data_dir(&self, node: u64) -> PathBuf {
@@ -74,7 +87,7 @@ impl Cluster {
 
     pub(crate) fn config(&self, node: u64) -> Config {
         let mut config = Config::new(node)
-            .peers(self.listeners.keys().map(|node| (*node, self.address(*node))))
+            .peers((1..=self.first).filter_map(|node| Some((node, self.address_of(node)?))))
             .data_dir(self.data_dir(node));
         config.listener = Some(Arc::clone(&self.listeners[&node]));
         config.request_timeout = PATIENCE;
@@ -94,7 +107,13 @@ impl Cluster {
     #[allow(dead_code, reason = "each test program uses its own part of this")]
     pub(crate) async fn end_node(&mut self, node: u64) {
         self.listeners.remove(&node);
-        self.stop_node(node).await;
+        // As if its process were killed: it hands nothing over.
+        let running = self.nodes.remove(&node).unwrap();
+        let status = running.watch_status();
+        drop(running);
+        while status.has_changed().is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub(crate) fn node(&self, node: u64) -> &Node {
