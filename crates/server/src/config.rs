@@ -39,6 +39,10 @@ pub struct ServerConfig {
     pub initial_cluster_token: String,
     /// Whether the cluster starts for the first time.
     pub initial_cluster_state: ClusterState,
+    /// The names of those of the first members that are witnesses: they vote and keep no data.
+    pub initial_witnesses: BTreeSet<String>,
+    /// Whether a learner becomes a voter by itself.
+    pub learner_promotion: LearnerPromotion,
     /// How often a leader shows that it is alive.
     pub heartbeat_interval: Duration,
     /// How long a follower waits for a leader before it campaigns. At least five heartbeats.
@@ -82,8 +86,17 @@ impl Limits {
 pub enum ClusterState {
     /// All members start with empty directories.
     New,
-    /// The member has been here before and finds its data.
+    /// The member has been here before and finds its data, or was added and has an empty directory.
     Existing,
+}
+
+/// When a learner becomes a voter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LearnerPromotion {
+    /// As soon as it has caught up.
+    Automatic,
+    /// When somebody says so.
+    ByHand,
 }
 
 impl FromStr for ClusterState {
@@ -154,8 +167,10 @@ pub struct Identity {
     pub cluster_id: u64,
     /// This member's id.
     pub member_id: u64,
-    /// All members by id.
+    /// The members by id, as far as they are known before the log says who they are.
     pub members: BTreeMap<u64, MemberConfig>,
+    /// Those of them that are witnesses.
+    pub witnesses: Vec<u64>,
 }
 
 /// A member as the configuration describes it.
@@ -207,11 +222,17 @@ pub enum ConfigError {
     /// `--initial-cluster-state` is neither of its two values.
     #[error("--initial-cluster-state {0:?} must be \"new\" or \"existing\"")]
     ClusterState(String),
-    /// A member of an existing cluster has no data.
+    /// A node that is to join has nobody to ask.
     #[error(
-        "--initial-cluster-state is existing, but {0} has no data: give the directory the member had, or start a new cluster with --initial-cluster-state new"
+        "--initial-cluster-state is existing and {0} has no data, so this node joins a cluster: name its members in --initial-cluster, or give the directory the member had"
     )]
-    NothingExists(String),
+    NobodyToJoin(String),
+    /// A witness is no member.
+    #[error("--initial-witnesses: {0:?} is not in --initial-cluster: add it there, or correct the name")]
+    UnknownWitness(String),
+    /// Nobody would keep the data.
+    #[error("--initial-witnesses names all members: at least one must keep the data")]
+    OnlyWitnesses,
     /// The timing cannot work.
     #[error(
         "--election-timeout {election:?} must be at least 5 times --heartbeat-interval {heartbeat:?} and at most 50s"
@@ -244,6 +265,8 @@ impl ServerConfig {
             initial_cluster,
             initial_cluster_token: "etcd-cluster".to_owned(),
             initial_cluster_state: ClusterState::New,
+            initial_witnesses: BTreeSet::new(),
+            learner_promotion: LearnerPromotion::Automatic,
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             snapshot_count: 10_000,
@@ -258,6 +281,7 @@ impl ServerConfig {
         self.check_numbers()?;
         self.check_cluster()?;
         self.check_existing()?;
+        self.check_witnesses()?;
         Ok(self.identity())
     }
 
@@ -336,21 +360,37 @@ impl ServerConfig {
         let is_empty = std::fs::read_dir(&self.data_dir)
             .map(|mut entries| entries.next().is_none())
             .unwrap_or(true);
+        let is_alone = self.initial_cluster.0.len() < 2;
         match self.initial_cluster_state {
-            ClusterState::Existing if is_empty => {
-                Err(ConfigError::NothingExists(self.data_dir.display().to_string()))
+            ClusterState::Existing if is_empty && is_alone => {
+                Err(ConfigError::NobodyToJoin(self.data_dir.display().to_string()))
             }
             ClusterState::Existing | ClusterState::New => Ok(()),
         }
     }
 
+    fn check_witnesses(&self) -> Result<(), ConfigError> {
+        let is_unknown = |name: &&String| self.initial_cluster.urls(name).is_none();
+        if let Some(name) = self.initial_witnesses.iter().find(is_unknown) {
+            return Err(ConfigError::UnknownWitness(name.clone()));
+        }
+        match self.initial_witnesses.len() < self.initial_cluster.0.len() {
+            true => Ok(()),
+            false => Err(ConfigError::OnlyWitnesses),
+        }
+    }
+
     fn identity(&self) -> Identity {
         let mut members = BTreeMap::new();
+        let mut witnesses = Vec::new();
         let mut member_id = 0;
         for (name, urls) in self.initial_cluster.iter() {
             let id = hash_id(&format!("{}\n{}", join(urls), self.initial_cluster_token));
             if name == self.name {
                 member_id = id;
+            }
+            if self.initial_witnesses.contains(name) {
+                witnesses.push(id);
             }
             let member = MemberConfig {
                 name: name.to_owned(),
@@ -363,6 +403,7 @@ impl ServerConfig {
             cluster_id: hash_id(&ids.join("\n")),
             member_id,
             members,
+            witnesses,
         }
     }
 }
@@ -476,9 +517,30 @@ mod tests {
     }
 
     #[test]
-    fn an_existing_member_has_data() {
-        let text = error(|config| config.initial_cluster_state = ClusterState::Existing);
-        assert!(text.contains("nowhere"), "{text}");
+    fn who_joins_names_somebody_to_ask() {
+        let mut config = ServerConfig::new("a", "nowhere");
+        config.initial_cluster_state = ClusterState::Existing;
+        let text = config.check().unwrap_err().to_string();
+        assert!(
+            text.contains("nowhere") && text.contains("--initial-cluster"),
+            "{text}"
+        );
+        let mut config = three("a");
+        config.initial_cluster_state = ClusterState::Existing;
+        assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn witnesses_are_members_and_leave_somebody_with_the_data() {
+        let witnesses = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let text = error(|config| config.initial_witnesses = witnesses(&["d"]));
+        assert!(text.contains("\"d\""), "{text}");
+        let text = error(|config| config.initial_witnesses = witnesses(&["a", "b", "c"]));
+        assert!(text.contains("keep the data"), "{text}");
+        let mut config = three("a");
+        config.initial_witnesses = witnesses(&["c"]);
+        let identity = config.check().unwrap();
+        assert_eq!(identity.members[&identity.witnesses[0]].name, "c");
     }
 
     #[test]

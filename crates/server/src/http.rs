@@ -104,6 +104,10 @@ async fn unhealthy_because(node: &Node, query: &HealthQuery) -> Option<String> {
     if !node.has_leader() {
         return Some("RAFT NO LEADER".to_owned());
     }
+    if node.is_witness() {
+        // It knows a leader, and has nothing to read.
+        return None;
+    }
     let read = node.confirm_current().await;
     read.err()
         .map(|status| format!("RANGE ERROR:{}", status.message()))
@@ -129,6 +133,7 @@ async fn livez(State(state): State<PageState>, UrlQuery(query): UrlQuery<ProbeQu
 async fn readyz(State(state): State<PageState>, UrlQuery(query): UrlQuery<ProbeQuery>) -> Response {
     // Nothing to wait for: a probe is asked again.
     let outcome = match state.node.has_leader() {
+        true if state.node.is_witness() => Ok(()),
         true => state.node.confirm_current().await,
         false => Err(quorate_etcd_api::EtcdError::NoLeader.into()),
     };

@@ -14,11 +14,12 @@
 //! - Errors are etcd's, code and text, wherever etcd has one.
 //! - Nothing is opened, bound or changed before the configuration makes sense.
 //!
-//! Left out: TLS, authentication, the JSON gateway, changes of membership.
+//! Left out: TLS, authentication, the JSON gateway.
 
 mod config;
 mod flag;
 mod http;
+mod identity;
 mod leases;
 mod listener;
 mod machine;
@@ -32,7 +33,9 @@ mod tasks;
 mod translate;
 mod url;
 
-pub use config::{ClusterState, ConfigError, Identity, InitialCluster, Limits, MemberConfig, ServerConfig};
+pub use config::{
+    ClusterState, ConfigError, Identity, InitialCluster, LearnerPromotion, Limits, MemberConfig, ServerConfig,
+};
 pub use server::{Server, StartError};
 pub use url::{Url, UrlError};
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use quorate::{Event, NodeId, Observer, Replica, RoleKind, Status as RaftStatus};
+use quorate::{Event, MemberKind, NodeId, Observer, Replica, RoleKind, Status as RaftStatus};
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::ResponseHeader;
 use quorate_kv::{Command, Response, Revision};
@@ -140,6 +140,12 @@ impl Node {
         self.raft.borrow().role == RoleKind::Leader
     }
 
+    /// Whether this member votes only, and keeps no data.
+    pub(crate) fn is_witness(&self) -> bool {
+        let raft = self.raft.borrow();
+        raft.configuration.kind(raft.id) == MemberKind::Witness
+    }
+
     /// How the member was told to be.
     pub(crate) fn config(&self) -> &ServerConfig {
         &self.config
@@ -207,14 +213,14 @@ pub(crate) struct ReplicaObserver {
 
 impl ReplicaObserver {
     /// The observer of this member.
-    pub(crate) fn new(identity: &Identity, metrics: &Arc<Metrics>) -> ReplicaObserver {
+    pub(crate) fn new(name: &str, identity: &Identity, metrics: &Arc<Metrics>) -> ReplicaObserver {
         let members = identity.members.iter();
         let names =
             members.map(|(id, member)| (NodeId(*id).to_string(), format!("{} ({id:x})", member.name)));
         ReplicaObserver {
             metrics: Arc::clone(metrics),
             names: names.collect(),
-            name: identity.members[&identity.member_id].name.clone(),
+            name: name.to_owned(),
         }
     }
 
@@ -268,7 +274,7 @@ mod tests {
     fn members_are_logged_by_name_and_hexadecimal_id() {
         let identity = ServerConfig::new("m1", "nowhere").check().unwrap();
         let metrics = Arc::new(Metrics::new(Registry::default()));
-        let observer = ReplicaObserver::new(&identity, &metrics);
+        let observer = ReplicaObserver::new("m1", &identity, &metrics);
         let leader = NodeId(identity.member_id);
         let event = Event::BecameFollower {
             term: Term(3),

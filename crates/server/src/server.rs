@@ -18,6 +18,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::config::{ConfigError, Identity, ServerConfig};
 use crate::flag::raised;
 use crate::http::Pages;
+use crate::identity::{Entrance, EntranceError, entrance};
 use crate::machine::{KvMachine, Shared};
 use crate::metrics::Metrics;
 use crate::node::{Node, Parts, ReplicaObserver};
@@ -53,6 +54,11 @@ pub enum StartError {
         /// Why it could not.
         source: io::Error,
     },
+    /// The cluster that the member is to join does not say who it is.
+    #[error(
+        "--initial-cluster-state is existing and the data directory is empty, so this node joins the members in --initial-cluster: {0}"
+    )]
+    Join(quorate::InquiryError),
     /// The data is another member's or cluster's.
     #[error(
         "{0}. The ids are computed from --initial-cluster, --initial-cluster-token and --name: these must be those of the first start"
@@ -78,16 +84,18 @@ impl Server {
     ///
     /// It serves from here on, but may have to wait for its peers; see [`Server::ready`].
     pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
-        let identity = config.check()?;
+        let told = config.check()?;
         // First of all: of a node that runs already, its directory tells more than its ports do.
         quorate::storage::inspect(&config.data_dir).map_err(quorate::StartError::from)?;
         let (clients, client_addrs) = bind_clients(&config)?;
         let peers = bind_peers(&config)?;
+        let entrance = enter(&config, told).await?;
+        let identity = entrance.identity.clone();
         let mut registry = Registry::default();
         let methods = Methods::new(&mut registry);
         let metrics = Arc::new(Metrics::new(registry));
         let shared = Arc::new(shared(&config));
-        let replica = start_replica(&config, &identity, peers, &shared, &metrics).await?;
+        let replica = start_replica(&config, &entrance, peers, &shared, &metrics).await?;
         let (stop, stopping) = watch::channel(false);
         let (leaderless, is_leaderless) = watch::channel(false);
         let (ready, is_ready) = watch::channel(false);
@@ -148,14 +156,19 @@ impl Server {
     /// Waits until the member has stopped by itself, because it could not go on without risking what it
     /// has acknowledged, and says why.
     pub async fn failed(&self) -> Stopped {
-        self.node.replica().closed().await
+        tokio::select! {
+            stopped = self.node.replica().closed() => stopped,
+            () = tasks::removed(&self.node) => Stopped::Failed(REMOVED.into()),
+        }
     }
 
-    /// Stops: running requests are finished or refused, what is logged is written, all ports and files
-    /// are free.
+    /// Stops: another member leads if one can, running requests are finished or refused, what is logged is
+    /// written, all ports and files are free.
     pub async fn shutdown(mut self) {
         let not_serving = ServingStatus::NotServing;
         self.health.set_service_status("", not_serving).await;
+        // While requests are still served here: those that come meanwhile are passed on.
+        self.node.replica().hand_over().await;
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
         self.node.replica().shutdown().await;
@@ -251,14 +264,25 @@ fn not_bound(url: &Url, flag: &'static str, source: io::Error) -> StartError {
     StartError::Listen { url, flag, source }
 }
 
+/// Finds out who the member is: a node that joins has to ask.
+async fn enter(config: &ServerConfig, told: Identity) -> Result<Entrance, StartError> {
+    let config = config.clone();
+    let entering = tokio::task::spawn_blocking(move || entrance(&config, told)).await;
+    let entered = entering.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    entered.map_err(|error| match error {
+        EntranceError::Directory(error) => quorate::StartError::from(error).into(),
+        EntranceError::Inquiry(error) => StartError::Join(error),
+    })
+}
+
 async fn start_replica(
     config: &ServerConfig,
-    identity: &Identity,
+    entrance: &Entrance,
     peers: std::net::TcpListener,
     shared: &Arc<Shared>,
     metrics: &Arc<Metrics>,
 ) -> Result<Replica<KvMachine>, StartError> {
-    let replica_config = replica_config(config, identity, peers, metrics);
+    let replica_config = replica_config(config, entrance, peers, metrics);
     let machine = KvMachine::new(Arc::clone(shared));
     let start = move || Replica::start(replica_config, machine);
     let started = tokio::task::spawn_blocking(start).await;
@@ -267,17 +291,19 @@ async fn start_replica(
 
 fn replica_config(
     config: &ServerConfig,
-    identity: &Identity,
+    entrance: &Entrance,
     listener: std::net::TcpListener,
     metrics: &Arc<Metrics>,
 ) -> quorate::Config {
+    let identity = &entrance.identity;
     let addresses = identity.members.iter();
     let addresses = addresses.map(|(id, member)| (*id, member.peer_urls[0].authority()));
     let mut replica = quorate::Config::new(identity.member_id)
         .cluster(identity.cluster_id)
         .peers(addresses)
         .data_dir(&config.data_dir);
-    debug_assert!(replica.peers.contains_key(&NodeId(identity.member_id)));
+    replica.start = entrance.start;
+    replica.witnesses = entrance.witnesses.iter().copied().map(NodeId).collect();
     let names = identity.members.iter();
     replica.names = names
         .map(|(id, member)| (NodeId(*id), member.name.clone()))
@@ -293,10 +319,11 @@ fn replica_config(
     };
     replica.limits.retained_entries = replica.limits.retained_entries.min(config.snapshot_count);
     replica.request_timeout = config.request_timeout();
-    replica.observer = Some(Arc::new(ReplicaObserver::new(identity, metrics)));
+    replica.observer = Some(Arc::new(ReplicaObserver::new(&config.name, identity, metrics)));
     replica
 }
 
+const REMOVED: &str = "it was removed from the cluster, for good; its data directory is of no more use";
 /// Timeouts are drawn in ticks: two to a heartbeat spread elections well.
 const HEARTBEAT_TICKS: u32 = 2;
 const BACKLOG: u32 = 4096;

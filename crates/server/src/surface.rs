@@ -72,6 +72,10 @@ impl Surface {
         method.count_started();
         let inner = if self.lacks_required_leader(request.headers()) {
             refusal(EtcdError::NoLeader.into())
+        } else if needs_data(method.service) && self.node.is_witness() {
+            refusal(Status::failed_precondition(
+                "quorate: this member is a witness: it votes and keeps no data; ask another member",
+            ))
         } else {
             self.call(method.service, request)
         };
@@ -205,6 +209,15 @@ impl Drop for CountedBody {
         if let Some(method) = self.method.take() {
             method.count_handled(Code::Cancelled);
         }
+    }
+}
+
+/// Whether a service is about what a witness does not keep.
+fn needs_data(service: ServiceName) -> bool {
+    match service {
+        ServiceName::Kv | ServiceName::Watch | ServiceName::Lease | ServiceName::Auth => true,
+        ServiceName::Lock | ServiceName::Election => true,
+        ServiceName::Cluster | ServiceName::Maintenance | ServiceName::Health => false,
     }
 }
 

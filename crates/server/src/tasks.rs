@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate::{RoleKind, Status as RaftStatus};
 use quorate_kv::{Command, Member, MemberId};
 use tokio::sync::watch;
 use tonic::Status;
@@ -15,6 +16,9 @@ use crate::node::{Node, answer};
 /// Says so in `ready` once that is done.
 pub(crate) async fn publish(node: Arc<Node>, own: Member, ready: watch::Sender<bool>) {
     let mut stop = node.stop();
+    if node.is_witness() {
+        return publish_witness(&node, stop, ready).await;
+    }
     loop {
         let published = tokio::select! {
             published = publish_once(&node, &own) => published,
@@ -30,6 +34,32 @@ pub(crate) async fn publish(node: Arc<Node>, own: Member, ready: watch::Sender<b
     ready.send_replace(true);
 }
 
+/// A witness proposes nothing, and is called what it was added as: it is ready when somebody leads.
+async fn publish_witness(node: &Node, mut stop: watch::Receiver<bool>, ready: watch::Sender<bool>) {
+    let mut raft = node.watch_raft();
+    tokio::select! {
+        led = raft.wait_for(|status| status.leader.is_some()) => if led.is_ok() {
+            ready.send_replace(true);
+        },
+        () = raised(&mut stop) => {}
+    }
+}
+
+/// Waits until it is committed that this member is none any more; for ever if the server stops before.
+pub(crate) async fn removed(node: &Node) {
+    let is_removed = |status: &Arc<RaftStatus>| {
+        let members = &status.configuration;
+        let is_settled = members.pending().is_none() && status.configuration_index <= status.commit_index;
+        is_settled
+            && !members.is_unknown()
+            && !members.is_member(status.id)
+            && status.role != RoleKind::Leader
+    };
+    if node.watch_raft().wait_for(is_removed).await.is_err() {
+        std::future::pending().await
+    }
+}
+
 async fn publish_once(node: &Node, own: &Member) -> Result<(), Status> {
     let members = answer!(node.read(Query::Members).await?, Members);
     if !members.contains(own) {
@@ -40,12 +70,12 @@ async fn publish_once(node: &Node, own: &Member) -> Result<(), Status> {
 
 /// The member as it publishes itself.
 pub(crate) fn own_member(node: &Node, client_urls: Vec<String>) -> Member {
-    let identity = node.identity();
-    let config = &identity.members[&identity.member_id];
+    let config = node.config();
+    let peer_urls = config.initial_advertise_peer_urls.iter();
     Member {
-        id: MemberId(identity.member_id),
+        id: MemberId(node.identity().member_id),
         name: config.name.clone(),
-        peer_urls: config.peer_urls.iter().map(ToString::to_string).collect(),
+        peer_urls: peer_urls.map(ToString::to_string).collect(),
         client_urls,
     }
 }

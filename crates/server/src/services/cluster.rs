@@ -1,15 +1,30 @@
-//! `etcdserverpb.Cluster`: the members. They are fixed: changing them is refused.
+//! `etcdserverpb.Cluster`: the members, and changes of them.
+//!
+//! - A change is answered when it has begun, where etcd's client goes on to start the new member, and
+//!   when it is done, where it is to rely on that.
+//! - What etcd's requests have no field for comes as metadata: the name of a new member, whether it is
+//!   a witness, and whose place it takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use quorate::{
+    Configuration, ConfigurationError, MemberContext, MemberInfo, MemberKind, NodeId, ReconfigureError,
+    RoleKind, Target,
+};
+use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::cluster_server::Cluster as ClusterRpc;
 use quorate_etcd_api::etcdserverpb::*;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use crate::config::MemberConfig;
+use crate::config::LearnerPromotion;
+use crate::identity::peer_urls;
 use crate::machine::Query;
 use crate::node::{Node, answer};
+use crate::translate;
+use crate::url::Url;
 
 /// The service.
 pub(crate) struct Cluster {
@@ -22,6 +37,49 @@ impl Cluster {
         let node = Arc::clone(node);
         Cluster { node }
     }
+
+    /// The members as this one knows them.
+    async fn listed(&self) -> Result<Vec<Member>, Status> {
+        let published = answer!(self.node.read_local(Query::Members).await?, Members).into_iter();
+        let published: BTreeMap<u64, quorate_kv::Member> =
+            published.map(|member| (member.id.0, member)).collect();
+        let members = self.members().await?;
+        let nodes = members.members().into_iter();
+        Ok(nodes
+            .map(|node| listed(node, &members, published.get(&node.0)))
+            .collect())
+    }
+
+    async fn members(&self) -> Result<Arc<Configuration>, Status> {
+        let status = self.node.replica().status().await;
+        let status = status.map_err(|_stopped| Status::from(EtcdError::Stopped))?;
+        Ok(status.configuration)
+    }
+
+    /// Waits until `change` is done, but not longer than a request may take.
+    async fn finish(&self, change: impl Future<Output = Result<(), ReconfigureError>>) -> Result<(), Status> {
+        let patience = self.node.config().request_timeout();
+        match tokio::time::timeout(patience, change).await {
+            Ok(outcome) => outcome.map_err(|error| translate::reconfigure_failed(&error)),
+            // It goes on.
+            Err(_elapsed) => Err(EtcdError::Timeout.into()),
+        }
+    }
+
+    /// Refuses a learner of whom the leader, if that is this member, knows that it is behind.
+    async fn check_ready(&self, node: NodeId) -> Result<(), Status> {
+        let status = self.node.replica().status().await;
+        let status = status.map_err(|_stopped| Status::from(EtcdError::Stopped))?;
+        if status.role != RoleKind::Leader {
+            return Ok(());
+        }
+        let reached = status.progress.get(&node).map_or(0, |peer| peer.match_index.0);
+        let is_ready = reached.saturating_mul(10) >= status.last.index.0.saturating_mul(9);
+        match is_ready {
+            true => Ok(()),
+            false => Err(EtcdError::LearnerNotReady.into()),
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -30,59 +88,240 @@ impl ClusterRpc for Cluster {
         &self,
         request: Request<MemberListRequest>,
     ) -> Result<Response<MemberListResponse>, Status> {
-        let answer = if request.into_inner().linearizable {
-            self.node.read(Query::Members).await?
-        } else {
-            self.node.read_local(Query::Members).await?
-        };
-        let published = answer!(answer, Members).into_iter();
-        let published: BTreeMap<u64, quorate_kv::Member> =
-            published.map(|member| (member.id.0, member)).collect();
-        let configured = self.node.identity().members.iter();
-        let members = configured.map(|(id, config)| listed(*id, config, published.get(id)));
+        // A witness has no state to be current: it says what it knows.
+        if request.into_inner().linearizable && !self.node.is_witness() {
+            self.node.confirm_current().await?;
+        }
         Ok(Response::new(MemberListResponse {
             header: Some(self.node.header_of_members()),
-            members: members.collect(),
+            members: self.listed().await?,
         }))
     }
 
-    async fn member_add(&self, _: Request<MemberAddRequest>) -> Result<Response<MemberAddResponse>, Status> {
-        Err(fixed())
+    async fn member_add(
+        &self,
+        request: Request<MemberAddRequest>,
+    ) -> Result<Response<MemberAddResponse>, Status> {
+        let extras = Extras::of(request.metadata())?;
+        let request = request.into_inner();
+        let addresses = addresses(&request.peer_ur_ls)?;
+        let new = NodeId(new_id()?);
+        let context = MemberContext {
+            name: extras.name,
+            addresses,
+        };
+        let info = MemberInfo {
+            kind: extras.kind,
+            ..context.clone().into_info()
+        };
+        let stays_learner =
+            request.is_learner && self.node.config().learner_promotion == LearnerPromotion::ByHand;
+        let add = |members: &Configuration| -> Result<Target, Refused> {
+            let target = Target::of(members);
+            check_addresses(&target, &context.addresses, None)?;
+            let target = match stays_learner {
+                true => target.with_learner(new, info.clone())?,
+                false => target.with_voter(new, info.clone())?,
+            };
+            match extras.replaces {
+                Some(dead) if !members.is_member(dead) => Err(ReconfigureError::NotAMember(dead).into()),
+                Some(dead) => Ok(target.without(dead)?),
+                None => Ok(target),
+            }
+        };
+        self.node.replica().change_members(add).await?;
+        let members = self.listed().await?;
+        Ok(Response::new(MemberAddResponse {
+            header: Some(self.node.header_of_members()),
+            member: members.iter().find(|member| member.id == new.0).cloned(),
+            members,
+        }))
     }
 
     async fn member_remove(
         &self,
-        _: Request<MemberRemoveRequest>,
+        request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        Err(fixed())
+        let node = NodeId(request.into_inner().id);
+        self.finish(self.node.replica().remove(node)).await?;
+        Ok(Response::new(MemberRemoveResponse {
+            header: Some(self.node.header_of_members()),
+            members: self.listed().await?,
+        }))
     }
 
     async fn member_update(
         &self,
-        _: Request<MemberUpdateRequest>,
+        request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
-        Err(fixed())
+        let request = request.into_inner();
+        let node = NodeId(request.id);
+        let addresses = addresses(&request.peer_ur_ls)?;
+        let update = |members: &Configuration| -> Result<Target, Refused> {
+            if !members.is_member(node) {
+                return Err(ReconfigureError::NotAMember(node).into());
+            }
+            let target = Target::of(members);
+            check_addresses(&target, &addresses, Some(node))?;
+            let info = members.info(node);
+            let context = MemberContext {
+                addresses: addresses.clone(),
+                ..MemberContext::of(&info)
+            };
+            let info = MemberInfo {
+                context: context.encode(),
+                ..info
+            };
+            match target.learners().contains(&node) {
+                true => Ok(target.with_learner(node, info)?),
+                false => Ok(target.with_voter(node, info)?),
+            }
+        };
+        self.node.replica().change_members(update).await?;
+        Ok(Response::new(MemberUpdateResponse {
+            header: Some(self.node.header_of_members()),
+            members: self.listed().await?,
+        }))
     }
 
     async fn member_promote(
         &self,
-        _: Request<MemberPromoteRequest>,
+        request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        Err(fixed())
+        let node = NodeId(request.into_inner().id);
+        let members = self.members().await?;
+        if !members.is_member(node) {
+            return Err(EtcdError::MemberNotFound.into());
+        }
+        if members.is_voter(node) {
+            return Err(EtcdError::MemberNotLearner.into());
+        }
+        self.check_ready(node).await?;
+        let promoted = tokio::time::timeout(PROMOTION, self.node.replica().promote(node)).await;
+        match promoted {
+            Ok(outcome) => outcome.map_err(|error| translate::reconfigure_failed(&error))?,
+            // It is promoted as soon as it has caught up.
+            Err(_elapsed) => return Err(EtcdError::LearnerNotReady.into()),
+        }
+        Ok(Response::new(MemberPromoteResponse {
+            header: Some(self.node.header_of_members()),
+            members: self.listed().await?,
+        }))
     }
 }
 
-/// A member that has not published itself yet has no name, which is how etcd shows "unstarted".
-fn listed(id: u64, config: &MemberConfig, published: Option<&quorate_kv::Member>) -> Member {
+/// What is asked of a new member beside etcd's request.
+struct Extras {
+    name: String,
+    kind: MemberKind,
+    replaces: Option<NodeId>,
+}
+
+impl Extras {
+    fn of(metadata: &MetadataMap) -> Result<Extras, Status> {
+        let text = |key: &'static str| {
+            let value = metadata.get(key).map(|value| value.to_str()).transpose();
+            value.map_err(|_| Status::invalid_argument(format!("quorate: {key} is not text")))
+        };
+        let replaces = text("quorate-replaces")?.map(|id| u64::from_str_radix(id, 16));
+        let replaces = replaces.transpose().map_err(|_| {
+            Status::invalid_argument("quorate: quorate-replaces is a member's id in hexadecimal digits")
+        })?;
+        Ok(Extras {
+            name: text("quorate-name")?.unwrap_or_default().to_owned(),
+            kind: match text("quorate-kind")? {
+                None | Some("full") => MemberKind::Full,
+                Some("witness") => MemberKind::Witness,
+                Some(_) => {
+                    let problem = "quorate: quorate-kind is full or witness";
+                    return Err(Status::invalid_argument(problem));
+                }
+            },
+            replaces: replaces.map(NodeId),
+        })
+    }
+}
+
+/// Why the members are not to become what a request asks.
+enum Refused {
+    Etcd(EtcdError),
+    Change(ReconfigureError),
+}
+
+impl From<ReconfigureError> for Refused {
+    fn from(error: ReconfigureError) -> Refused {
+        Refused::Change(error)
+    }
+}
+
+impl From<ConfigurationError> for Refused {
+    fn from(error: ConfigurationError) -> Refused {
+        Refused::Change(error.into())
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Status {
+        match refused {
+            Refused::Etcd(error) => error.into(),
+            Refused::Change(error) => translate::reconfigure_failed(&error),
+        }
+    }
+}
+
+/// A member that has not published itself yet has no name, which is how etcd shows "unstarted". A
+/// witness never does: it is called what it was added as.
+fn listed(node: NodeId, members: &Configuration, published: Option<&quorate_kv::Member>) -> Member {
+    let info = members.info(node);
+    let context = MemberContext::of(&info);
+    let urls = peer_urls(&context);
     Member {
-        id,
-        name: published.map_or_else(String::new, |member| member.name.clone()),
-        peer_ur_ls: config.peer_urls.iter().map(ToString::to_string).collect(),
+        id: node.0,
+        name: match (published, info.kind) {
+            (Some(member), _) => member.name.clone(),
+            (None, MemberKind::Witness) => context.name,
+            (None, MemberKind::Full) => String::new(),
+        },
+        peer_ur_ls: match (urls.is_empty(), published) {
+            (true, Some(member)) => member.peer_urls.clone(),
+            (true, None) | (false, _) => urls.iter().map(ToString::to_string).collect(),
+        },
         client_ur_ls: published.map_or_else(Vec::new, |member| member.client_urls.clone()),
-        is_learner: false,
+        is_learner: !members.is_voter(node),
     }
 }
 
-fn fixed() -> Status {
-    Status::unimplemented("quorate: the members of a cluster are fixed at its start")
+/// The addresses of peer URLs.
+fn addresses(urls: &[String]) -> Result<Vec<String>, Status> {
+    let addresses: Result<BTreeSet<String>, _> = urls
+        .iter()
+        .map(|url| Ok::<_, crate::url::UrlError>(url.parse::<Url>()?.authority()))
+        .collect();
+    match addresses {
+        Ok(addresses) if !addresses.is_empty() => Ok(addresses.into_iter().collect()),
+        Ok(_) | Err(_) => Err(EtcdError::MemberBadURLs.into()),
+    }
 }
+
+/// Refuses addresses that another member than `own` has.
+fn check_addresses(target: &Target, addresses: &[String], own: Option<NodeId>) -> Result<(), Refused> {
+    let taken = target
+        .info()
+        .iter()
+        .filter(|(node, _)| Some(**node) != own)
+        .flat_map(|(_, info)| MemberContext::of(info).addresses);
+    match taken.into_iter().any(|address| addresses.contains(&address)) {
+        true => Err(Refused::Etcd(EtcdError::PeerURLExist)),
+        false => Ok(()),
+    }
+}
+
+/// An id that no member has, had or will have.
+fn new_id() -> Result<u64, Status> {
+    let drawn =
+        getrandom::u64().map_err(|error| Status::internal(format!("quorate: no randomness: {error}")))?;
+    Ok(drawn.max(1))
+}
+
+/// How long a learner that is nearly there may take to become a voter.
+const PROMOTION: Duration = Duration::from_secs(5);

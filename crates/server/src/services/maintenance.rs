@@ -118,7 +118,7 @@ impl MaintenanceRpc for Maintenance {
             raft_term: raft.term.0,
             raft_applied_index: raft.applied_index.0,
             errors,
-            is_learner: false,
+            is_learner: !raft.configuration.is_voter(raft.id),
             storage_version: String::new(),
             db_size_quota: 0,
             downgrade_info: None,
@@ -162,7 +162,7 @@ impl MaintenanceRpc for Maintenance {
             return Err(EtcdError::NotLeader.into());
         }
         let target = request.into_inner().target_id;
-        if !self.node.identity().members.contains_key(&target) {
+        if !self.node.raft().configuration.is_voter(NodeId(target)) {
             return Err(EtcdError::BadLeaderTransferee.into());
         }
         let moved = self.node.replica().transfer_leadership(NodeId(target)).await;

@@ -1,6 +1,6 @@
 //! Why a request failed, as etcd says it.
 
-use quorate::{ProposeError, ReadError, Rejection, TransferError};
+use quorate::{ProposeError, ReadError, ReconfigureError, Rejection, TransferError};
 use quorate_etcd_api::EtcdError;
 use quorate_kv::Error;
 use tonic::Status;
@@ -57,6 +57,25 @@ pub(crate) fn transfer_failed(error: &TransferError) -> Status {
         TransferError::Unknown | _ => {
             Status::unknown("etcdserver: request timed out, leader transfer took too long")
         }
+    }
+}
+
+/// The members were not changed.
+pub(crate) fn reconfigure_failed(error: &ReconfigureError) -> Status {
+    match error {
+        ReconfigureError::NotAMember(_) => EtcdError::MemberNotFound.into(),
+        // Nobody would be left to decide anything.
+        ReconfigureError::Impossible(_) => EtcdError::MemberNotEnoughStarted.into(),
+        ReconfigureError::Rejected(
+            rejection @ (Rejection::ChangeInProgress
+            | Rejection::PreconditionFailed
+            | Rejection::Superseded
+            | Rejection::KindChange(_)
+            | Rejection::Witness),
+        ) => Status::failed_precondition(format!("quorate: {rejection}")),
+        ReconfigureError::Rejected(rejection) => rejected(*rejection),
+        ReconfigureError::Stopped(_) => EtcdError::Stopped.into(),
+        ReconfigureError::Unknown | _ => EtcdError::Timeout.into(),
     }
 }
 

@@ -8,7 +8,7 @@ mod error;
 mod request;
 mod response;
 
-pub(crate) use error::{propose_failed, read_failed, refused, transfer_failed};
+pub(crate) use error::{propose_failed, read_failed, reconfigure_failed, refused, transfer_failed};
 pub(crate) use request::{delete_range, put, range, txn, watch};
 pub(crate) use response::{
     alarms, delete_range_response, put_response, range_response, txn_response, watch_response,

@@ -1,7 +1,7 @@
 //! Members, and what happens when one is gone.
 
+use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::*;
-use tonic::Code;
 
 use crate::harness::{Cluster, put, range, text};
 
@@ -31,15 +31,127 @@ async fn members_are_listed_with_their_urls() {
     }
 }
 
-#[tokio::test]
-async fn changes_of_members_are_refused() {
-    let cluster = Cluster::start(1).await;
-    let add = MemberAddRequest {
-        peer_ur_ls: vec!["http://127.0.0.1:1".to_owned()],
+fn add(urls: &[&str]) -> MemberAddRequest {
+    MemberAddRequest {
+        peer_ur_ls: urls.iter().map(ToString::to_string).collect(),
         is_learner: false,
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_become_of_the_members_is_refused_as_etcd_does() {
+    let cluster = Cluster::start(3).await;
+    let mut client = cluster.client(0).cluster;
+    let taken = cluster.config(1).initial_advertise_peer_urls[0].to_string();
+    for (urls, expected) in [
+        (vec![], EtcdError::MemberBadURLs),
+        (vec!["ftp://127.0.0.1:1"], EtcdError::MemberBadURLs),
+        (vec![taken.as_str()], EtcdError::PeerURLExist),
+    ] {
+        let status = client.member_add(add(&urls)).await.unwrap_err();
+        assert_eq!(status.message(), expected.message());
+    }
+    let update = MemberUpdateRequest {
+        id: 1,
+        peer_ur_ls: vec!["http://127.0.0.1:1".to_owned()],
     };
-    let status = cluster.client(0).cluster.member_add(add).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
+    for status in [
+        client
+            .member_remove(MemberRemoveRequest { id: 1 })
+            .await
+            .unwrap_err(),
+        client
+            .member_promote(MemberPromoteRequest { id: 1 })
+            .await
+            .unwrap_err(),
+        client.member_update(update).await.unwrap_err(),
+    ] {
+        assert_eq!(status.message(), EtcdError::MemberNotFound.message());
+    }
+    let id = cluster.server(2).identity().member_id;
+    let status = client
+        .member_promote(MemberPromoteRequest { id })
+        .await
+        .unwrap_err();
+    assert_eq!(status.message(), EtcdError::MemberNotLearner.message());
+}
+
+#[tokio::test]
+async fn the_last_member_cannot_be_removed() {
+    let cluster = Cluster::start(1).await;
+    let id = cluster.server(0).identity().member_id;
+    let request = MemberRemoveRequest { id };
+    let status = cluster
+        .client(0)
+        .cluster
+        .member_remove(request)
+        .await
+        .unwrap_err();
+    assert_eq!(status.message(), EtcdError::MemberNotEnoughStarted.message());
+    cluster.client(0).put("a", "1").await;
+}
+
+#[tokio::test]
+async fn a_member_is_added_as_etcds_clients_do_it_and_removed() {
+    let mut cluster = Cluster::start(3).await;
+    let mut client = cluster.client(0);
+    client.put("a", "1").await;
+    let joining = cluster.room("m4");
+    let url = joining.initial_advertise_peer_urls[0].to_string();
+    let added = client
+        .cluster
+        .member_add(add(&[&url]))
+        .await
+        .unwrap()
+        .into_inner();
+    let member = added.member.unwrap();
+    assert!(member.name.is_empty() && member.peer_ur_ls == [url] && member.is_learner);
+    assert_eq!(added.members.len(), 4);
+
+    let place = cluster.join(joining).await;
+    cluster.server(place).ready().await;
+    assert_eq!(cluster.server(place).identity().member_id, member.id);
+    let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
+    loop {
+        let request = MemberListRequest { linearizable: true };
+        let listed = client.cluster.member_list(request).await.unwrap().into_inner();
+        let listed = listed
+            .members
+            .into_iter()
+            .find(|listed| listed.id == member.id)
+            .unwrap();
+        if !listed.is_learner {
+            assert_eq!(listed.name, "m4");
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "it does not vote");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let kv = cluster.client(place).get("a").await.unwrap();
+    assert_eq!(text(&kv.value), "1");
+
+    let first = cluster.server(0).identity().member_id;
+    let request = MemberRemoveRequest { id: first };
+    let mut other = cluster.client(place);
+    let left = other.cluster.member_remove(request).await.unwrap().into_inner();
+    assert_eq!(left.members.len(), 3);
+    assert!(left.members.iter().all(|left| left.id != first));
+    cluster.server(0).failed().await;
+    other.put_again_and_again("a", "2").await;
+}
+
+#[tokio::test]
+async fn the_peer_urls_of_a_member_can_be_changed() {
+    let cluster = Cluster::start(1).await;
+    let mut client = cluster.client(0).cluster;
+    let id = cluster.server(0).identity().member_id;
+    let peer_ur_ls = vec!["http://127.0.0.9:9".to_owned()];
+    let request = MemberUpdateRequest {
+        id,
+        peer_ur_ls: peer_ur_ls.clone(),
+    };
+    let updated = client.member_update(request).await.unwrap().into_inner();
+    assert_eq!(updated.members[0].peer_ur_ls, peer_ur_ls);
 }
 
 #[tokio::test]

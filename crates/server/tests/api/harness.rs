@@ -11,7 +11,7 @@ use quorate_etcd_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_etcd_api::etcdserverpb::watch_client::WatchClient;
 use quorate_etcd_api::etcdserverpb::*;
 use quorate_etcd_api::mvccpb::KeyValue;
-use quorate_server::{InitialCluster, Server, ServerConfig, Url};
+use quorate_server::{ClusterState, InitialCluster, Server, ServerConfig, Url};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
@@ -20,7 +20,7 @@ use tonic::{Response, Status};
 pub(crate) struct Cluster {
     configs: Vec<ServerConfig>,
     servers: Vec<Option<Server>>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Cluster {
@@ -41,7 +41,7 @@ impl Cluster {
         let cluster = Cluster {
             configs,
             servers,
-            _dir: dir,
+            dir,
         };
         for member in 0..size {
             cluster.server(member).ready().await;
@@ -69,6 +69,28 @@ impl Cluster {
     pub(crate) async fn restart(&mut self, member: usize) {
         let server = Server::start(self.configs[member].clone()).await.unwrap();
         self.servers[member] = Some(server);
+    }
+
+    /// The configuration of one more member, which is none yet.
+    pub(crate) fn room(&self, name: &str) -> ServerConfig {
+        let mut config = self.configs[0].clone();
+        let host = own_host();
+        let port = free_ports(&host, 1)[0];
+        config.name = name.to_owned();
+        config.data_dir = self.dir.path().join(name);
+        config.listen_peer_urls = vec![Url::new(&host, port)];
+        config.initial_advertise_peer_urls = config.listen_peer_urls.clone();
+        config.initial_cluster.insert(name, Url::new(&host, port));
+        config.initial_cluster_state = ClusterState::Existing;
+        config
+    }
+
+    /// Starts a member that was added; its place.
+    pub(crate) async fn join(&mut self, config: ServerConfig) -> usize {
+        let server = Server::start(config.clone()).await.unwrap();
+        self.configs.push(config);
+        self.servers.push(Some(server));
+        self.servers.len() - 1
     }
 
     /// A client of one member.
