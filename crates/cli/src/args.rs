@@ -5,7 +5,7 @@
 //!   as it does for etcd.
 //! - A mistake is reported in one line.
 
-use crate::{bench, dev, etcd_flags, output, sim, start};
+use crate::{bench, dev, etcd_flags, member, output, sim, start};
 use clap::builder::Styles;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -26,6 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   quorate dev                                     a three-node cluster to try, on 127.0.0.1:2379
   quorate start --name a --data-dir /var/lib/a    one real node
+  quorate member list                             who the members are
   quorate bench put --clients 100 --total 100000  measure it
   quorate sim run --seeds 100 --seed 1            look for bugs in simulated time";
 
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Dev(dev::Options),
     /// Run one node of a real cluster, with etcd's flags and environment variables
     Start(start::Options),
+    /// Show and change the members of a running cluster
+    Member(member::Options),
     /// Measure a running cluster
     Bench(bench::Options),
     /// Run the simulator: the real code on simulated time, network and disks

@@ -1,5 +1,5 @@
-//! The `quorate` command: a cluster to try (`dev`), a real node (`start`), a load generator
-//! (`bench`) and the simulator (`sim`).
+//! The `quorate` command: a cluster to try (`dev`), a real node (`start`), changes of members
+//! (`member`), a load generator (`bench`) and the simulator (`sim`).
 //!
 //! - What people asked for goes to standard output; logs, progress and errors go to standard error.
 //! - Whatever goes wrong ends as one line that says what to do, with exit code 1 (2 for a wrong
@@ -11,6 +11,7 @@ mod bench;
 mod dev;
 mod etcd_flags;
 mod logging;
+mod member;
 mod output;
 mod sim;
 mod start;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let outcome = match args::parse() {
         Command::Dev(options) => block_on(dev::run(options)),
         Command::Start(options) => block_on(start::run(options)),
+        Command::Member(options) => block_on(member::run(options)),
         Command::Bench(options) => block_on(bench::run(options)),
         Command::Sim(options) => sim::run(options),
     };

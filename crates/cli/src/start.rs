@@ -8,7 +8,7 @@ use crate::args::positive;
 use crate::{etcd_flags, logging};
 use anyhow::{Context, anyhow, ensure};
 use clap::{Arg, Args, ValueEnum};
-use quorate_server::{ClusterState, InitialCluster, Server, ServerConfig, Url};
+use quorate_server::{ClusterState, InitialCluster, LearnerPromotion, Server, ServerConfig, Url};
 use std::convert::Infallible;
 use std::env;
 use std::future::pending;
@@ -27,6 +27,8 @@ Examples:
 Every flag can be given as an environment variable too: --data-dir as QUORATE_DATA_DIR or
 ETCD_DATA_DIR. A flag wins over QUORATE_, which wins over ETCD_. Flags of etcd's that are not listed
 here are refused; variables that are not are ignored, with a warning.";
+
+const DEFAULT_TOKEN: &str = "etcd-cluster";
 
 /// The arguments of `quorate start`.
 #[derive(Args)]
@@ -66,8 +68,15 @@ pub(crate) struct Options {
     /// Whether the cluster starts for the first time
     #[arg(long, value_enum, default_value = "new")]
     initial_cluster_state: State,
+    /// Those of the first members that are witnesses, by name: they vote, and keep no data. All members
+    /// of a new cluster are told the same; one that is added later is told by the cluster
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    initial_witnesses: Vec<String>,
+    /// Whether learners vote as soon as they have caught up, or when they are promoted
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    auto_promote_learners: bool,
     /// Tells clusters apart that would otherwise have the same members
-    #[arg(long, value_name = "TOKEN", default_value = "etcd-cluster")]
+    #[arg(long, value_name = "TOKEN", default_value = DEFAULT_TOKEN)]
     initial_cluster_token: String,
     /// Milliseconds between two heartbeats of a leader
     #[arg(long, value_name = "MS", default_value = "100", value_parser = positive)]
@@ -91,7 +100,7 @@ pub(crate) struct Options {
 enum State {
     /// All members start with empty directories
     New,
-    /// This member was here before and finds its data
+    /// This member was here before and finds its data, or was added and has an empty directory
     Existing,
 }
 
@@ -108,6 +117,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     introduce(&config)?;
     let name = config.name.clone();
     let server = Server::start(config).await?;
+    let identity = server.identity();
+    tracing::info!(
+        %name,
+        cluster_id = format_args!("{:016x}", identity.cluster_id),
+        member_id = format_args!("{:016x}", identity.member_id),
+        "opened its data"
+    );
     let announce = async {
         server.ready().await;
         tracing::info!(%name, clients = %server.client_addr(), "ready to serve client requests");
@@ -125,13 +141,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 
 /// Logs what runs here, before it is ready or fails to be.
 fn introduce(config: &ServerConfig) -> anyhow::Result<()> {
-    let identity = config.check()?;
+    config.check()?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         name = %config.name,
         data_dir = %config.data_dir.display(),
-        cluster_id = format_args!("{:016x}", identity.cluster_id),
-        member_id = format_args!("{:016x}", identity.member_id),
         listen_peer_urls = %join(&config.listen_peer_urls),
         listen_client_urls = %join(&config.listen_client_urls),
         "starting Quorate"
@@ -174,6 +188,12 @@ impl Options {
         let data_dir = self
             .data_dir
             .unwrap_or_else(|| PathBuf::from(format!("{}.quorate", self.name)));
+        let is_told = self.initial_cluster.is_some() || self.initial_cluster_token != DEFAULT_TOKEN;
+        let state = match self.initial_cluster_state {
+            // A node that was here before knows its cluster: nothing need be said of it again.
+            State::New if !is_told && data_dir.join("IDENTITY").exists() => ClusterState::Existing,
+            given @ (State::New | State::Existing) => given.into(),
+        };
         let alone = || alone(&self.name, &peer_urls);
         let initial_cluster = self.initial_cluster.unwrap_or_else(alone);
         Ok(ServerConfig {
@@ -183,7 +203,12 @@ impl Options {
             advertise_client_urls: client_urls,
             initial_cluster,
             initial_cluster_token: self.initial_cluster_token,
-            initial_cluster_state: self.initial_cluster_state.into(),
+            initial_cluster_state: state,
+            initial_witnesses: self.initial_witnesses.into_iter().collect(),
+            learner_promotion: match self.auto_promote_learners {
+                true => LearnerPromotion::Automatic,
+                false => LearnerPromotion::ByHand,
+            },
             heartbeat_interval: Duration::from_millis(self.heartbeat_interval.get()),
             election_timeout: Duration::from_millis(self.election_timeout.get()),
             snapshot_count: self.snapshot_count.get(),

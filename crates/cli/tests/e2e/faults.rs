@@ -14,10 +14,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Short, so that elections do not make the tests long.
-const TIMING: [&str; 4] = ["--heartbeat-interval", "50", "--election-timeout", "500"];
+pub(crate) const TIMING: [&str; 4] = ["--heartbeat-interval", "50", "--election-timeout", "500"];
 
 /// One test at a time: three of them would starve each other's elections on a small machine.
-static TURN: Mutex<()> = Mutex::new(());
+pub(crate) static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
 fn acknowledged_writes_survive_kill_9_of_every_node() {

@@ -38,6 +38,8 @@ pub(crate) struct Cluster {
     place: Place,
     flags: Vec<String>,
     nodes: Vec<Node>,
+    /// How many nodes it began with, and where the first of them is.
+    first: (usize, u32),
 }
 
 /// One node, running or not.
@@ -61,8 +63,10 @@ impl Cluster {
             place,
             flags: flags.iter().map(ToString::to_string).collect(),
             nodes: Vec::new(),
+            first: (usize::from(size), 0),
         };
         let first = cluster.network()?;
+        cluster.first.1 = first;
         for number in 0..size {
             let node = Node::new(number, first + u32::from(number))?;
             if place == Place::Namespaces {
@@ -74,6 +78,32 @@ impl Cluster {
             cluster.restart(node)?;
         }
         Ok(cluster)
+    }
+
+    /// Gives one more node a place. It is no member, and does not run.
+    ///
+    /// # Errors
+    ///
+    /// If the network cannot be made.
+    pub(crate) fn make_room(&mut self) -> anyhow::Result<usize> {
+        let place = self.nodes.len();
+        let number = u8::try_from(place)?;
+        let node = Node::new(number, self.first.1 + u32::from(number))?;
+        if self.place == Place::Namespaces {
+            plug_in(&node)?;
+        }
+        self.nodes.push(node);
+        Ok(place)
+    }
+
+    /// What a node is called.
+    pub(crate) fn name(&self, node: usize) -> &str {
+        &self.nodes[node].name
+    }
+
+    /// Where the other members reach a node.
+    pub(crate) fn peer_url(&self, node: usize) -> String {
+        self.nodes[node].peer_url()
     }
 
     /// How many nodes there are.
@@ -167,6 +197,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// What a node printed last that has ended by itself.
+    ///
+    /// # Errors
+    ///
+    /// If it runs, or was stopped.
+    pub(crate) fn last_words_of_ended(&mut self, node: usize) -> anyhow::Result<String> {
+        let process = self.nodes[node].process.as_mut().context("it was stopped")?;
+        ensure!(process.check_running().is_err(), "it runs");
+        let words = process.last_words();
+        self.nodes[node].process = None;
+        Ok(words)
+    }
+
     /// Waits until the nodes follow one leader and answer; which one leads.
     ///
     /// # Errors
@@ -195,11 +238,17 @@ impl Cluster {
     ///
     /// If that does not happen.
     pub(crate) async fn caught_up(&mut self, node: usize) -> anyhow::Result<()> {
-        let clients: Vec<Client> = self
-            .others(node)
-            .into_iter()
-            .map(|other| self.client(other))
-            .collect();
+        let others = self.others(node);
+        self.caught_up_with(node, &others).await
+    }
+
+    /// As [`Cluster::caught_up`], as far as `others` know.
+    ///
+    /// # Errors
+    ///
+    /// If that does not happen.
+    pub(crate) async fn caught_up_with(&mut self, node: usize, others: &[usize]) -> anyhow::Result<()> {
+        let clients: Vec<Client> = others.iter().map(|other| self.client(*other)).collect();
         let mut goal = 0;
         for client in &clients {
             goal = goal.max(client.revision(Consistency::Serializable).await.unwrap_or(0));
@@ -270,6 +319,12 @@ impl Cluster {
 
     /// What runs `node`, as words.
     fn command(&self, node: usize) -> Vec<String> {
+        let (first, _) = self.first;
+        // One that came later joins those that are there.
+        let (named, state) = match node < first {
+            true => (first, "new"),
+            false => (self.nodes.len(), "existing"),
+        };
         let node = &self.nodes[node];
         let inside = ["ip", "netns", "exec", node.name.as_str()];
         let prefix: &[&str] = match self.place {
@@ -289,7 +344,8 @@ impl Cluster {
             ("--initial-advertise-peer-urls", node.peer_url()),
             ("--listen-client-urls", client.clone()),
             ("--advertise-client-urls", client),
-            ("--initial-cluster", self.initial_cluster()),
+            ("--initial-cluster", self.initial_cluster(named)),
+            ("--initial-cluster-state", state.to_string()),
         ];
         for (flag, value) in settings {
             words.extend([flag.to_string(), value]);
@@ -298,10 +354,11 @@ impl Cluster {
         words
     }
 
-    fn initial_cluster(&self) -> String {
+    fn initial_cluster(&self, named: usize) -> String {
         let members: Vec<String> = self
             .nodes
             .iter()
+            .take(named)
             .map(|node| format!("{}={}", node.name, node.peer_url()))
             .collect();
         members.join(",")

@@ -1,0 +1,191 @@
+//! The cluster service of whichever endpoint answers.
+
+use anyhow::{Context, anyhow, bail};
+use quorate_etcd_api::etcdserverpb::cluster_client::ClusterClient;
+use quorate_etcd_api::etcdserverpb::maintenance_client::MaintenanceClient;
+use quorate_etcd_api::etcdserverpb::{
+    Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberPromoteRequest,
+    MemberRemoveRequest, StatusRequest, StatusResponse,
+};
+use quorate_server::Url;
+use std::time::Duration;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+/// A cluster, by its client endpoints.
+pub(super) struct Cluster {
+    endpoints: Vec<(String, Channel)>,
+}
+
+/// A member that is to be.
+pub(super) struct NewMember {
+    pub(super) name: String,
+    pub(super) peer_url: Url,
+    kind: &'static str,
+}
+
+impl NewMember {
+    /// One that keeps data.
+    pub(super) fn full(name: String, peer_url: Url) -> Self {
+        let kind = "full";
+        Self { name, peer_url, kind }
+    }
+
+    /// One that only votes.
+    pub(super) fn witness(name: String, peer_url: Url) -> Self {
+        let kind = "witness";
+        Self { name, peer_url, kind }
+    }
+}
+
+impl Cluster {
+    /// The cluster at these endpoints; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is no endpoint.
+    pub(super) fn at(endpoints: &[String]) -> anyhow::Result<Self> {
+        let endpoints = endpoints.iter().map(|text| Ok((text.clone(), channel(text)?)));
+        Ok(Self {
+            endpoints: endpoints.collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    /// The members.
+    ///
+    /// # Errors
+    ///
+    /// If no endpoint answers.
+    pub(super) async fn members(&self) -> anyhow::Result<Vec<Member>> {
+        let list = async |mut client: ClusterClient<Channel>| {
+            let request = MemberListRequest { linearizable: true };
+            Ok(client.member_list(request).await?.into_inner().members)
+        };
+        self.ask(list).await
+    }
+
+    /// The member of this name or id.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or more than one, or no endpoint answers.
+    pub(super) async fn find(&self, text: &str) -> anyhow::Result<Member> {
+        let members = self.members().await?;
+        let id = u64::from_str_radix(text, 16).ok();
+        let is_meant = |member: &&Member| member.name == text || Some(member.id) == id;
+        let mut found = members.iter().filter(is_meant);
+        match (found.next(), found.next()) {
+            (Some(member), None) => Ok(member.clone()),
+            (Some(_), Some(_)) => bail!("more than one member is called {text}: give its id"),
+            (None, _) => {
+                let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+                bail!("there is no member {text}; the members are {}", names.join(", "))
+            }
+        }
+    }
+
+    /// Adds a member, in the place of `dead` if there is one; its start may begin when this is done.
+    ///
+    /// # Errors
+    ///
+    /// If it is refused, or no endpoint answers.
+    pub(super) async fn add(&self, new: &NewMember, dead: Option<u64>) -> anyhow::Result<MemberAddResponse> {
+        let name = AsciiMetadataValue::try_from(new.name.as_str())
+            .with_context(|| format!("a member cannot be called {:?}", new.name))?;
+        let add = async |mut client: ClusterClient<Channel>| {
+            let mut request = Request::new(MemberAddRequest {
+                peer_ur_ls: vec![new.peer_url.to_string()],
+                is_learner: false,
+            });
+            let metadata = request.metadata_mut();
+            metadata.insert("quorate-name", name.clone());
+            metadata.insert("quorate-kind", AsciiMetadataValue::from_static(new.kind));
+            if let Some(dead) = dead
+                && let Ok(dead) = AsciiMetadataValue::try_from(format!("{dead:016x}"))
+            {
+                metadata.insert("quorate-replaces", dead);
+            }
+            Ok(client.member_add(request).await?.into_inner())
+        };
+        self.ask(add).await
+    }
+
+    /// Removes a member; the members that are left.
+    ///
+    /// # Errors
+    ///
+    /// If it is refused, or no endpoint answers.
+    pub(super) async fn remove(&self, id: u64) -> anyhow::Result<Vec<Member>> {
+        let remove = async |mut client: ClusterClient<Channel>| {
+            let removed = client.member_remove(MemberRemoveRequest { id }).await?;
+            Ok(removed.into_inner().members)
+        };
+        self.ask(remove).await
+    }
+
+    /// Promotes a learner; the members as they are then.
+    ///
+    /// # Errors
+    ///
+    /// If it is refused, or no endpoint answers.
+    pub(super) async fn promote(&self, id: u64) -> anyhow::Result<Vec<Member>> {
+        let promote = async |mut client: ClusterClient<Channel>| {
+            let promoted = client.member_promote(MemberPromoteRequest { id }).await?;
+            Ok(promoted.into_inner().members)
+        };
+        self.ask(promote).await
+    }
+
+    /// What the first endpoint that answers says of itself.
+    ///
+    /// # Errors
+    ///
+    /// If none answers.
+    pub(super) async fn status(&self) -> anyhow::Result<StatusResponse> {
+        let mut last = anyhow!("there is no endpoint to ask");
+        for (endpoint, channel) in &self.endpoints {
+            match MaintenanceClient::new(channel.clone())
+                .status(StatusRequest {})
+                .await
+            {
+                Ok(status) => return Ok(status.into_inner()),
+                Err(status) => last = anyhow!("{endpoint}: {}", status.message()),
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks one endpoint after the other until one takes the request.
+    async fn ask<T>(
+        &self,
+        request: impl AsyncFn(ClusterClient<Channel>) -> Result<T, Status>,
+    ) -> anyhow::Result<T> {
+        let mut last = anyhow!("there is no endpoint to ask");
+        for (endpoint, channel) in &self.endpoints {
+            match request(ClusterClient::new(channel.clone())).await {
+                Ok(answer) => return Ok(answer),
+                // Nobody answers there, or whoever does cannot reach a leader: another may.
+                Err(status) if status.code() == Code::Unavailable => {
+                    last = anyhow!("{endpoint}: {}; is a node running there?", status.message());
+                }
+                Err(status) => bail!("{}", status.message()),
+            }
+        }
+        Err(last)
+    }
+}
+
+fn channel(text: &str) -> anyhow::Result<Channel> {
+    let address = match text.contains("://") {
+        true => text.to_string(),
+        false => format!("http://{text}"),
+    };
+    let endpoint = Endpoint::from_shared(address.clone())
+        .with_context(|| format!("{address} is not an endpoint; give host:port or http://host:port"))?;
+    Ok(endpoint.connect_timeout(CONNECT).timeout(ANSWER).connect_lazy())
+}
+
+const CONNECT: Duration = Duration::from_secs(3);
+/// Longer than a member tries to serve a request.
+const ANSWER: Duration = Duration::from_secs(15);

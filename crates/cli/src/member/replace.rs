@@ -1,0 +1,94 @@
+//! A new node in the place of a dead one, followed until it votes.
+
+use super::cluster::{Cluster, NewMember};
+use super::show;
+use crate::output;
+use anyhow::{Context, bail};
+use quorate_etcd_api::etcdserverpb::Member;
+use std::time::{Duration, Instant};
+
+/// What came of it.
+pub(super) struct Replaced {
+    pub(super) dead: u64,
+    pub(super) new: u64,
+    pub(super) took: Duration,
+    pub(super) members: Vec<Member>,
+}
+
+/// Puts `new` in the place of `dead`, says how to start it, and waits until it votes.
+///
+/// # Errors
+///
+/// If the change is refused, or nobody can say any more how far it is. It then goes on all the same.
+pub(super) async fn replace(cluster: &Cluster, dead: &str, new: &NewMember) -> anyhow::Result<Replaced> {
+    let started = Instant::now();
+    let dead = cluster.find(dead).await?.id;
+    let added = cluster.add(new, Some(dead)).await?;
+    let id = added
+        .member
+        .as_ref()
+        .context("the answer names no new member")?
+        .id;
+    output::complain(&format!(
+        "start the new node with: {}",
+        show::start_command(new, &added.members)
+    ));
+    let members = follow(cluster, id, dead).await?;
+    Ok(Replaced {
+        dead,
+        new: id,
+        took: started.elapsed(),
+        members,
+    })
+}
+
+/// Waits until `new` votes and `dead` is no member, and tells of every step.
+async fn follow(cluster: &Cluster, new: u64, dead: u64) -> anyhow::Result<Vec<Member>> {
+    let mut told = String::new();
+    let mut last_answer = Instant::now();
+    loop {
+        match cluster.members().await {
+            Ok(members) => {
+                last_answer = Instant::now();
+                let member = members.iter().find(|member| member.id == new);
+                let Some(member) = member else {
+                    bail!("the new member was removed meanwhile");
+                };
+                if !member.is_learner && members.iter().all(|member| member.id != dead) {
+                    return Ok(members);
+                }
+                let progress = progress(cluster, member).await;
+                if progress != told {
+                    output::complain(&progress);
+                    told = progress;
+                }
+            }
+            Err(error) if last_answer.elapsed() > PATIENCE => return Err(error),
+            Err(_) => {}
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// How far the new member is, in a line.
+async fn progress(cluster: &Cluster, member: &Member) -> String {
+    if !member.is_learner {
+        return "the new node votes; the dead one is leaving".to_string();
+    }
+    let Ok(new) = Cluster::at(&member.client_ur_ls) else {
+        return WAITING.to_string();
+    };
+    match (new.status().await, cluster.status().await) {
+        (Ok(new), Ok(cluster)) => format!(
+            "the new node has applied {} of {} entries",
+            new.raft_applied_index.min(cluster.raft_index),
+            cluster.raft_index
+        ),
+        (Err(_), _) | (_, Err(_)) => WAITING.to_string(),
+    }
+}
+
+const WAITING: &str = "waits for the new node to be started, and to catch up";
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long the endpoints may be silent before the command gives up to tell of the change.
+const PATIENCE: Duration = Duration::from_secs(60);
