@@ -204,8 +204,7 @@ impl<P: Ports> Driver<P> {
     /// Hands the waiting batch to the core, then everything that the core wants done to the ports.
     pub fn flush(&mut self) {
         if !self.proposals.is_empty() {
-            self.node
-                .step(Input::Propose(std::mem::take(&mut self.proposals)));
+            self.node.step(Input::Propose(next_batch(&mut self.proposals)));
         }
         if !self.reads.is_empty() {
             self.node.step(Input::Read(std::mem::take(&mut self.reads)));
@@ -323,6 +322,12 @@ impl<P: Ports> Driver<P> {
             Waiting::Operator(operator) => self.ports.operation_ended(operator, Err(failure)),
         }
     }
+}
+
+/// Takes what waits, and makes room for as much again: the next batch is likely to be of that size.
+fn next_batch(waiting: &mut Vec<Proposal>) -> Vec<Proposal> {
+    let room = Vec::with_capacity(waiting.len());
+    std::mem::replace(waiting, room)
 }
 
 /// The commit index grows with every batch, and what was committed comes as entries anyhow.

@@ -87,7 +87,7 @@ impl<M: Machine> Replica<M> {
         deadline: Instant,
     ) -> Result<M::Response, ProposeError> {
         let command = M::encode(command)?;
-        let mut retry = Retry::new(self, deadline);
+        let mut retry = None;
         loop {
             let receiver = self.shared.inbox.propose(command.clone());
             let failure = match tokio::time::timeout_at(deadline, receiver).await {
@@ -100,6 +100,7 @@ impl<M: Machine> Replica<M> {
                 Failure::Stopped => return Err(self.stopped().await.into()),
                 Failure::Unknown => return Err(ProposeError::Unknown),
                 Failure::Rejected(rejection) => {
+                    let retry = retry.get_or_insert_with(|| Retry::new(self, deadline));
                     if !is_passing(rejection) || !retry.wait().await {
                         return Err(ProposeError::Rejected(rejection));
                     }
