@@ -3,6 +3,8 @@
 //!
 //! See the README beside this for the rules, which are the same for all.
 
+#[cfg(feature = "allocations")]
+mod allocations;
 mod cluster;
 mod omni;
 mod quorate;
@@ -85,6 +87,37 @@ fn main() {
         Some(library) => vec![library],
         None => Library::value_variants().to_vec(),
     };
+    #[cfg(feature = "allocations")]
+    print_allocations(&args, &libraries);
+    print_speed(&args, &libraries);
+}
+
+#[cfg(feature = "allocations")]
+fn print_allocations(args: &Args, libraries: &[Library]) {
+    for outstanding in &args.outstanding {
+        for library in libraries {
+            let mut cluster = library.cluster();
+            let mut round = || {
+                cluster.propose(*outstanding);
+                cluster.settle()
+            };
+            while round() < 50_000 {}
+            let (before, commits) = (allocations::allocations(), round());
+            let mut after = commits;
+            while after < commits + 100_000 {
+                after = round();
+            }
+            let allocations = allocations::allocations() - before;
+            let each = allocations as f64 / (after - commits + outstanding) as f64;
+            println!(
+                "{outstanding:>6} outstanding, {:>20}: {each:>7.3} allocations a commit",
+                library.name()
+            );
+        }
+    }
+}
+
+fn print_speed(args: &Args, libraries: &[Library]) {
     let report = Report {
         libraries: libraries.iter().map(|library| library.name()).collect(),
         rounds: args.rounds,
@@ -92,7 +125,7 @@ fn main() {
         rows: args
             .outstanding
             .iter()
-            .map(|outstanding| row(&args, &libraries, *outstanding))
+            .map(|outstanding| row(args, libraries, *outstanding))
             .collect(),
     };
     match args.output {
