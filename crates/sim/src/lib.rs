@@ -57,6 +57,7 @@ mod safety;
 mod schedule;
 mod server;
 mod shrink;
+mod spec_trace;
 mod trace;
 mod world;
 
@@ -68,6 +69,6 @@ pub use invariant::Invariant;
 pub use marks::{Mark, Marks};
 pub use profile::{Kind, Load, Options, Profile, Size};
 pub use rng::Chance;
-pub use run::{Failure, Report, run};
+pub use run::{Failure, Report, run, spec_trace};
 pub use schedule::Time;
 pub use shrink::{Smallest, shrink};

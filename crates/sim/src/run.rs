@@ -14,6 +14,7 @@ use crate::linearizable;
 use crate::marks::Marks;
 use crate::profile::{Options, Profile, Size};
 use crate::schedule::Time;
+use crate::spec_trace::SpecTrace;
 use crate::world::{Wiring, World};
 
 /// What a run that found nothing wrong came to.
@@ -70,13 +71,30 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
     run_wired(seed, options, Wiring::Sound)
 }
 
+/// Runs `seed` and returns up to `most_lines` lines of it as the TLA+ module `Run`, for the specification.
+///
+/// The run is another one than [`run`] makes of the seed: each input is a step of its own, and there
+/// are no snapshots.
+///
+/// # Errors
+/// When something does not hold that must.
+pub fn spec_trace(seed: u64, options: &Options, most_lines: usize) -> Result<String, Box<Failure>> {
+    let mut world = World::new(seed, options, Wiring::Sound);
+    world.record_for_spec(most_lines);
+    run_world(&mut world, seed, options)?;
+    Ok(world.spec_trace().map(SpecTrace::module).unwrap_or_default())
+}
+
 /// Runs a cluster that is put together as `wiring` says.
 pub(crate) fn run_wired(seed: u64, options: &Options, wiring: Wiring) -> Result<Report, Box<Failure>> {
-    let mut world = World::new(seed, options, wiring);
+    run_world(&mut World::new(seed, options, wiring), seed, options)
+}
+
+fn run_world(world: &mut World, seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
     // An assertion that fails in the code under test is a finding like any other: it needs its seed.
     let ran = catch_unwind(AssertUnwindSafe(|| world.run(options.duration)));
     let verdict = match ran {
-        Ok(verdict) => verdict.and_then(|()| check_history(&world)),
+        Ok(verdict) => verdict.and_then(|()| check_history(world)),
         Err(panic) => Err(Violation {
             invariant: Invariant::Assertion,
             detail: message_of(panic.as_ref()),

@@ -55,6 +55,7 @@ impl World {
             Err(_) => self.stop_failed(node),
             Ok(seq) => {
                 self.safety.synced(node, covered.changes);
+                self.for_spec(|spec| spec.synced(node, covered.changes));
                 self.look_at_disk(node)?;
                 self.give(node, life, DriverInput::Persisted(seq))?;
                 self.begin_sync(node, life)

@@ -42,6 +42,7 @@ use crate::rng::{Rng, Stream};
 use crate::safety::Safety;
 use crate::schedule::{Schedule, Time};
 use crate::server::{Life, NotStarted, Process, Server};
+use crate::spec_trace::SpecTrace;
 use crate::trace::Trace;
 use bulk::{Transfer, TransferId};
 use settle::Phase;
@@ -96,6 +97,7 @@ pub(crate) struct World {
     marks: Marks,
     phase: Phase,
     trace: Trace,
+    spec_trace: Option<SpecTrace>,
 }
 
 /// Something that happens at its time.
@@ -177,6 +179,7 @@ impl World {
             seed,
             phase: Phase::Faults,
             trace: Trace::new(options.trace_lines),
+            spec_trace: None,
             profile,
         }
     }
@@ -196,6 +199,18 @@ impl World {
             self.happen(happening)?;
         }
         Ok(())
+    }
+
+    /// Records up to `most_lines` lines for the specification: one input a step, and no snapshots.
+    pub(crate) fn record_for_spec(&mut self, most_lines: usize) {
+        self.profile.node.turn = Duration::ZERO;
+        self.profile.node.snapshot_every = u64::MAX;
+        self.spec_trace = Some(SpecTrace::new(most_lines));
+    }
+
+    /// What was recorded for the specification.
+    pub(crate) fn spec_trace(&self) -> Option<&SpecTrace> {
+        self.spec_trace.as_ref()
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -342,6 +357,7 @@ impl World {
         let first_tick = self.first_tick(drawn);
         self.note(|| format!("{node} starts from {} after {}", stored.last, stored.snapshot.id));
         self.safety.started(node, &stored)?;
+        self.for_spec(|spec| spec.started(node, &stored));
         if let Some(process) = self.process(node, life) {
             let state = process.apply.applier.machine().state();
             let content = process.apply.applier.machine().content();
@@ -434,6 +450,7 @@ impl World {
         let look = process.look();
         self.show(node, &collected);
         self.safety.stepped(node, &collected.step)?;
+        self.for_spec(|spec| spec.stepped(node, &collected.step));
         look.map_or(Ok(()), |status| self.safety.looked(&status))?;
         for envelope in collected.step.sends {
             self.send(envelope);
@@ -522,6 +539,12 @@ impl World {
             return Quirk::Clock(self.now());
         }
         Quirk::None
+    }
+
+    fn for_spec(&mut self, record: impl FnOnce(&mut SpecTrace)) {
+        if let Some(spec_trace) = &mut self.spec_trace {
+            record(spec_trace);
+        }
     }
 
     fn process(&mut self, node: NodeId, life: Life) -> Option<&mut Process> {
