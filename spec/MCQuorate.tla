@@ -49,6 +49,7 @@ Talk(n) ==
     \/ \E term \in DOMAIN led : \E upto \in 1..Len(led[term].log) : \E prev \in 0..(upto - 1) :
             Receive(n, term, prev, upto)
     \/ \E term \in DOMAIN led : \E index \in 1..led[term].commit : InstallSnapshot(n, term, index)
+    \/ \E term \in DOMAIN led : \E upto \in 1..Len(led[term].log) : Fetch(n, term, upto)
     \/ \E index \in 1..Len(Mem(n).log) : Commit(n, index)
     \/ \E target \in Targets : FirstStep(Conf(n), target) # Conf(n) /\ Reconfigure(n, target)
     \/ GoOn(n)

@@ -29,6 +29,7 @@ CONSTANTS
     Witnesses,    \* Vote, and never campaign.
     Targets,      \* What operators may ask for: records [voters, learners].
     Snapshots,    \* Whether snapshots are taken and sent.
+    Fetches,      \* Whether pre-candidates fetch logs that are more up to date.
     Nobody        \* Not a node.
 
 VARIABLES
@@ -341,6 +342,27 @@ Commit(n, index) ==
     /\ committed' = CommittedAfter(n, index)
     /\ UNCHANGED <<hist, role, seen, asks, grants>>
 
+\* A pre-candidate that is denied for its log alone takes the log of a voter that denied it. Every log
+\* that ever was is a prefix of a leader's, and here any may be taken that is more up to date.
+Replaces(s, log, upto) ==
+    \E i \in 1..Min(upto, Min(Len(log), Len(s.log))) : log[i].term # s.log[i].term
+
+\* What the leader of its term was told of entries that go holds no more in a later term.
+LeaveIfTold(n, s, log) == IF Replaces(s, log, s.match) THEN Adopt(s, s.term + 1) ELSE s
+
+Fetch(n, term, upto) ==
+    LET s     == Mem(n)
+        log   == SubSeq(led[term].log, 1, upto)
+        after == [LeaveIfTold(n, s, log) EXCEPT !.log = log]
+    IN  /\ Fetches
+        /\ role[n] = "follower" /\ MayCampaign(n)
+        /\ term <= s.term
+        /\ UpToDate(LastId(log), s.log) /\ LastId(log) # LastId(s.log)
+        /\ ~Replaces(s, log, commit[n])
+        /\ Write(n, after)
+        /\ seen' = Max(seen, after.term)
+        /\ UNCHANGED <<role, commit, asks, grants, led, committed>>
+
 -----------------------------------------------------------------------------
 (* Changes of members (thesis 4).                                          *)
 
@@ -395,6 +417,7 @@ Step(n) ==
     \/ ClaimCommitted(n)
     \/ \E index \in 1..Len(Mem(n).log) : FollowCommit(n, index)
     \/ \E term \in DOMAIN led : \E index \in 1..led[term].commit : InstallSnapshot(n, term, index)
+    \/ \E term \in DOMAIN led : \E upto \in 1..Len(led[term].log) : Fetch(n, term, upto)
     \/ \E index \in 1..Len(Mem(n).log) : Commit(n, index)
     \/ \E target \in Targets : Reconfigure(n, target)
     \/ GoOn(n)

@@ -54,6 +54,13 @@ ReceiveTowards(n, goal) ==
             /\ Receive(n, line.term, same, same + 1)
        ELSE Mem(n).log = goal /\ Receive(n, line.term, Comparable(n), Comparable(n))
 
+\* Between two lines a pre-candidate may also have taken another's log.
+FetchTowards(n, goal) ==
+    /\ line.role = "follower" /\ Mem(n).log # goal
+    /\ \E term \in DOMAIN led :
+        /\ Common(led[term].log, goal) = Len(goal)
+        /\ Fetch(n, term, Len(goal))
+
 AppendTowards(n, goal) ==
     LET log == Mem(n).log IN
     /\ role[n] = "leader" /\ Len(log) < Len(goal)
@@ -71,6 +78,7 @@ Towards(n) ==
         \/ s.term = line.term /\ line.role = "leader" /\ Lead(n)
         \/ s.term = line.term /\ line.role = "follower" /\ GiveUp(n)
         \/ ReceiveTowards(n, goal)
+        \/ FetchTowards(n, goal)
         \/ AppendTowards(n, goal)
         \/ s.term = line.term /\ line.commit <= Len(s.log) /\ Commit(n, line.commit)
         \/ s.term = line.term /\ FollowCommit(n, line.commit)

@@ -2,6 +2,7 @@
 # Checks the specification of the protocol with TLC.
 #
 #   spec/check.sh            the small configurations, less than a minute on one core
+#   spec/check.sh fetch      the same where pre-candidates fetch logs, some minutes
 #   spec/check.sh large      the large ones, by hand
 #   spec/check.sh mutants    breaks one rule at a time; TLC must find each
 #   spec/check.sh runs [FIRST [COUNT [LINES]]]
@@ -125,6 +126,11 @@ small() {
     holds members
 }
 
+fetch() {
+    holds disks-fetch
+    holds members-fetch
+}
+
 large() {
     holds disks-large
     holds members-large
@@ -176,10 +182,10 @@ fi
 mkdir -p "$target"
 install_tlc
 case ${1:-small} in
-    small | large | mutants) "${1:-small}" ;;
+    small | fetch | large | mutants) "${1:-small}" ;;
     runs) runs "${2:-1}" "${3:-8}" "${4:-300}" ;;
     *)
-        echo "usage: spec/check.sh [small | large | mutants | runs [FIRST [COUNT [LINES]]]]" >&2
+        echo "usage: spec/check.sh [small | fetch | large | mutants | runs [FIRST [COUNT [LINES]]]]" >&2
         exit 2
         ;;
 esac
