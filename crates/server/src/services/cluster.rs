@@ -44,10 +44,18 @@ impl Cluster {
         let published: BTreeMap<u64, quorate_kv::Member> =
             published.map(|member| (member.id.0, member)).collect();
         let members = self.members().await?;
+        let is_published = |node: NodeId| published.get(&node.0);
         let nodes = members.members().into_iter();
-        Ok(nodes
-            .map(|node| listed(node, &members, published.get(&node.0)))
-            .collect())
+        let mut list: Vec<Member> = nodes
+            .map(|node| listed(node, &members, is_published(node)))
+            .collect();
+        if self.node.is_witness() {
+            // It has nothing that was published, so that nobody would have a name.
+            for member in &mut list {
+                member.name = MemberContext::of(&members.info(NodeId(member.id))).name;
+            }
+        }
+        Ok(list)
     }
 
     async fn members(&self) -> Result<Arc<Configuration>, Status> {
