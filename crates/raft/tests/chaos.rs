@@ -366,11 +366,24 @@ impl Run {
         self.wait_until("all agree and all is answered", |run| {
             run.agrees() && run.unanswered().is_empty()
         });
-        let leader = self.leader().expect("they agree");
-        let ticket = self.cluster.propose(leader, &["last".to_string()])[0];
-        self.wait_until("a command is committed everywhere", |run| {
-            run.agrees() && matches!(run.cluster.history.outcome(ticket), Some(Outcome::Committed(_)))
-        });
+        self.commit_one_more();
+    }
+
+    /// A leader that hands over may refuse a command, as long as it says so: it is then asked for again.
+    fn commit_one_more(&mut self) {
+        for attempt in 0..PATIENCE * self.cluster.election_ticks() {
+            let leader = self.leader().expect("they agree");
+            let ticket = self.cluster.propose(leader, &[format!("last{attempt}")])[0];
+            self.wait_until("a command is answered, and all agree", |run| {
+                run.agrees() && run.cluster.history.outcome(ticket).is_some()
+            });
+            match self.cluster.history.outcome(ticket) {
+                Some(Outcome::Committed(_)) => return,
+                Some(Outcome::Rejected(_)) => self.tick_all(),
+                other => panic!("a command of a healed cluster comes to {other:?}"),
+            }
+        }
+        panic!("each leader of a healed cluster refuses commands");
     }
 
     /// What the members owe an answer to: one that was removed may never learn what became of its requests.
@@ -394,12 +407,16 @@ impl Run {
             if done(self) {
                 return;
             }
-            for id in self.cluster.ids() {
-                self.cluster.step(id, Input::Tick);
-                self.cluster.stabilize();
-            }
+            self.tick_all();
         }
         panic!("it never comes true that {what}; open: {:?}", self.unanswered());
+    }
+
+    fn tick_all(&mut self) {
+        for id in self.cluster.ids() {
+            self.cluster.step(id, Input::Tick);
+            self.cluster.stabilize();
+        }
     }
 
     fn leader(&self) -> Option<NodeId> {
