@@ -297,25 +297,30 @@ impl Leader {
         }
     }
 
-    /// How far witnesses are sent entries; none if as far as anybody.
+    /// How far witnesses are sent entries; none if there are no witnesses.
     ///
     /// An entry that only this leader and witnesses have is committed, and gone for good with this
-    /// leader's disk; and nobody else could lead. So witnesses wait for those voters that keep up.
+    /// leader's disk; and nobody else could lead. So witnesses wait for those voters that keep up. If
+    /// none does, they wait for one full voter's disk, which may be the own one: an entry that a
+    /// crash takes from all who have its command must not be in the log of a witness, or that
+    /// witness would deny its vote to all of them for ever.
     fn witness_limit(&self, core: &Core) -> Option<Index> {
         let patience = core.config.election_ticks;
         let configuration = core.configuration();
         if configuration.described().is_empty() {
             return None;
         }
-        self.progress
-            .iter()
-            .filter(|(node, progress)| {
-                let full_voter =
-                    configuration.is_voter(**node) && configuration.kind(**node) == MemberKind::Full;
-                full_voter && progress.keeps_up(patience)
-            })
+        let full_voter = |node| configuration.is_voter(node) && configuration.kind(node) == MemberKind::Full;
+        let voters = || self.progress.iter().filter(|(node, _)| full_voter(**node));
+        let keeping_up = voters()
+            .filter(|(_, progress)| progress.keeps_up(patience))
+            .map(|(_, progress)| progress.match_index());
+        let own = full_voter(core.id()).then(|| core.log.durable_index());
+        let on_a_disk = voters()
             .map(|(_, progress)| progress.match_index())
-            .min()
+            .chain(own)
+            .max();
+        keeping_up.min().or(on_a_disk).or(Some(Index::ZERO))
     }
 
     /// Ends this leadership: nobody who waits on it is forgotten.
