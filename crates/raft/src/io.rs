@@ -58,6 +58,8 @@ pub enum Input {
         entries: Result<Vec<Entry>, LogReadError>,
     },
     /// A snapshot of this node's own state machine is durable: the log before it may go.
+    ///
+    /// It names the members. A node that was not told of any, as one that joins at first, saves none.
     SnapshotSaved(SnapshotMeta),
     /// A [`SendSnapshot`] has ended.
     SnapshotSent(SnapshotSent),

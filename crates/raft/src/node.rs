@@ -560,6 +560,13 @@ impl Node {
     }
 
     fn on_snapshot_saved(&mut self, meta: SnapshotMeta) -> Next {
+        assert!(
+            !meta.configuration.is_unknown(),
+            "{} saved a snapshot as of {} that names no members: nobody could take it. The caller must not save one \
+             before it is told who the members are",
+            self.core.id(),
+            meta.id
+        );
         let keep_after = match &self.role {
             Role::Leader(leader) => leader.keep_after(),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,

@@ -330,9 +330,13 @@ impl Cluster {
         let Some(term) = term.filter(|_| index > member.durable.snapshot.id.index) else {
             return false;
         };
+        let configuration = member.durable.configuration_at(index);
+        if configuration.is_unknown() {
+            return false; // A newcomer that has not been told who the members are.
+        }
         let meta = SnapshotMeta {
             id: EntryId::new(index, term),
-            configuration: member.durable.configuration_at(index),
+            configuration,
         };
         member.durable.snapshot = meta.clone();
         member.written.snapshot = meta.clone();
