@@ -96,6 +96,10 @@ mutants! {
     M55 Client "A leader serves reads without asking whether it still leads.";
     M56 Client "A leader serves reads before it has committed an entry of its own term.";
     M57 Client "A read joins a round of heartbeats that is under way.";
+    M58 Client "A lease runs from when heartbeats are answered, not from when they were sent.";
+    M59 Client "A leader keeps its lease while it hands over.";
+    M60 Client "A node that starts helps elect a leader at once, though leaders hold leases.";
+    M61 Client "Leases go by a clock that is set.";
     M62 Client "A command that comes twice is applied twice.";
 }
 

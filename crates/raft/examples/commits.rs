@@ -78,6 +78,7 @@ impl Cluster {
                 seed: id.0,
                 election_ticks: 10,
                 heartbeat_ticks: 1,
+                leases: None,
                 limits: Limits {
                     window_bytes: 1 << 20,
                     ..Limits::default()

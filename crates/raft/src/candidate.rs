@@ -207,9 +207,10 @@ impl Candidate {
     }
 }
 
-/// With a disk that does not answer no vote of its own ever counts: it waits as a follower.
+/// With a disk that does not answer no vote of its own ever counts: it waits as a follower. So does one
+/// that campaigned at its leader's wish and has promised not to do so by itself.
 fn campaign_again(core: &Core, attempt: Attempt) -> Next {
-    match core.disk_is_stalled() {
+    match core.disk_is_stalled() || core.promise.forbids(core.id()) {
         true => Next::Follow(None),
         false => Next::PreCampaign(attempt),
     }

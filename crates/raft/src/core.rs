@@ -12,6 +12,7 @@ use crate::configuration::Configuration;
 use crate::entry::{Entry, Payload};
 use crate::event::Event;
 use crate::io::{Config, ConfigError, HardState, Purpose, ReadLog, Ready, SendSnapshot, Stored, Write};
+use crate::lease::{EarlierLife, Promise};
 use crate::log::{Log, measure};
 use crate::membership::MemberKind;
 use crate::message::{Envelope, Message};
@@ -38,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) supplying: bool,
     /// The members that the caller was told of last.
     announced: Option<Arc<Configuration>>,
+    /// What the clock shows, and what this node owes a leader by it.
+    pub(crate) promise: Promise,
     out: Ready,
 }
 
@@ -75,6 +78,10 @@ impl Core {
             let (election, heartbeat) = (config.election_ticks, config.heartbeat_ticks);
             return Err(ConfigError::ElectionTooShort { election, heartbeat });
         }
+        let earlier = match stored.hard_state.term {
+            Term::ZERO => EarlierLife::None,
+            _ => EarlierLife::Possible,
+        };
         Ok(Self {
             requests: Requests::new(config.session),
             rng: Rng::new(config.seed),
@@ -82,6 +89,7 @@ impl Core {
                 vote: stored.hard_state.vote.filter(|_| !mutant!(M3)),
                 ..stored.hard_state
             },
+            promise: Promise::new(config.leases, earlier),
             log: Log::new(stored)?,
             writes: Writes::default(),
             apply: ApplyQueue::default(),
@@ -128,6 +136,11 @@ impl Core {
     /// Whether the disk has not answered for an election timeout.
     pub(crate) fn disk_is_stalled(&self) -> bool {
         self.writes.silent_ticks >= self.config.election_ticks
+    }
+
+    /// Whether this node may ask to be elected now, and has not promised to wait.
+    pub(crate) fn is_free_to_campaign(&self) -> bool {
+        self.may_campaign() && !self.promise.forbids(self.id())
     }
 
     /// Whether this node may campaign: a learner listens, a witness has nothing to lead with, one whose disk

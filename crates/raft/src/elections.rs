@@ -1,10 +1,11 @@
 //! What a node says to those who ask for its vote, in every role.
 //!
 //! - A vote is given once a term, to a log at least as up to date (paper §5.2, §5.4.1).
+//! - Where leaders hold leases, who promised to stand by one votes for another at that one's wish only.
 //! - An answer to a request for a pre-vote promises nothing and changes nothing (thesis §9.6).
 
 use crate::event::Event;
-use crate::message::{Message, PreVerdict, PreVoteResponse, RequestPreVote, RequestVote, Verdict};
+use crate::message::{Campaign, Message, PreVerdict, PreVoteResponse, RequestPreVote, RequestVote, Verdict};
 use crate::mutant::mutant;
 use crate::node::{Next, Node, Role};
 use crate::types::NodeId;
@@ -13,7 +14,8 @@ impl Node {
     /// Thesis §9.6: would this node vote so? Its answer promises nothing.
     pub(crate) fn on_request_pre_vote(&mut self, from: NodeId, msg: RequestPreVote) -> Next {
         // A leader that asks for votes leads no more (hashicorp/raft #605).
-        let shelters = self.shelters_leader() && self.leader() != Some(from) && !mutant!(M7);
+        let hears_leader = self.shelters_leader() && self.leader() != Some(from) && !mutant!(M7);
+        let shelters = hears_leader || self.core.promise.forbids(from);
         if let Role::Follower(follower) = &mut self.role
             && shelters
         {
@@ -48,7 +50,8 @@ impl Node {
     /// Paper §5.2 and §5.4.1: one vote a term, to a candidate whose log is at least as up to date.
     pub(crate) fn on_request_vote(&mut self, from: NodeId, msg: RequestVote) -> Next {
         let vote = self.core.vote();
-        let free = vote == Some(from) || (vote.is_none() && self.leader().is_none());
+        let promised = msg.cause == Campaign::Timeout && self.core.promise.forbids(from);
+        let free = vote == Some(from) || (vote.is_none() && self.leader().is_none() && !promised);
         if !free || !self.core.is_up_to_date(msg.last) {
             self.core
                 .send_when_durable(from, Message::VoteResponse(Verdict::Denied));

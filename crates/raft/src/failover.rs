@@ -5,6 +5,7 @@
 //!
 //! - A report changes neither term nor vote. Whoever hears the leader denies the pre-vote, and the next
 //!   heartbeat takes the report back: a wrong one harms nothing.
+//! - Where leaders hold leases, a report shortens no promise: the campaign waits until that is over.
 //! - Followers take turns by rank, so that two of them seldom split the vote.
 //! - Reports come at different moments. Who denied a pre-vote for the leader's sake says so when its own
 //!   report comes; and a campaign that was denied is tried again soon, a few times.
@@ -36,7 +37,7 @@ impl Failover {
         self.awaits_turn = true;
         let turn = rank(core, gone).saturating_mul(stagger(core));
         match self.denied.take() {
-            Some((asker, ask)) if is_electable(core, ask) => {
+            Some((asker, ask)) if is_electable(core, ask) && !core.promise.forbids(asker) => {
                 let (term, verdict) = (ask.term, PreVerdict::Granted);
                 let answer = PreVoteResponse { term, verdict };
                 core.send(asker, Message::PreVoteResponse(answer));

@@ -85,7 +85,7 @@ impl Follower {
     }
 
     fn campaign_if_due(&self, core: &Core) -> Next {
-        if self.elapsed >= self.timeout && core.may_campaign() {
+        if self.elapsed >= self.timeout && core.is_free_to_campaign() {
             if mutant!(M14) {
                 return Next::Campaign;
             }
@@ -289,6 +289,7 @@ impl Follower {
             });
             core.requests.on_leader(leader);
         }
+        core.promise.make(leader);
         self.wait_anew(core);
         true
     }

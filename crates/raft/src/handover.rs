@@ -2,6 +2,7 @@
 //!
 //! - While it lasts nothing new is taken in, so that the successor can have everything.
 //! - It ends within an election timeout: the successor is told to campaign, or it is given up.
+//! - No lease is held meanwhile, and none for the rest of the term once the successor was told.
 //! - It is part of the leadership, and cannot outlive it (raft-scenarios V7).
 
 use crate::core::Core;
@@ -10,6 +11,7 @@ use crate::io::{Outcome, Rejection, Transferee};
 use crate::leader::Leader;
 use crate::membership::MemberKind;
 use crate::message::Message;
+use crate::mutant::mutant;
 use crate::node::Next;
 use crate::types::{NodeId, Ticket};
 
@@ -78,6 +80,9 @@ impl Leader {
             .is_some_and(|progress| progress.match_index() == last);
         if caught_up && !handover.asked {
             handover.asked = true;
+            if !mutant!(M59) {
+                self.lease.forfeit();
+            }
             core.send(handover.to, Message::TimeoutNow);
         }
         match handover.cause {
@@ -95,6 +100,7 @@ impl Leader {
             return Next::Stay;
         }
         core.event(Event::TransferAborted { to: handover.to });
+        self.lease.give_up();
         core.requests.end_transfer(if handover.asked {
             // It may have been told and be slow: nothing takes that back.
             Outcome::Unknown
@@ -122,6 +128,10 @@ impl Leader {
     }
 
     pub(crate) fn begin_handover(&mut self, core: &mut Core, to: NodeId, cause: Cause) {
+        if !mutant!(M59) {
+            // Thesis §6.4.1: voters that are asked at this leader's wish keep no promise.
+            self.lease.give_up();
+        }
         core.event(Event::TransferStarted { to });
         self.handover = Some(Handover {
             to,

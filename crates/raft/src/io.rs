@@ -14,22 +14,35 @@ use bytes::Bytes;
 use crate::configuration::Configuration;
 use crate::entry::Entry;
 use crate::event::Event;
+use crate::lease::{Consistency, Leases};
 use crate::membership::{MemberKind, Precondition, Target};
 use crate::message::Envelope;
 use crate::snapshot::SnapshotMeta;
-use crate::types::{EntryId, GroupId, Index, NodeId, Session, Term, Ticket, WriteSeq};
+use crate::types::{EntryId, GroupId, Index, Moment, NodeId, Session, Term, Ticket, WriteSeq};
 
 /// Something that happened to a node.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A tick of the caller's clock has passed. [`Config`] counts its timeouts in ticks.
     Tick,
+    /// The caller's clock showed this, after all that is told next had come, and before anything is done
+    /// that follows from it. Only leases need it ([`Config::leases`]), and count on a clock that never
+    /// goes back, never jumps, and goes on while the machine is suspended.
+    Now(Moment),
+    /// The caller's clock may have stood still for a while: a leader gives up its lease. A promise is kept
+    /// the longer for it, which harms nothing.
+    ClockInDoubt,
     /// A message came from a peer.
     Receive(Envelope),
     /// Clients want these commands replicated. Each ticket resolves exactly once.
     Propose(Vec<Proposal>),
     /// Clients want to read what is current. Each ticket is answered by [`ReadReady`] or [`Resolved`].
-    Read(Vec<Ticket>),
+    Read {
+        /// The callers' names for them.
+        tickets: Vec<Ticket>,
+        /// How current.
+        consistency: Consistency,
+    },
     /// An operator wants another node to lead, and asks the leader.
     TransferLeadership {
         /// Resolves when the leadership has gone over, or cannot.
@@ -339,6 +352,9 @@ pub struct Config {
     pub election_ticks: u32,
     /// Ticks between a leader's heartbeats.
     pub heartbeat_ticks: u32,
+    /// Whether leaders hold leases, and how. All members must say the same. A node that is set up so and is
+    /// never told [`Input::Now`] helps nobody be elected.
+    pub leases: Option<Leases>,
     /// What bounds its memory.
     pub limits: Limits,
 }

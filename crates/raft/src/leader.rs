@@ -1,5 +1,5 @@
 //! A leader: appends, commits, confirms reads. How it hands over is in `handover`, how it changes the
-//! members in `change`, how it brings its log to followers in `replicate`.
+//! members in `change`, how it brings its log to followers in `replicate`, how it serves reads in `reads`.
 //!
 //! - It only appends to its log (paper, figure 3).
 //! - It commits by counting only entries of its own term; what is before them goes along (§5.4.2).
@@ -15,18 +15,18 @@ use crate::event::{Event, StepDown};
 use crate::handover::Handover;
 use crate::intake::{ForwardsIn, Uncommitted};
 use crate::io::{Delivery, LogReadError, Proposal, ReadLog, Rejection, SnapshotSent};
+use crate::lease::Lease;
 use crate::membership::MemberKind;
 use crate::message::{
     AppendEntriesResponse, Forward, ForwardResponse, Forwarded, Heartbeat, HeartbeatResponse, Message,
-    ReadId, ReadIndexResponse, ReadOutcome,
 };
 use crate::mutant::mutant;
 use crate::node::Next;
 use crate::progress::Progress;
-use crate::reads::{ReadQueue, Reader};
+use crate::reads::{ReadQueue, Reader, refuse_read};
 use crate::replicate::{Replica, compare, send_append, send_entries, tell_commit};
 use crate::status::{Load, PeerStatus};
-use crate::types::{EntryId, Index, NodeId, Round, Session, Term, Ticket};
+use crate::types::{EntryId, Index, NodeId, Round, Session, Term};
 use crate::yielding::Deference;
 
 /// A leader of the node's term.
@@ -38,8 +38,9 @@ pub(crate) struct Leader {
     pub(crate) progress: BTreeMap<NodeId, Progress>,
     pub(crate) departing: Departing,
     heartbeat_elapsed: u32,
-    round: Round,
-    reads: ReadQueue,
+    pub(crate) round: Round,
+    pub(crate) reads: ReadQueue,
+    pub(crate) lease: Lease,
     uncommitted: Uncommitted,
     forwards: BTreeMap<NodeId, ForwardsIn>,
     pub(crate) handover: Option<Handover>,
@@ -66,6 +67,7 @@ impl Leader {
             heartbeat_elapsed: 0,
             round: Round(0),
             reads: ReadQueue::default(),
+            lease: Lease::default(),
             uncommitted: Uncommitted::default(),
             forwards: BTreeMap::new(),
             departing: Departing::new(),
@@ -73,6 +75,7 @@ impl Leader {
             deference: Deference::new(core),
         };
         leader.watch_newcomers(core);
+        leader.begin_lease_round(core);
         leader.send_heartbeats(core);
         leader
     }
@@ -91,6 +94,7 @@ impl Leader {
             // Heartbeats of reads do not count: under steady reads these would never be due.
             self.heartbeat_elapsed = 0;
             self.progress.values_mut().for_each(Progress::expect_answer);
+            self.begin_lease_round(core);
             self.send_heartbeats(core);
         }
         self.tick_handover(core)
@@ -151,24 +155,6 @@ impl Leader {
         core.send(from, Message::ForwardResponse(answer));
     }
 
-    pub(crate) fn read(&mut self, core: &mut Core, tickets: Vec<Ticket>) {
-        for ticket in tickets {
-            if self.reads.len() >= core.config.limits.max_pending_reads {
-                core.requests.reject(ticket, Rejection::Overloaded);
-            } else {
-                self.reads.push(Reader::Client(ticket));
-            }
-        }
-    }
-
-    pub(crate) fn on_read_index(&mut self, core: &mut Core, from: NodeId, id: ReadId) {
-        if self.reads.len() >= core.config.limits.max_pending_reads {
-            refuse_read(core, from, id);
-        } else {
-            self.reads.push(Reader::Peer(from, id));
-        }
-    }
-
     pub(crate) fn on_append_response(
         &mut self,
         core: &mut Core,
@@ -211,7 +197,7 @@ impl Leader {
                 progress.probe(match_index.next());
             }
         }
-        self.confirm_reads(core);
+        self.on_rounds_answered(core);
     }
 
     /// This leader's own disk, or anything else that counts for a commit, has moved.
@@ -462,48 +448,7 @@ impl Leader {
         known.take(session, seq)
     }
 
-    fn begin_read_round(&mut self, core: &mut Core) {
-        // Before an own entry is committed, entries that earlier leaders acknowledged may not be.
-        let own_term_committed = |core: &Core| core.log.term_at(core.log.commit_index()) == Some(core.term());
-        if !self.reads.wants_round() || !(own_term_committed(core) || mutant!(M56)) {
-            return;
-        }
-        self.round = self.round.next();
-        self.reads.begin(self.round, core.log.commit_index());
-        self.send_heartbeats(core);
-        self.confirm_reads(core);
-    }
-
-    fn confirm_reads(&mut self, core: &mut Core) {
-        let (me, own) = (core.id(), self.round);
-        let acked = |node| {
-            let round = if node == me {
-                Some(own)
-            } else {
-                self.progress.get(&node).map(Progress::acked_round)
-            };
-            round.map_or(0, |round| round.0)
-        };
-        let acked = Round(core.configuration().quorum_value(acked).unwrap_or(0));
-        let acked = mutant!(M55, self.round, acked);
-        let Some((index, readers)) = self.reads.confirm(acked) else {
-            return;
-        };
-        for reader in readers {
-            match reader {
-                Reader::Client(ticket) => core.requests.read_ready(ticket, index),
-                Reader::Peer(peer, id) => {
-                    let answer = ReadIndexResponse {
-                        id,
-                        outcome: ReadOutcome::Ready(index),
-                    };
-                    core.send(peer, Message::ReadIndexResponse(answer));
-                }
-            }
-        }
-    }
-
-    fn send_heartbeats(&mut self, core: &mut Core) {
+    pub(crate) fn send_heartbeats(&mut self, core: &mut Core) {
         for (peer, progress) in &mut self.progress {
             // A follower may hold other entries beyond what it is known to match (raft-scenarios S19c).
             let known = mutant!(M26, core.log.last().index, progress.match_index());
@@ -529,14 +474,6 @@ impl Leader {
                     .is_some_and(|progress| progress.is_active(election_ticks))
         })
     }
-}
-
-pub(crate) fn refuse_read(core: &mut Core, peer: NodeId, id: ReadId) {
-    let answer = ReadIndexResponse {
-        id,
-        outcome: ReadOutcome::Refused,
-    };
-    core.send(peer, Message::ReadIndexResponse(answer));
 }
 
 /// Election timeouts that a follower may take to install a snapshot that it has.

@@ -13,7 +13,7 @@
 //!
 //! Reading order: [`types`] and [`entry`] (the words), [`message`] (what nodes say), [`io`] (the
 //! contract with the caller), `log` (one replica's log), `core` (what all roles share), then the
-//! roles: `follower` with `failover`, `candidate`, `leader` with its `progress`, `reads` and `intake`.
+//! roles: `follower` with `failover`, `candidate`, `leader` with its `progress`, `reads`, `lease` and `intake`.
 //! `elections` answers those who ask for votes, `fetch` gets a
 //! pre-candidate the log that it lacks. `node` ties them.
 //!
@@ -36,6 +36,7 @@ mod intake;
 pub mod invariants;
 pub mod io;
 mod leader;
+mod lease;
 mod log;
 pub mod membership;
 pub mod message;
@@ -58,9 +59,10 @@ pub use io::{
     Config, ConfigError, Delivery, HardState, Input, Limits, LogReadError, Outcome, Proposal, Purpose,
     ReadLog, ReadReady, Ready, Rejection, Resolved, SendSnapshot, SnapshotSent, Stored, Transferee, Write,
 };
+pub use lease::{Consistency, DriftBound, Leases};
 pub use membership::{MemberInfo, MemberKind, Precondition, Priority, Target};
 pub use message::{Envelope, Message};
 pub use node::Node;
 pub use snapshot::SnapshotMeta;
 pub use status::{ChangeStage, Load, PeerMode, PeerStatus, Reconfiguration, RoleKind, Status};
-pub use types::{EntryId, GroupId, Index, NodeId, Round, Session, Term, Ticket, WriteSeq};
+pub use types::{EntryId, GroupId, Index, Moment, NodeId, Round, Session, Term, Ticket, WriteSeq};

@@ -14,16 +14,17 @@ use crate::io::{
     Config, ConfigError, Input, LogReadError, Proposal, Purpose, ReadLog, Ready, Rejection, Stored,
     Transferee,
 };
-use crate::leader::{Leader, refuse_read};
+use crate::leader::Leader;
 use crate::membership::{MemberKind, Precondition, Target};
 use crate::message::{
     Campaign, Envelope, Forward, ForwardResponse, Forwarded, Message, ReadOutcome, Reconfigure,
     ReconfigureResponse, Verdict,
 };
 use crate::mutant::mutant;
+use crate::reads::refuse_read;
 use crate::snapshot::SnapshotMeta;
 use crate::status::{RoleKind, Status};
-use crate::types::{EntryId, Index, NodeId, Term, Ticket};
+use crate::types::{EntryId, Index, Moment, NodeId, Term, Ticket};
 
 /// One member of one group. See the crate's page for the contract.
 #[derive(Clone, Debug)]
@@ -82,9 +83,14 @@ impl Node {
     pub fn step(&mut self, input: Input) {
         let next = match input {
             Input::Tick => self.on_tick(),
+            Input::Now(moment) => self.core.stay(|core| core.promise.on_now(moment)),
+            Input::ClockInDoubt => self.as_leader(|leader, _| {
+                leader.lease.give_up();
+                Next::Stay
+            }),
             Input::Receive(envelope) => self.receive(envelope),
             Input::Propose(proposals) => self.propose(proposals),
-            Input::Read(tickets) => self.read(tickets),
+            Input::Read { tickets, consistency } => self.read(tickets, consistency),
             Input::TransferLeadership { ticket, to } => self.transfer(ticket, to),
             Input::Reconfigure {
                 ticket,
@@ -173,6 +179,15 @@ impl Node {
             commit_index: log.commit_index(),
             applied_index: log.applied_index(),
             last: log.last(),
+        }
+    }
+
+    /// Until when, by its clock, this node may serve reads by a lease; none if it may not.
+    #[must_use]
+    pub fn lease_until(&self) -> Option<Moment> {
+        match &self.role {
+            Role::Leader(leader) => leader.lease_until(&self.core),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
         }
     }
 
@@ -296,7 +311,9 @@ impl Node {
             // A question about an election changes nothing (thesis §9.6).
             return self.deliver(envelope);
         }
-        if envelope.message.is_uncalled_campaign() && self.shelters_leader() && !mutant!(M14) {
+        let promised = self.core.promise.forbids(envelope.from);
+        let shelters = (self.shelters_leader() && !mutant!(M14)) || promised;
+        if envelope.message.is_uncalled_campaign() && shelters {
             // Thesis §4.2.3: while a leader is heard of, none is deposed.
             return Next::Stay;
         }
@@ -467,23 +484,8 @@ impl Node {
         Next::Stay
     }
 
-    fn read(&mut self, tickets: Vec<Ticket>) -> Next {
-        if let Some(refusal) = self.refusal() {
-            self.core.requests.reject_all(tickets, refusal);
-            return Next::Stay;
-        }
-        match &mut self.role {
-            Role::Leader(leader) => leader.read(&mut self.core, tickets),
-            Role::Follower(follower) => follower.read(&mut self.core, tickets),
-            Role::PreCandidate(_) | Role::Candidate(_) => {
-                self.core.requests.reject_all(tickets, Rejection::NoLeader)
-            }
-        }
-        Next::Stay
-    }
-
     /// Why this node, as things are, can do nothing for anybody.
-    fn refusal(&self) -> Option<Rejection> {
+    pub(crate) fn refusal(&self) -> Option<Rejection> {
         if self.core.config.kind == MemberKind::Witness {
             Some(Rejection::Witness)
         } else if self.core.is_removed() && self.role_kind() != RoleKind::Leader {

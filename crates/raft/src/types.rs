@@ -45,6 +45,10 @@ number!(
     Round, "r"
 );
 number!(
+    /// What a node's own clock shows: microseconds since some moment of that clock's.
+    Moment, "us"
+);
+number!(
     /// The caller's name for one of its requests. Never reused within the life of a process.
     Ticket, "t"
 );
@@ -78,6 +82,14 @@ impl Index {
     #[must_use]
     pub fn prev(self) -> Self {
         Self(self.0.saturating_sub(1))
+    }
+}
+
+impl Moment {
+    /// What the clock shows `micros` microseconds later.
+    #[must_use]
+    pub fn after(self, micros: u64) -> Self {
+        Self(self.0.saturating_add(micros))
     }
 }
 

@@ -8,12 +8,13 @@
 mod cluster;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
-use cluster::{Cluster, LogRead, Options};
+use cluster::{Cluster, LogRead, Options, PROMISE};
 use quorate_raft::status::RoleKind;
 use quorate_raft::{
-    Delivery, Index, Input, Limits, MemberInfo, MemberKind, NodeId, Outcome, Precondition, Priority, Stage,
-    Status, Target, Ticket, Transferee,
+    Consistency, Delivery, DriftBound, Index, Input, Limits, MemberInfo, MemberKind, NodeId, Outcome,
+    Precondition, Priority, Stage, Status, Target, Ticket, Transferee,
 };
 
 /// Numbers from a seed (xorshift64*).
@@ -113,6 +114,10 @@ impl Run {
         let mut dice = Dice((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         dice.below(2);
         let mut cluster = Cluster::new(options(seed, &mut dice));
+        for id in cluster.ids() {
+            // At most 110 to 100, which is what leases allow for.
+            cluster.set_rate(id, 1_000 + dice.below(101));
+        }
         if silent {
             cluster.be_silent();
         }
@@ -189,7 +194,9 @@ impl Run {
         if self.slow == Some(id) && self.dice.chance(850) {
             return;
         }
+        let running = u32::try_from(self.cluster.running().len()).expect("a few");
         for _ in 0..=self.dice.below(2) {
+            self.cluster.pass(TICK / running);
             self.cluster.step(id, Input::Tick);
         }
     }
@@ -231,7 +238,11 @@ impl Run {
                 let commands: Vec<String> = (0..count).map(|_| self.command()).collect();
                 self.cluster.propose(id, &commands);
             }
-            12..17 => self.cluster.read(id, 1 + self.dice.place(2)),
+            12..17 => {
+                let count = 1 + self.dice.place(2);
+                let consistency = self.dice.one_of(&[Consistency::Linearizable, Consistency::Lease]);
+                self.cluster.read(id, count, consistency);
+            }
             17..19 => {
                 self.cluster.snapshot(id, None);
             }
@@ -413,6 +424,7 @@ impl Run {
     }
 
     fn tick_all(&mut self) {
+        self.cluster.pass(TICK);
         for id in self.cluster.ids() {
             self.cluster.step(id, Input::Tick);
             self.cluster.stabilize();
@@ -462,9 +474,12 @@ fn options(seed: u64, dice: &mut Dice) -> Options {
         seed,
         automatic: dice.chance(200),
         limits,
+        leases: dice.chance(400).then_some(DriftBound(101_000)),
     }
 }
 
+/// How far apart the ticks of a node are, about: an election timeout is as long as a promise.
+const TICK: Duration = PROMISE.checked_div(5).expect("not zero");
 /// How many nodes a run has at most.
 const MOST_NODES: usize = 7;
 /// How many things happen in a run before all faults end.

@@ -19,6 +19,7 @@ fn node() -> Node {
         seed: 1,
         election_ticks: 10,
         heartbeat_ticks: 1,
+        leases: None,
         limits: Limits::default(),
     };
     let members = Configuration::new([1, 2, 3].map(NodeId), []).unwrap();

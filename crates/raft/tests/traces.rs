@@ -4,13 +4,13 @@
 //! the outputs anew: `UPDATE_GOLDENFILES=1 cargo test -p quorate-raft --test traces`; then read them.
 //! `TRACE=text` runs only the files whose name contains the text.
 //!
-//! Commands: `cluster nodes= learners= witnesses= election= heartbeat= seed= [auto] [limit=…]`, `store n1 TERM… [term= vote=
+//! Commands: `cluster nodes= learners= witnesses= election= heartbeat= seed= [drift=ppm, for leases] [auto] [limit=…]`, `store n1 TERM… [term= vote=
 //! base=]`, `tick [n1…] [count]`, `campaign n1`, `elect n1`, `deliver|drop|duplicate|reverse|hold [n1->n2…] [only=]
-//! [count=]`, `release`, `inject n1->n2 term= MESSAGE…`, `propose n1 TEXT… [size=]`, `read n1 [count]`, `transfer n1
+//! [count=]`, `release`, `inject n1->n2 term= MESSAGE…`, `propose n1 TEXT… [size=]`, `read n1 [count] [lease]`, `wait MILLISECONDS` (on all clocks; a promise lasts 1,000), `doubt n1` (of its clock), `transfer n1
 //! [n2]`, `gone n1 [n2…]` (n2… are told that n1 is gone), `ended n1 n2 snapshot= term=` (a transfer failed), `join n4 [witness]`, `reconfigure n1 VOTERS… [learners=n5] [witnesses=n6] [wanted=n2] [if=VOTERS]`, `persist n1 [count]`, `apply n1 [up to]`, `restore n1`, `readlog n1 [gone|early|apply]`, `snapshot n1 [index]`, `ship n1
 //! [fail]`, `crash n1 [writes=]`, `restart n1`, `partition n1…` (from all others), `cut n1->n2…`, `heal`,
 //! `stabilize [n1…]`,
-//! `status|log|progress|members [n1…]`, `pending`.
+//! `status|log|progress|members|lease [n1…]`, `pending`.
 
 mod cluster;
 mod script;

@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_raft::{
-    Configuration, EntryId, Envelope, Event, Index, Input, LogReadError, Node, NodeId, Outcome, Precondition,
-    Proposal, ReadLog, Ready, Rejection, Resolved, SendSnapshot, SnapshotMeta, SnapshotSent, Status, Target,
-    Ticket, Transferee, Write, WriteSeq,
+    Configuration, Consistency, EntryId, Envelope, Event, Index, Input, LogReadError, Node, NodeId, Outcome,
+    Precondition, Proposal, ReadLog, Ready, Rejection, Resolved, SendSnapshot, SnapshotMeta, SnapshotSent,
+    Status, Target, Ticket, Transferee, Write, WriteSeq,
 };
 
 use crate::apply::ApplyTask;
@@ -207,7 +207,10 @@ impl<P: Ports> Driver<P> {
             self.node.step(Input::Propose(next_batch(&mut self.proposals)));
         }
         if !self.reads.is_empty() {
-            self.node.step(Input::Read(std::mem::take(&mut self.reads)));
+            self.node.step(Input::Read {
+                tickets: std::mem::take(&mut self.reads),
+                consistency: Consistency::Linearizable,
+            });
         }
         let mut ready = std::mem::take(&mut self.ready);
         while self.node.ready_into(&mut ready) {

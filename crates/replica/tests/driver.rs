@@ -67,6 +67,7 @@ fn driver_of(members: u64) -> Driver<Notes> {
         seed: 1,
         election_ticks: 10,
         heartbeat_ticks: 1,
+        leases: None,
         limits: Limits::default(),
     };
     let configuration = Configuration::new((1..=members).map(NodeId), []).unwrap();

@@ -300,6 +300,7 @@ impl Server {
             seed: self.rng.number(),
             election_ticks: profile.election_ticks,
             heartbeat_ticks: profile.heartbeat_ticks,
+            leases: None,
             limits: profile.limits.clone(),
         }
     }

@@ -13,12 +13,14 @@ mod member;
 pub(crate) mod network;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use quorate_raft::invariants::{check_state, check_step};
 use quorate_raft::{
-    Config, Configuration, Delivery, Entry, EntryId, Envelope, GroupId, Index, Input, Limits, LogReadError,
-    MemberInfo, MemberKind, Node, NodeId, Precondition, Proposal, Purpose, ReadLog, Ready, SendSnapshot,
-    Session, SnapshotMeta, Status, Target, Ticket, Transferee, Write,
+    Config, Configuration, Consistency, Delivery, DriftBound, Entry, EntryId, Envelope, GroupId, Index,
+    Input, Leases, Limits, LogReadError, MemberInfo, MemberKind, Moment, Node, NodeId, Precondition,
+    Proposal, Purpose, ReadLog, Ready, RoleKind, SendSnapshot, Session, SnapshotMeta, Status, Target, Ticket,
+    Transferee, Write,
 };
 
 use disk::Disk;
@@ -39,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) automatic: bool,
     pub(crate) limits: Limits,
+    /// By how much clocks may differ, if leaders hold leases. A promise lasts [`PROMISE`].
+    pub(crate) leases: Option<DriftBound>,
 }
 
 /// A cluster under manual control.
@@ -51,6 +55,10 @@ pub(crate) struct Cluster {
     pub(crate) history: History,
     lines: Vec<String>,
     silent: bool,
+    /// What the clock of a node without drift shows, in microseconds.
+    now: u64,
+    /// How fast the clocks of the others run, in thousandths.
+    rates: BTreeMap<NodeId, u64>,
 }
 
 impl Default for Options {
@@ -64,6 +72,7 @@ impl Default for Options {
             seed: 1,
             automatic: false,
             limits: Limits::default(),
+            leases: None,
         }
     }
 }
@@ -89,6 +98,8 @@ impl Cluster {
             history: History::default(),
             lines: Vec::new(),
             silent: false,
+            now: 0,
+            rates: BTreeMap::new(),
             options,
         };
         for id in cluster.ids() {
@@ -141,6 +152,28 @@ impl Cluster {
         self.options.election_ticks
     }
 
+    /// Lets `time` pass on all clocks.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now += u64::try_from(time.as_micros()).expect("a test is short");
+    }
+
+    /// Has the clock of `id` run at so many thousandths of the true rate.
+    pub(crate) fn set_rate(&mut self, id: NodeId, thousandths: u64) {
+        self.rates.insert(id, thousandths);
+    }
+
+    /// What the clock of `id` shows.
+    fn clock(&self, id: NodeId) -> Moment {
+        Moment(self.now * self.rates.get(&id).unwrap_or(&1_000) / 1_000)
+    }
+
+    /// Until when `id` leads by a lease that has not ended, and what its clock shows.
+    pub(crate) fn lease(&self, id: NodeId) -> (Option<Moment>, Moment) {
+        let node = self.member(id).node.as_ref();
+        let now = self.clock(id);
+        (node.and_then(Node::lease_until).filter(|until| now < *until), now)
+    }
+
     /// Starts `id` from its disk.
     pub(crate) fn start(&mut self, id: NodeId) {
         let member = member_mut(&mut self.members, id);
@@ -155,6 +188,10 @@ impl Cluster {
             seed: self.options.seed * 1_000 + 100 * id.0 + member.lives,
             election_ticks: self.options.election_ticks,
             heartbeat_ticks: self.options.heartbeat_ticks,
+            leases: self.options.leases.map(|drift| Leases {
+                promise: PROMISE,
+                drift,
+            }),
             limits: self.options.limits.clone(),
         };
         let node = Node::new(config, member.durable.stored()).expect("the disk is sound");
@@ -187,6 +224,9 @@ impl Cluster {
 
     /// Tells a node something, and does what it wants done at once in automatic mode.
     pub(crate) fn step(&mut self, id: NodeId, input: Input) {
+        if self.options.leases.is_some() {
+            self.feed(id, Input::Now(self.clock(id)));
+        }
         self.feed(id, input);
         if self.options.automatic {
             while self.work(id) {}
@@ -206,12 +246,12 @@ impl Cluster {
         tickets
     }
 
-    pub(crate) fn read(&mut self, id: NodeId, count: usize) {
+    pub(crate) fn read(&mut self, id: NodeId, count: usize, consistency: Consistency) {
         let tickets: Vec<Ticket> = (0..count).map(|_| self.history.ask(id, None)).collect();
         for ticket in &tickets {
             self.say(id, &format!("{ticket} asks to read"));
         }
-        self.step(id, Input::Read(tickets));
+        self.step(id, Input::Read { tickets, consistency });
     }
 
     /// Starts a node that is no member yet.
@@ -399,6 +439,23 @@ impl Cluster {
         check_state(node);
         check_step(&before, &node.view());
         self.drain(id);
+        self.check_leases(id, before.commit_index);
+    }
+
+    /// While one node serves reads by a lease, no other commits what that one has not.
+    fn check_leases(&self, id: NodeId, commit_before: Index) {
+        let status = self.status(id);
+        if status.role != RoleKind::Leader || status.commit_index <= commit_before {
+            return;
+        }
+        for other in self.ids().into_iter().filter(|other| *other != id) {
+            let (until, now) = self.lease(other);
+            assert!(
+                until.is_none() || status.commit_index <= self.status(other).commit_index,
+                "at {now} {id} commits {} while {other} serves reads by a lease",
+                status.commit_index
+            );
+        }
     }
 
     fn drain(&mut self, id: NodeId) {
@@ -532,6 +589,9 @@ impl Cluster {
         }
     }
 }
+
+/// For how long a node that hears a leader stands by it.
+pub(crate) const PROMISE: Duration = Duration::from_secs(1);
 
 fn member_mut(members: &mut BTreeMap<NodeId, Member>, id: NodeId) -> &mut Member {
     members.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"))

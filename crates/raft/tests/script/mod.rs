@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use goldenscript::{Argument, Command, Context};
 use quorate_raft::entry::{Entry, LogSlice, Payload};
@@ -11,8 +12,8 @@ use quorate_raft::message::{
 };
 use quorate_raft::status::RoleKind;
 use quorate_raft::{
-    Configuration, Delivery, EntryId, GroupId, Index, Input, MemberInfo, MemberKind, Message, NodeId,
-    Precondition, Priority, Round, SnapshotMeta, SnapshotSent, Target, Term, Transferee,
+    Configuration, Consistency, Delivery, DriftBound, EntryId, GroupId, Index, Input, MemberInfo, MemberKind,
+    Message, NodeId, Precondition, Priority, Round, SnapshotMeta, SnapshotSent, Target, Term, Transferee,
 };
 
 use crate::cluster::network::Filter;
@@ -159,6 +160,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
     options.election_ticks = args.value("election", options.election_ticks)?;
     options.heartbeat_ticks = args.value("heartbeat", options.heartbeat_ticks)?;
     options.seed = args.value("seed", options.seed)?;
+    options.leases = args.key("drift").map(str::parse).transpose()?.map(DriftBound);
     let limits = &mut options.limits;
     limits.max_command_bytes = args.value("command", limits.max_command_bytes)?;
     limits.max_message_bytes = args.value("message", limits.max_message_bytes)?;
@@ -182,7 +184,15 @@ fn run(cluster: &mut Cluster, name: &str, args: &Args) -> Result<Vec<String>, Fa
         "propose" => {
             cluster.propose(args.node()?, &commands(args)?);
         }
-        "read" => cluster.read(args.node()?, usize::try_from(args.number_or(1))?),
+        "read" => {
+            let consistency = match args.has("lease") {
+                true => Consistency::Lease,
+                false => Consistency::Linearizable,
+            };
+            cluster.read(args.node()?, usize::try_from(args.number_or(1))?, consistency);
+        }
+        "wait" => cluster.pass(Duration::from_millis(args.number_or(0))),
+        "doubt" => cluster.step(args.node()?, Input::ClockInDoubt),
         "transfer" => {
             let to = args.nodes.get(1).copied();
             cluster.transfer(args.node()?, to.map_or(Transferee::Best, Transferee::Node));
@@ -207,7 +217,9 @@ fn run(cluster: &mut Cluster, name: &str, args: &Args) -> Result<Vec<String>, Fa
         | "cut" | "heal" => {
             return network(cluster, name, args);
         }
-        "status" | "log" | "progress" | "pending" | "members" => return Ok(show(cluster, name, args)),
+        "status" | "log" | "progress" | "pending" | "members" | "lease" => {
+            return Ok(show(cluster, name, args));
+        }
         _ => return Err(format!("what is {name}?").into()),
     }
     Ok(Vec::new())
@@ -529,6 +541,10 @@ fn describe(cluster: &Cluster, what: &str, node: NodeId) -> Vec<String> {
                 entries.join(", ")
             )]
         }
+        "lease" => match cluster.lease(node) {
+            (Some(until), now) => vec![format!("{name} leads by a lease for {}us", until.0 - now.0)],
+            (None, _) => vec![format!("{name} has no lease")],
+        },
         "members" => vec![format!("{name} {}", status.configuration)],
         "progress" => {
             let line = |(peer, progress): (&NodeId, &quorate_raft::PeerStatus)| {

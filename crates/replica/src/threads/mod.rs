@@ -589,6 +589,7 @@ fn core_config(config: &Config, kind: MemberKind) -> Result<quorate_raft::Config
         seed: random()?,
         election_ticks: config.election_ticks,
         heartbeat_ticks: config.heartbeat_ticks,
+        leases: None,
         limits: config.limits.clone(),
     })
 }

@@ -286,6 +286,7 @@ fn start(id: NodeId, nodes: u64, disk: &Disk, life: u64) -> Node {
         seed: EVEN_SEED,
         election_ticks: ELECTION_TICKS,
         heartbeat_ticks: 1,
+        leases: None,
         limits: Limits::default(),
     };
     Node::new(config, disk.stored(members)).expect("the disk holds what a node wrote")
