@@ -18,7 +18,7 @@ use crate::membership::{Precondition, Target};
 use crate::message::{Message, Reconfigure, ReconfigureResponse};
 use crate::node::Next;
 use crate::progress::Progress;
-use crate::types::{EntryId, NodeId, Ticket};
+use crate::types::{EntryId, Index, NodeId, Ticket};
 
 /// Members that were left out, and for how many ticks they are still told so.
 pub(crate) type Departing = BTreeMap<NodeId, u32>;
@@ -149,15 +149,15 @@ impl Leader {
             self.departing.remove(&peer);
             self.progress.entry(peer).or_insert_with(|| Progress::new(last));
         }
-        self.watch_newcomers(core);
+        self.watch_newcomers(core, core.log.commit_index());
         id
     }
 
-    /// Begins to look whether those who are to vote catch up.
-    pub(crate) fn watch_newcomers(&mut self, core: &mut Core) {
+    /// Begins to look whether those who are to vote catch up, with what is in the log up to `goal` at first.
+    pub(crate) fn watch_newcomers(&mut self, core: &mut Core, goal: Index) {
         for newcomer in core.configuration().newcomers() {
             if let Some(progress) = self.progress.get_mut(&newcomer) {
-                progress.begin_catching_up(core.log.commit_index());
+                progress.begin_catching_up(goal);
                 self.note_catching_up(core, newcomer);
             }
         }

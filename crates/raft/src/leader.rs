@@ -74,7 +74,8 @@ impl Leader {
             handover: None,
             deference: Deference::new(core),
         };
-        leader.watch_newcomers(core);
+        // What is committed is in this log, though after a restart nobody may know yet that it is.
+        leader.watch_newcomers(core, core.log.last().index);
         leader.begin_lease_round(core);
         leader.send_heartbeats(core);
         leader
