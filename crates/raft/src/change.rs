@@ -14,14 +14,23 @@ use crate::entry::Payload;
 use crate::event::{Event, StepDown};
 use crate::io::Rejection;
 use crate::leader::Leader;
-use crate::membership::{Precondition, Target};
+use crate::membership::{MemberKind, Precondition, Target};
 use crate::message::{Message, Reconfigure, ReconfigureResponse};
 use crate::node::Next;
 use crate::progress::Progress;
 use crate::types::{EntryId, Index, NodeId, Ticket};
 
-/// Members that were left out, and for how many ticks they are still told so.
-pub(crate) type Departing = BTreeMap<NodeId, u32>;
+/// Members that were left out and are still told so.
+pub(crate) type Departing = BTreeMap<NodeId, Departure>;
+
+/// How a member that was left out is told so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Departure {
+    /// For how many ticks more.
+    ticks: u32,
+    /// What it was: while its removal is not committed it may yet vote.
+    pub(crate) kind: MemberKind,
+}
 
 impl Leader {
     /// An operator wants other members.
@@ -78,9 +87,9 @@ impl Leader {
             return;
         }
         let told = |progress: &Progress| progress.told_commit() >= said;
-        self.departing.retain(|node, ticks| {
-            *ticks = ticks.saturating_sub(1);
-            *ticks > 0 && self.progress.get(node).is_some_and(|progress| !told(progress))
+        self.departing.retain(|node, departure| {
+            departure.ticks = departure.ticks.saturating_sub(1);
+            departure.ticks > 0 && self.progress.get(node).is_some_and(|progress| !told(progress))
         });
         let members = core.configuration();
         self.progress
@@ -135,15 +144,15 @@ impl Leader {
     }
 
     fn append_configuration(&mut self, core: &mut Core, configuration: Configuration) -> EntryId {
-        let left: Vec<NodeId> = core
-            .peers()
-            .into_iter()
-            .filter(|node| !configuration.is_member(*node))
-            .collect();
+        let ticks = 2 * core.config.election_ticks;
+        let departure = |node| {
+            let kind = core.configuration().kind(node);
+            (node, Departure { ticks, kind })
+        };
+        let left = core.peers().into_iter();
+        let left = left.filter(|node| !configuration.is_member(*node)).map(departure);
+        self.departing.extend(left);
         let id = self.append(core, Payload::Configuration(Arc::new(configuration)));
-        let patience = 2 * core.config.election_ticks;
-        self.departing
-            .extend(left.into_iter().map(|node| (node, patience)));
         let last = id.index.prev();
         for peer in core.peers() {
             self.departing.remove(&peer);

@@ -232,7 +232,7 @@ impl Leader {
                 let ours = entries.iter().all(|entry| core.log.contains(entry.id));
                 if ours && progress.wants_append(core.log.last().index, core.config.limits.max_inflight_bytes)
                 {
-                    let kind = core.configuration().kind(to);
+                    let kind = kind_of(core, &self.departing, to);
                     let last = core.log.last().index;
                     send_entries(core, Replica { peer: to, kind, last }, progress, entries);
                 }
@@ -270,7 +270,7 @@ impl Leader {
         let witness_last = self.witness_limit(core).unwrap_or(last);
         let max_inflight = core.config.limits.max_inflight_bytes;
         for (peer, progress) in &mut self.progress {
-            let (kind, last) = match core.configuration().kind(*peer) {
+            let (kind, last) = match kind_of(core, &self.departing, *peer) {
                 MemberKind::Full => (MemberKind::Full, last),
                 MemberKind::Witness => (MemberKind::Witness, witness_last),
             };
@@ -294,7 +294,7 @@ impl Leader {
     fn witness_limit(&self, core: &Core) -> Option<Index> {
         let patience = core.config.election_ticks;
         let configuration = core.configuration();
-        if configuration.described().is_empty() {
+        if configuration.described().is_empty() && self.departing.is_empty() {
             return None;
         }
         let full_voter = |node| configuration.is_voter(node) && configuration.kind(node) == MemberKind::Full;
@@ -475,6 +475,12 @@ impl Leader {
                     .is_some_and(|progress| progress.is_active(election_ticks))
         })
     }
+}
+
+/// What `peer` keeps, who is a member or is told that it is none any more.
+fn kind_of(core: &Core, departing: &Departing, peer: NodeId) -> MemberKind {
+    let departure = departing.get(&peer);
+    departure.map_or_else(|| core.configuration().kind(peer), |departure| departure.kind)
 }
 
 /// Election timeouts that a follower may take to install a snapshot that it has.
