@@ -196,10 +196,19 @@ impl Server {
     }
 
     /// What a process would find if the power failed now and nothing survived that was not synced.
+    ///
+    /// On a disk that refuses something a start may fail. It must harm nothing then: once the disk
+    /// refuses nothing more, all is found.
     pub(crate) fn found_if_power_failed(&mut self, profile: &NodeProfile) -> Result<Stored, String> {
         let disk = self.disk.fork();
         disk.lose_unsynced();
         let options = self.storage_options(profile);
+        if self.failure != DiskFailure::None {
+            // Whether it starts is another matter: what it leaves behind is looked at below.
+            drop(Storage::open(Arc::new(disk.clone()), options.clone()));
+            disk.lose_unsynced();
+            disk.mend();
+        }
         let opened = Storage::open(Arc::new(disk), options);
         let opened = opened.map(|(_, opened)| opened.stored);
         opened.map_err(|error| format!("{} would not start if the power failed: {error}", self.id))

@@ -116,6 +116,13 @@ impl MemDisk {
         self.state.lock().capacity = Some(bytes);
     }
 
+    /// Nothing fails from here on, and there is room for everything.
+    pub fn mend(&self) {
+        let mut state = self.state.lock();
+        state.failures.clear();
+        state.capacity = None;
+    }
+
     /// What a read of the whole file sees. `NotFound` if there is no such file.
     pub fn contents(&self, path: &Path) -> io::Result<Vec<u8>> {
         let state = self.state.lock();
@@ -535,6 +542,17 @@ mod tests {
         assert_eq!(before.list(Path::new("")).unwrap(), ["file"]);
         disk.crash_choosing(&mut |choices| choices - 1);
         assert_eq!(disk.list(Path::new("")).unwrap(), ["other"]);
+    }
+
+    #[test]
+    fn a_mended_disk_refuses_nothing_more() {
+        let (disk, file) = disk_with_file(b"x");
+        disk.set_capacity(1);
+        disk.fail_nth(DiskOp::Sync, 1);
+        assert!(file.write_at(1, b"y").is_err());
+        disk.mend();
+        file.write_at(1, b"y").unwrap();
+        file.sync_data().unwrap();
     }
 
     #[test]
