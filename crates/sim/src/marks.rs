@@ -208,7 +208,36 @@ impl Marks {
     pub fn missing(&self) -> impl Iterator<Item = Mark> + '_ {
         self.iter().filter(|(_, count)| *count == 0).map(|(mark, _)| mark)
     }
+
+    /// Whether what `seeds` seeds reached, of which all kinds of run took turns, is all there is. Few
+    /// seeds need not reach anything.
+    ///
+    /// # Errors
+    /// When the seeds are 2,000 or more, and a mark was never reached.
+    pub fn check(&self, seeds: u64) -> Result<(), NeverReached> {
+        let missing: Vec<String> = self.missing().map(|mark| mark.to_string()).collect();
+        if missing.is_empty() || seeds < SEEDS_FOR_ALL_MARKS {
+            return Ok(());
+        }
+        Err(NeverReached {
+            seeds,
+            missing: missing.join(", "),
+        })
+    }
 }
+
+/// Many runs never got to something that must happen sometimes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{seeds} seeds never reached: {missing}; a simulator that does not get there proves nothing about it"
+)]
+pub struct NeverReached {
+    seeds: u64,
+    missing: String,
+}
+
+/// So many seeds, all kinds taking turns, must reach every mark.
+const SEEDS_FOR_ALL_MARKS: u64 = 2_000;
 
 impl Default for Marks {
     fn default() -> Self {
@@ -279,6 +308,22 @@ mod tests {
                 .all(|(mark, count)| count == if mark == Mark::LogGone { 4 } else { 0 })
         );
         assert_eq!(sum.missing().count(), Mark::ALL.len() - 1);
+    }
+
+    #[test]
+    fn many_seeds_must_reach_every_mark_and_few_need_not() {
+        let mut marks = Marks::new();
+        for mark in Mark::ALL.into_iter().filter(|mark| *mark != Mark::LogGone) {
+            marks.reach(mark);
+        }
+        assert_eq!(marks.check(SEEDS_FOR_ALL_MARKS - 1), Ok(()));
+        let never = marks.check(SEEDS_FOR_ALL_MARKS).unwrap_err().to_string();
+        assert!(
+            never.starts_with("2000 seeds never reached: log-gone;"),
+            "{never}"
+        );
+        marks.reach(Mark::LogGone);
+        assert_eq!(marks.check(SEEDS_FOR_ALL_MARKS), Ok(()));
     }
 
     #[test]

@@ -5,13 +5,10 @@ use super::{Output, describe};
 use crate::output;
 use anyhow::{anyhow, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use quorate_sim::{Failure, Fault, Marks, Report, Time};
+use quorate_sim::{Failure, Fault, Marks, Report, Time, soak};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::thread;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// The seeds to run.
@@ -116,26 +113,16 @@ pub(super) fn run(seeds: &Seeds, shape: &Shape, format: Output) -> anyhow::Resul
         u64::MAX,
     );
     let started = Instant::now();
-    let next = AtomicU64::new(0);
-    let (sender, verdicts) = mpsc::channel();
-    let totals = thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, NonZeroUsize::get) {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || work(seeds, shape, next, &sender));
-        }
-        drop(sender);
-        let totals = collect(&verdicts, count);
-        // Whatever happened, no further seed is begun.
-        next.store(count, Ordering::SeqCst);
-        totals
-    });
-    let totals = totals.map_err(|failure| failed(&failure, format))?;
+    let totals = collect(seeds, shape).map_err(|failure| failed(&failure, format))?;
     let took = started.elapsed();
     output::print(&match format {
         Output::Text => totals.text(first, took),
         Output::Json => format!("{}\n", totals.json(first, took)),
     })?;
-    check_marks(&totals, shape.profile)
+    if shape.profile == Choice::All {
+        totals.marks.check(totals.seeds)?;
+    }
+    Ok(())
 }
 
 /// Says what is wrong with a seed, and how to see it again and make it small.
@@ -161,57 +148,33 @@ fn failed(failure: &Failure, format: Output) -> anyhow::Error {
     )
 }
 
-/// Fails if something rare should have happened and did not.
-fn check_marks(totals: &Totals, profile: Choice) -> anyhow::Result<()> {
-    let missing: Vec<String> = totals.marks.missing().map(|mark| mark.to_string()).collect();
-    let must_reach = totals.seeds >= SEEDS_FOR_ALL_MARKS && profile == Choice::All;
-    ensure!(
-        missing.is_empty() || !must_reach,
-        "{} seeds never reached: {}; a simulator that does not get there proves nothing about it",
-        totals.seeds,
-        missing.join(", ")
-    );
-    Ok(())
-}
-
-/// Runs the next seed that nobody has taken, until none is left.
-fn work(
-    seeds: &Seeds,
-    shape: &Shape,
-    next: &AtomicU64,
-    verdicts: &mpsc::Sender<Result<Report, Box<Failure>>>,
-) {
-    loop {
-        let place = next.fetch_add(1, Ordering::SeqCst);
-        if place >= seeds.count {
-            return;
-        }
-        let seed = seeds.first + place;
-        let verdict = quorate_sim::run(seed, &shape.simulation(seed));
-        // Nobody listens any more: the run as a whole has ended.
-        if verdicts.send(verdict).is_err() {
-            return;
-        }
-    }
-}
-
 /// Adds up the verdicts as they come, up to the first failure.
-fn collect(
-    verdicts: &mpsc::Receiver<Result<Report, Box<Failure>>>,
-    count: u64,
-) -> Result<Totals, Box<Failure>> {
+fn collect(seeds: &Seeds, shape: &Shape) -> Result<Totals, Box<Failure>> {
+    let Seeds { first, count } = *seeds;
     let started = Instant::now();
     let progress = progress_bar(count);
     let mut totals = Totals::default();
-    for verdict in verdicts {
-        totals.add(&verdict?);
-        progress.inc(1);
-        if totals.seeds.is_multiple_of(SEEDS_PER_MESSAGE) {
-            progress.set_message(totals.progress(started.elapsed()));
-        }
-    }
+    let mut failure = None;
+    soak(
+        first..=first + (count - 1),
+        |seed| shape.simulation(seed),
+        |verdict| {
+            match verdict {
+                Ok(report) => totals.add(&report),
+                Err(found) => {
+                    failure = Some(found);
+                    return ControlFlow::Break(());
+                }
+            }
+            progress.inc(1);
+            if totals.seeds.is_multiple_of(SEEDS_PER_MESSAGE) {
+                progress.set_message(totals.progress(started.elapsed()));
+            }
+            ControlFlow::Continue(())
+        },
+    );
     progress.finish_and_clear();
-    Ok(totals)
+    failure.map_or(Ok(totals), Err)
 }
 
 fn progress_bar(seeds: u64) -> ProgressBar {
@@ -220,6 +183,4 @@ fn progress_bar(seeds: u64) -> ProgressBar {
     ProgressBar::new(seeds).with_style(style)
 }
 
-/// So many seeds must reach every mark.
-const SEEDS_FOR_ALL_MARKS: u64 = 2_000;
 const SEEDS_PER_MESSAGE: u64 = 10;
