@@ -159,6 +159,8 @@ impl Leader {
             self.progress.entry(peer).or_insert_with(|| Progress::new(last));
         }
         self.watch_newcomers(core, core.log.commit_index());
+        // Those who have answered may be a quorum of these members, and nobody else may be left to answer.
+        self.on_rounds_answered(core);
         id
     }
 
