@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{Configuration, Event, GroupId, Limits, MemberInfo, MemberKind, NodeId};
+use quorate_raft::{Configuration, DriftBound, Event, GroupId, Limits, MemberInfo, MemberKind, NodeId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -50,6 +50,11 @@ pub struct Config {
     pub election_ticks: u32,
     /// How often a leader is heard of.
     pub heartbeat_ticks: u32,
+    /// Whether leaders hold leases, so that [`Consistency::Lease`](crate::Consistency::Lease) reads ask
+    /// nobody, and by how much faster one node's clock may run than another's. None unless set. All members
+    /// must say the same, with equal election timeouts: a leader counts on what they promise. A node that
+    /// restarts then cannot vote for an election timeout, and a dead leader is replaced only after one.
+    pub leases: Option<DriftBound>,
     /// What bounds the memory of the consensus core. A command must fit into a file of the log, and a
     /// message into a frame between peers; [`Config::start`] refuses larger limits.
     pub limits: Limits,
@@ -113,6 +118,7 @@ impl Config {
             tick: Duration::from_millis(50),
             election_ticks: 10,
             heartbeat_ticks: 2,
+            leases: None,
             limits: Limits::default(),
             snapshots: SnapshotPolicy::default(),
             request_timeout: Duration::from_secs(5),
@@ -145,6 +151,13 @@ impl Config {
     #[must_use]
     pub fn cluster(mut self, cluster: u64) -> Self {
         self.cluster = ClusterId(cluster);
+        self
+    }
+
+    /// Has leaders hold leases; clocks may differ by `drift`.
+    #[must_use]
+    pub fn leases(mut self, drift: DriftBound) -> Self {
+        self.leases = Some(drift);
         self
     }
 

@@ -21,6 +21,7 @@ use quorate_raft::{
 };
 
 use crate::apply::ApplyTask;
+use crate::clock::{ClockReading, LeaseClock, Trust};
 use crate::ledger::Ledger;
 
 /// Where the driver hands over what is to be done. No method may wait.
@@ -87,7 +88,12 @@ pub enum DriverInput<P, R, O> {
         proposer: P,
     },
     /// A client wants to read what is current.
-    Read(R),
+    Read {
+        /// The query, and who waits.
+        reader: R,
+        /// How current.
+        consistency: Consistency,
+    },
     /// An operator wants another node to lead.
     TransferLeadership {
         /// Which.
@@ -138,6 +144,9 @@ pub struct Driver<P: Ports> {
     proposals: Vec<Proposal>,
     /// Not yet given to the core.
     reads: Vec<Ticket>,
+    /// As `reads`, of those who are content with a lease.
+    lease_reads: Vec<Ticket>,
+    clock: LeaseClock,
     /// Empty between flushes; its room is used again.
     ready: Ready,
 }
@@ -158,7 +167,19 @@ impl<P: Ports> Driver<P> {
             waiting: Ledger::new(),
             proposals: Vec::new(),
             reads: Vec::new(),
+            lease_reads: Vec::new(),
+            clock: LeaseClock::default(),
             ready: Ready::default(),
+        }
+    }
+
+    /// Says what the clocks show, once what is handled until the next flush has come and before it is
+    /// handled. Only a core with leases needs it.
+    pub fn tell_time(&mut self, reading: ClockReading) {
+        let (moment, trust) = self.clock.read(reading);
+        self.node.step(Input::Now(moment));
+        if trust == Trust::InDoubt {
+            self.node.step(Input::ClockInDoubt);
         }
     }
 
@@ -169,9 +190,12 @@ impl<P: Ports> Driver<P> {
                 let ticket = self.waiting.insert(Waiting::Proposer(proposer));
                 self.proposals.push(Proposal { ticket, command });
             }
-            DriverInput::Read(reader) => {
+            DriverInput::Read { reader, consistency } => {
                 let ticket = self.waiting.insert(Waiting::Reader(reader));
-                self.reads.push(ticket);
+                match consistency {
+                    Consistency::Linearizable => self.reads.push(ticket),
+                    Consistency::Lease => self.lease_reads.push(ticket),
+                }
             }
             DriverInput::TransferLeadership { to, operator } => {
                 let ticket = self.waiting.insert(Waiting::Operator(operator));
@@ -206,11 +230,14 @@ impl<P: Ports> Driver<P> {
         if !self.proposals.is_empty() {
             self.node.step(Input::Propose(next_batch(&mut self.proposals)));
         }
-        if !self.reads.is_empty() {
-            self.node.step(Input::Read {
-                tickets: std::mem::take(&mut self.reads),
-                consistency: Consistency::Linearizable,
-            });
+        for (reads, consistency) in [
+            (&mut self.reads, Consistency::Linearizable),
+            (&mut self.lease_reads, Consistency::Lease),
+        ] {
+            if !reads.is_empty() {
+                let tickets = std::mem::take(reads);
+                self.node.step(Input::Read { tickets, consistency });
+            }
         }
         let mut ready = std::mem::take(&mut self.ready);
         while self.node.ready_into(&mut ready) {

@@ -19,12 +19,13 @@
 //! [`codec`] (frames and records), `transport`, then [`replica`], which puts threads around them. Beside
 //! it all is [`sessions`]: a command that is repeated is applied once.
 //!
-//! [`driver`], [`apply`], [`storage`] and [`codec`] have neither threads nor clocks: a simulator runs
+//! [`clock`] is what leases go by. [`driver`], [`apply`], [`storage`] and [`codec`] have neither threads nor clocks: a simulator runs
 //! them as they are.
 
 #![forbid(unsafe_code)]
 
 pub mod apply;
+pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod driver;
@@ -53,9 +54,9 @@ pub use local::LocalNetwork;
 pub use machine::{Machine, Repeatable, StateMachine, Typed};
 pub use members::Reconfiguring;
 pub use quorate_raft::{
-    ChangeStage, Configuration, ConfigurationError, EntryId, Event, Index, Limits, MemberInfo, MemberKind,
-    NodeId, Precondition, Priority, Reconfiguration, Rejection, RoleKind, Status, Target, Term,
+    ChangeStage, Configuration, ConfigurationError, DriftBound, EntryId, Event, Index, Limits, MemberInfo,
+    MemberKind, NodeId, Precondition, Priority, Reconfiguration, Rejection, RoleKind, Status, Target, Term,
 };
-pub use replica::Replica;
+pub use replica::{Consistency, Replica};
 pub use sessions::{Session, SessionLimits, Sessions};
 pub use transport::{InquiryError, Introduced, inquire};

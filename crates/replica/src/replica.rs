@@ -26,6 +26,20 @@ use crate::local::LocalNetwork;
 use crate::machine::Machine;
 use crate::threads::{self, ApplyWork, Asker, Operator, Place, Running};
 
+/// How current the state must be that answers a query, from the dearest to the cheapest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// It has every command that was acknowledged before the query: a majority is asked whether the leader
+    /// still leads.
+    #[default]
+    Linearizable,
+    /// The same, as long as clocks keep within the bound of [`Config::leases`]. At a leader that holds a lease
+    /// nobody is asked. At other nodes, and where leases are not configured, as [`Self::Linearizable`].
+    Lease,
+    /// This node's state as it is, however far behind it may be. It answers without a leader, too.
+    Local,
+}
+
 /// A running node that replicates a machine.
 pub struct Replica<M: Machine> {
     pub(crate) shared: Arc<Running<M>>,
@@ -122,13 +136,51 @@ impl<M: Machine> Replica<M> {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub async fn read_until(&self, mut query: M::Query, deadline: Instant) -> Result<M::Answer, ReadError> {
+    pub async fn read_until(&self, query: M::Query, deadline: Instant) -> Result<M::Answer, ReadError> {
+        self.ask(query, quorate_raft::Consistency::Linearizable, deadline)
+            .await
+    }
+
+    /// Answers a query by a state that is as current as `consistency` says.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; when it is local, only because the node stopped.
+    pub async fn query(&self, query: M::Query, consistency: Consistency) -> Result<M::Answer, ReadError> {
+        let deadline = Instant::now() + self.shared.request_timeout;
+        self.query_until(query, consistency, deadline).await
+    }
+
+    /// As [`Self::query`], with a deadline of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn query_until(
+        &self,
+        query: M::Query,
+        consistency: Consistency,
+        deadline: Instant,
+    ) -> Result<M::Answer, ReadError> {
+        let consistency = match consistency {
+            Consistency::Linearizable => quorate_raft::Consistency::Linearizable,
+            Consistency::Lease => quorate_raft::Consistency::Lease,
+            Consistency::Local => return Ok(self.read_local(query).await?),
+        };
+        self.ask(query, consistency, deadline).await
+    }
+
+    async fn ask(
+        &self,
+        mut query: M::Query,
+        consistency: quorate_raft::Consistency,
+        deadline: Instant,
+    ) -> Result<M::Answer, ReadError> {
         let mut retry = Retry::new(self, deadline);
         loop {
             let (responder, receiver) = Asker::new();
+            let reader = Reading { query, responder };
             self.shared
                 .inbox
-                .submit(DriverInput::Read(Reading { query, responder }));
+                .submit(DriverInput::Read { reader, consistency });
             let refused = match tokio::time::timeout_at(deadline, receiver).await {
                 Err(_elapsed) => return Err(ReadError::TimedOut),
                 Ok(Err(_dropped)) => return Err(self.stopped().await.into()),

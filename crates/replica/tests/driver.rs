@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use quorate::apply::ApplyTask;
+use quorate::clock::ClockReading;
 use quorate::driver::{Driver, DriverInput, Failure, Ports};
+use quorate_raft::message::{AppendEntriesResponse, HeartbeatResponse, PreVerdict, PreVoteResponse, Verdict};
 use quorate_raft::{
-    Config, Configuration, EntryId, Envelope, Event, GroupId, Index, Limits, MemberKind, Message, Node,
-    NodeId, ReadLog, Rejection, RoleKind, SendSnapshot, Session, Stored, Transferee, Write, WriteSeq,
+    Config, Configuration, Consistency, DriftBound, EntryId, Envelope, Event, GroupId, Index, Leases, Limits,
+    MemberKind, Message, Node, NodeId, ReadLog, Rejection, RoleKind, Round, SendSnapshot, Session, Stored,
+    Term, Transferee, Write, WriteSeq,
 };
 
 /// Everything handed over, in order. Clients are named by text.
@@ -59,6 +64,10 @@ impl Ports for Notes {
 }
 
 fn driver_of(members: u64) -> Driver<Notes> {
+    driver_with(members, None)
+}
+
+fn driver_with(members: u64, leases: Option<Leases>) -> Driver<Notes> {
     let config = Config {
         id: NodeId(1),
         group: GroupId(1),
@@ -67,7 +76,7 @@ fn driver_of(members: u64) -> Driver<Notes> {
         seed: 1,
         election_ticks: 10,
         heartbeat_ticks: 1,
-        leases: None,
+        leases,
         limits: Limits::default(),
     };
     let configuration = Configuration::new((1..=members).map(NodeId), []).unwrap();
@@ -182,7 +191,10 @@ fn a_proposer_goes_to_the_apply_side_with_its_entry_once_that_is_durable() {
 fn a_reader_goes_to_the_apply_side_with_the_index_to_wait_for() {
     let mut driver = leader();
     let commit = driver.status().commit_index;
-    driver.handle(DriverInput::Read("a"));
+    driver.handle(DriverInput::Read {
+        reader: "a",
+        consistency: Consistency::Linearizable,
+    });
     driver.flush();
     let reads: Vec<(Index, &str)> = driver
         .ports()
@@ -197,7 +209,10 @@ fn a_reader_goes_to_the_apply_side_with_the_index_to_wait_for() {
 fn without_a_leader_requests_fail_by_way_of_the_ports() {
     let mut driver = driver_of(3);
     propose(&mut driver, "proposer");
-    driver.handle(DriverInput::Read("reader"));
+    driver.handle(DriverInput::Read {
+        reader: "reader",
+        consistency: Consistency::Linearizable,
+    });
     driver.handle(DriverInput::TransferLeadership {
         to: Transferee::Node(NodeId(2)),
         operator: "operator",
@@ -248,4 +263,111 @@ fn votes_are_asked_for_through_the_ports() {
             .iter()
             .any(|event| matches!(event, Event::BecamePreCandidate { .. }))
     );
+}
+
+/// What clocks show that agree.
+fn at(millis: u64) -> ClockReading {
+    let time = Duration::from_millis(millis);
+    ClockReading {
+        monotonic: time,
+        boot: time,
+        real: time,
+    }
+}
+
+fn hear(driver: &mut Driver<Notes>, term: u64, message: Message) {
+    driver.handle(DriverInput::Receive(Envelope {
+        group: GroupId(1),
+        from: NodeId(2),
+        to: NodeId(1),
+        term: Term(term),
+        message,
+    }));
+    driver.flush();
+}
+
+/// The leader of three, whose first heartbeats n2 has answered; they were sent when the clock showed 5 ms.
+fn leader_with_lease() -> Driver<Notes> {
+    let leases = Leases {
+        promise: Duration::from_secs(1),
+        drift: DriftBound(250_000),
+    };
+    let mut driver = driver_with(3, Some(leases));
+    driver.tell_time(at(5));
+    while driver.status().role == RoleKind::Follower {
+        driver.handle(DriverInput::Tick);
+        driver.flush();
+    }
+    let (term, verdict) = (Term(1), PreVerdict::Granted);
+    hear(
+        &mut driver,
+        0,
+        Message::PreVoteResponse(PreVoteResponse { term, verdict }),
+    );
+    persist(&mut driver);
+    hear(&mut driver, 1, Message::VoteResponse(Verdict::Granted));
+    persist(&mut driver);
+    let match_index = Index(1);
+    hear(
+        &mut driver,
+        1,
+        Message::AppendEntriesResponse(AppendEntriesResponse::Accepted { match_index }),
+    );
+    driver.tell_time(at(400));
+    let (round, verified) = (Round(1), Index(1));
+    hear(
+        &mut driver,
+        1,
+        Message::HeartbeatResponse(HeartbeatResponse { round, verified }),
+    );
+    assert_eq!(driver.status().commit_index, Index(1));
+    driver.ports_mut().tasks.clear();
+    driver.ports_mut().sent.clear();
+    driver
+}
+
+/// Asks at this moment. Says whether it is answered without a word to the others.
+fn reads_at(driver: &mut Driver<Notes>, reading: ClockReading, consistency: Consistency) -> bool {
+    driver.tell_time(reading);
+    driver.handle(DriverInput::Read {
+        reader: "a",
+        consistency,
+    });
+    driver.flush();
+    let tasks = std::mem::take(&mut driver.ports_mut().tasks);
+    let asked = !std::mem::take(&mut driver.ports_mut().sent).is_empty();
+    let served = tasks.iter().any(|task| task.reads == [(Index(1), "a")]);
+    assert_ne!(
+        asked, served,
+        "either it is answered at once, or a quorum is asked"
+    );
+    served
+}
+
+#[test]
+fn a_leader_with_a_lease_asks_nobody_for_those_who_are_content_with_it() {
+    let mut driver = leader_with_lease();
+    assert!(reads_at(&mut driver, at(804), Consistency::Lease));
+    assert!(!reads_at(&mut driver, at(804), Consistency::Linearizable));
+    let mut driver = leader_with_lease();
+    assert!(
+        !reads_at(&mut driver, at(805), Consistency::Lease),
+        "S28: the lease ends 800 ms after the heartbeats were sent"
+    );
+}
+
+#[test]
+fn a_lease_ends_when_the_clocks_disagree() {
+    let suspended = ClockReading {
+        monotonic: Duration::from_millis(401),
+        ..at(501)
+    };
+    let mut driver = leader_with_lease();
+    assert!(!reads_at(&mut driver, suspended, Consistency::Lease));
+    let set = ClockReading {
+        real: Duration::from_secs(3600),
+        ..at(501)
+    };
+    let mut driver = leader_with_lease();
+    assert!(!reads_at(&mut driver, set, Consistency::Lease));
 }

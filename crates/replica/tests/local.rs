@@ -8,9 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Journal, Node};
-use quorate::{Config, LocalNetwork, NodeId, Replica, SnapshotPolicy, Status, Stopped, Typed};
+use quorate::{
+    Config, Consistency, DriftBound, LocalNetwork, NodeId, Replica, SnapshotPolicy, Status, Stopped, Typed,
+};
 
 fn start(node: u64, network: &LocalNetwork) -> Node {
+    Replica::start_local(config(node), Typed::<Journal>::default(), network).unwrap()
+}
+
+fn config(node: u64) -> Config {
     let mut config = Config::new(node).peers([1, 2, 3].map(|node| (node, "nowhere")));
     config.tick = Duration::from_millis(10);
     config.limits.retained_entries = 10;
@@ -19,7 +25,7 @@ fn start(node: u64, network: &LocalNetwork) -> Node {
         every_entries: 50,
         every_bytes: 1 << 20,
     };
-    Replica::start_local(config, Typed::<Journal>::default(), network).unwrap()
+    config
 }
 
 async fn applied(node: &Node, index: u64) {
@@ -64,4 +70,36 @@ async fn two_of_three_go_on_when_the_third_has_ended() {
     }
     assert_eq!(nodes[1].read(()).await.unwrap(), [1, 2, 3]);
     assert_eq!(nodes[1].peer_address(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_leases_every_node_answers_at_every_consistency() {
+    let network = LocalNetwork::new();
+    let start = |node| {
+        let config = config(node).leases(DriftBound(10_000));
+        Replica::start_local(config, Typed::<Journal>::default(), &network).unwrap()
+    };
+    let mut nodes: Vec<Node> = [1, 2, 3].map(start).into();
+    let mut expected = Vec::new();
+    for round in 0..2 {
+        for value in 10 * round..10 * round + 10 {
+            nodes[0].propose(value).await.unwrap();
+            expected.push(value);
+            for node in &nodes {
+                for consistency in [Consistency::Lease, Consistency::Linearizable] {
+                    assert_eq!(node.query((), consistency).await.unwrap(), expected);
+                }
+            }
+        }
+        let leader = nodes[0].status().await.unwrap().leader.unwrap();
+        let place = nodes.iter().position(|node| node.node() == leader).unwrap();
+        let local = nodes[place].query((), Consistency::Local).await.unwrap();
+        assert_eq!(local, expected, "the leader has applied what it has acknowledged");
+        // The next leader must have a lease of its own, and what the one before acknowledged.
+        if round == 0 {
+            nodes.remove(place).shutdown().await;
+            let lives = |status: &Arc<Status>| status.leader.is_some_and(|other| other != leader);
+            nodes[0].watch_status().wait_for(lives).await.unwrap();
+        }
+    }
 }

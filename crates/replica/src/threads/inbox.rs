@@ -138,7 +138,7 @@ fn weight<M: Machine>(request: &Request<M>) -> u64 {
     match request {
         DriverInput::Propose { command, .. } => command.len() as u64,
         DriverInput::Reconfigure { target, .. } => target.weight(),
-        DriverInput::Read(_)
+        DriverInput::Read { .. }
         | DriverInput::TransferLeadership { .. }
         | DriverInput::Tick
         | DriverInput::Receive(_)
@@ -155,7 +155,7 @@ fn weight<M: Machine>(request: &Request<M>) -> u64 {
 fn fail<M: Machine>(request: Request<M>, failure: Failure) {
     match request {
         DriverInput::Propose { proposer, .. } => proposer.fail(failure),
-        DriverInput::Read(reader) => refuse(reader, failure),
+        DriverInput::Read { reader, .. } => refuse(reader, failure),
         DriverInput::TransferLeadership { operator, .. } | DriverInput::Reconfigure { operator, .. } => {
             operator.end(Err(failure));
         }

@@ -10,6 +10,7 @@ use super::inbox::{Fate, Inbox, LoopInput};
 use super::ports::{ApplyWork, LogWork, SnapshotWork, ThreadPorts};
 use super::requests::Asker;
 use crate::apply::{Applier, ApplyFailure};
+use crate::clock::ClockReading;
 use crate::config::Observer;
 use crate::driver::{Driver, DriverInput};
 use crate::machine::{Machine, SnapshotError};
@@ -24,6 +25,8 @@ pub(super) struct MainLoop<M: Machine> {
     pub(super) ticker: Ticker,
     pub(super) upkeep: UpkeepTimer,
     pub(super) apply: Arc<Queue<ApplyWork<M>>>,
+    /// When the node started, if leaders hold leases and so the time counts.
+    pub(super) leases_since: Option<Instant>,
 }
 
 impl<M: Machine> MainLoop<M> {
@@ -33,6 +36,9 @@ impl<M: Machine> MainLoop<M> {
         let mut running = true;
         while running {
             self.inbox.take(&mut batch, self.ticker.next);
+            if let Some(since) = self.leases_since {
+                self.driver.tell_time(ClockReading::now(since));
+            }
             for input in batch.drain(..) {
                 match input {
                     LoopInput::Driver(input) => self.driver.handle(input),

@@ -26,8 +26,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use quorate_raft::{
-    Configuration, Envelope, MemberKind, Node, NodeId, ReadLog, Session, SnapshotMeta, SnapshotSent, Status,
-    Stored,
+    Configuration, Envelope, Leases, MemberKind, Node, NodeId, ReadLog, Session, SnapshotMeta, SnapshotSent,
+    Status, Stored,
 };
 use quorate_wal::{DirLock, Disk, MemDisk, OsDisk};
 use tokio::sync::watch;
@@ -204,6 +204,7 @@ pub(crate) fn start<M: Machine>(config: Config, machine: M, place: Place) -> Res
         upkeep: UpkeepTimer::new(M::UPKEEP_EVERY),
         apply: Arc::clone(&workers.queues.apply),
         ticker: Ticker::new(config.tick, Instant::now()),
+        leases_since: config.leases.map(|_| Instant::now()),
     };
     let life = Life {
         main,
@@ -589,7 +590,10 @@ fn core_config(config: &Config, kind: MemberKind) -> Result<quorate_raft::Config
         seed: random()?,
         election_ticks: config.election_ticks,
         heartbeat_ticks: config.heartbeat_ticks,
-        leases: None,
+        leases: config.leases.map(|drift| Leases {
+            promise: config.tick * config.election_ticks,
+            drift,
+        }),
         limits: config.limits.clone(),
     })
 }

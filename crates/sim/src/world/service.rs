@@ -6,7 +6,7 @@
 use quorate::apply::Reading;
 use quorate::driver::DriverInput;
 use quorate::machine::Machine;
-use quorate_raft::{NodeId, RoleKind};
+use quorate_raft::{Consistency, NodeId, RoleKind};
 
 use super::{Happening, Wiring, World};
 use crate::clients::{Call, Errand, RequestId, Submission, Wake};
@@ -68,7 +68,10 @@ impl World {
                     process.apply.applier.read_local(reading);
                     return self.answer(node, life);
                 }
-                DriverInput::Read(reading)
+                DriverInput::Read {
+                    reader: reading,
+                    consistency: Consistency::Linearizable,
+                }
             }
         };
         self.give(node, life, input)
