@@ -89,6 +89,7 @@ mutants! {
     M27 Append "A new leader appends no entry of its own.";
     M29 Snapshot "A snapshot older than the log replaces it.";
     M30 Snapshot "A snapshot leaves the log after it as it is, though the two disagree.";
+    M31 Snapshot "A snapshot leaves the clients' sessions out.";
     M32 Snapshot "A snapshot is visible, and the log before it let go, before its data is durable.";
     M33 Snapshot "A snapshot holds later entries than it says: they are applied twice.";
     M34 Snapshot "What is applied depends on the order of a hash map.";
@@ -101,6 +102,8 @@ mutants! {
     M60 Client "A node that starts helps elect a leader at once, though leaders hold leases.";
     M61 Client "Leases go by a clock that is set.";
     M62 Client "A command that comes twice is applied twice.";
+    M63 Client "A node that restores a snapshot forgets which commands of sessions were applied.";
+    M64 Client "The leader ends sessions by its own clock.";
 }
 
 impl fmt::Display for Mutant {

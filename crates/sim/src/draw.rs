@@ -9,11 +9,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use quorate::SessionLimits;
 use quorate_raft::Limits;
 
 use crate::fault::{Fault, Manner};
 use crate::profile::{
-    ClientProfile, DiskProfile, Kind, Load, NetworkProfile, NodeProfile, Options, Ordering, Profile, Size,
+    ClientProfile, DiskProfile, Kind, Load, Losses, NetworkProfile, NodeProfile, Options, Ordering, Profile,
+    SessionProfile, Size,
 };
 use crate::rng::{Chance, Rng, Stream};
 
@@ -37,13 +39,21 @@ impl Profile {
             nodes,
             strike_every: Duration::from_millis(rng.log_between(200, 5_000)),
             strike_lasts: Duration::from_millis(rng.log_between(100, 5_000)),
+            losses: draw_losses(seed),
+            witnesses: draw_witnesses(seed),
             network: draw_network(rng, &faults),
             disk: DiskProfile {
                 latency: Duration::from_micros(rng.log_between(20, 5_000)),
                 jitter: Duration::from_micros(rng.log_between(10, 2_000)),
             },
-            node: draw_node(rng, options.kind, &faults),
-            client: draw_client(rng, options),
+            node: NodeProfile {
+                sessions: draw_session_limits(seed),
+                ..draw_node(rng, options.kind, &faults)
+            },
+            client: ClientProfile {
+                sessions: draw_sessions(seed),
+                ..draw_client(rng, options)
+            },
             strikes,
             faults,
         }
@@ -154,6 +164,7 @@ fn draw_node(rng: &mut Rng, kind: Kind, faults: &BTreeSet<Fault>) -> NodeProfile
         chunk_bytes: *rng.pick(&[64, 1_000, 64 << 10]),
         apply: Duration::from_micros(rng.log_between(10, 20_000)),
         turn: Duration::from_micros(*rng.pick(&[0, 0, 20, 500, 5_000])),
+        sessions: SessionLimits::default(),
     };
     if kind != Kind::Calm {
         return drawn;
@@ -200,6 +211,7 @@ fn draw_client(rng: &mut Rng, options: &Options) -> ClientProfile {
         keys: rng.between(1, 4),
         think: Duration::from_millis(rng.log_between(2, 500)),
         patience: Duration::from_millis(rng.log_between(200, 5_000)),
+        sessions: None,
     };
     let ClientProfile { clients, think, .. } = drawn;
     let (clients, think) = match (options.load, options.kind) {
@@ -224,6 +236,52 @@ fn draw_client(rng: &mut Rng, options: &Options) -> ClientProfile {
         think,
         ..drawn
     }
+}
+
+/// In some runs so many directories are lost that the others must halt.
+fn draw_losses(seed: u64) -> Losses {
+    if Rng::new(seed, Stream::Losses).chance(Chance::percent(15)) {
+        Losses::Any
+    } else {
+        Losses::Tolerable
+    }
+}
+
+/// A quarter of the runs have witnesses.
+fn draw_witnesses(seed: u64) -> Chance {
+    let rng = &mut Rng::new(seed, Stream::Witnesses);
+    let newcomers = Chance::percent(*rng.pick(&[10, 30, 50]));
+    if rng.chance(Chance::percent(25)) {
+        newcomers
+    } else {
+        Chance::NEVER
+    }
+}
+
+/// Half of the runs have clients with sessions.
+fn draw_sessions(seed: u64) -> Option<SessionProfile> {
+    let rng = &mut Rng::new(seed, Stream::Sessions);
+    let drawn = SessionProfile {
+        ttl: Duration::from_millis(rng.log_between(100, 10_000)),
+        naps: Chance::percent(*rng.pick(&[0, 2, 10])),
+    };
+    rng.coin().then_some(drawn)
+}
+
+fn draw_session_limits(seed: u64) -> SessionLimits {
+    let rng = &mut Rng::new(seed, Stream::SessionLimits);
+    let mut limits = SessionLimits::default();
+    let mut cramped = |limit: &mut u64, values: &[u64]| {
+        let drawn = *rng.pick(values);
+        if rng.chance(Chance::percent(15)) {
+            *limit = drawn;
+        }
+    };
+    cramped(&mut limits.max_sessions, &[1, 2, 4]);
+    cramped(&mut limits.max_unacknowledged, &[1, 2]);
+    cramped(&mut limits.max_session_bytes, &[0, 30]);
+    cramped(&mut limits.max_bytes, &[0, 60]);
+    limits
 }
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ pub enum Invariant {
     PastState,
     /// L1: once faults end there is a leader, every request is answered, and all nodes are equal.
     Progress,
+    /// L3: where too much is lost to elect a leader, nothing is decided or answered any more.
+    FalseProgress,
     /// L2: a leader that is heard of is left alone, and nobody campaigns unasked (thesis §4.2.3, §9.6).
     LeaderSheltered,
     /// An assertion of the code under test failed.
@@ -98,6 +100,7 @@ impl fmt::Display for Invariant {
             Self::OnceOnly => "H4 done once",
             Self::PastState => "H5 local reads go forward",
             Self::Progress => "L1 progress after healing",
+            Self::FalseProgress => "L3 no false progress",
             Self::LeaderSheltered => "L2 a leader that is heard of is left alone",
             Self::Assertion => "an assertion of the code",
         })

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! run ─ world ─┬─ schedule            what happens next
-//!              ├─ server × n          Driver, Storage over a MemDisk, Applier over Registers
+//!              ├─ server × n          Driver, Storage over a MemDisk, Applier over Sessions of Registers
 //!              ├─ network, faults     what goes wrong
 //!              ├─ clients ─ history   what was asked and answered ─ linearizable
 //!              ├─ safety ─ mirror     what must be true, after every step
@@ -19,14 +19,15 @@
 //! - Whatever went wrong can be left out piece by piece ([`Edits`]), to find what matters.
 //! - Rare branches are counted ([`Marks`]): many runs together must reach every one.
 //! - After the faults everything heals; a cluster that then does not come to rest, with a leader,
-//!   every request answered and all nodes equal, has failed.
+//!   every request answered and all nodes equal, has failed. If so many disks are lost that none can be
+//!   elected, which is proved from those that are left, it must halt instead.
 //!
 //! [`model`] needs no seed: it explores every state of a small cluster.
 //!
 //! Reading order: [`run()`], [`profile`], `world`, `safety`, [`linearizable`].
 //!
-//! Left out: damage to what was synced (bit rot, misdirected writes), changes of membership, and the
-//! keyspace with its watchers and leases.
+//! Left out: damage to what was synced (bit rot, misdirected writes), and the keyspace with its
+//! watchers and leases.
 
 #![forbid(unsafe_code)]
 
@@ -51,6 +52,7 @@ mod network;
 mod ports;
 pub mod profile;
 mod registers;
+mod replicated;
 mod rng;
 mod run;
 mod safety;
@@ -68,7 +70,7 @@ pub use fault::{Fault, UnknownName};
 pub use incident::{Edits, Incident, Kept, NoIncident};
 pub use invariant::Invariant;
 pub use marks::{Mark, Marks, NeverReached};
-pub use profile::{Kind, Load, Options, Profile, Size};
+pub use profile::{Kind, Load, Losses, Options, Profile, SessionProfile, Size};
 pub use rng::Chance;
 pub use run::{Failure, Report, run, spec_trace};
 pub use schedule::Time;

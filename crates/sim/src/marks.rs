@@ -6,6 +6,7 @@
 use std::fmt;
 
 use quorate::driver::Failure;
+use quorate::sessions::Refusal;
 use quorate_raft::{Event, Rejection, StepDown};
 
 /// Something that must happen in some runs.
@@ -83,6 +84,28 @@ pub enum Mark {
     DirectoryLost,
     /// A driver found that a peer refused connections.
     PeerGone,
+    /// A command of a session that may have been applied was repeated, and answered.
+    CommandRepeated,
+    /// A session had ended before its client did.
+    SessionEnded,
+    /// A session was not opened, since there were too many.
+    SessionRefused,
+    /// A command was repeated, and the first response had not been kept.
+    ResponseNotKept,
+    /// A received snapshot brought sessions.
+    SessionsRestored,
+    /// A witness granted a vote.
+    WitnessVoted,
+    /// A log could not grow since its disk was full.
+    LogFull,
+    /// A snapshot could not be written since its disk was full.
+    SnapshotFull,
+    /// A node could not start since its disk was full.
+    StartFull,
+    /// A node that stopped since its disk was full started again.
+    ResumedWithRoom,
+    /// So much was lost that the rest had to halt.
+    LossTooGreat,
 }
 
 /// How often each mark was reached.
@@ -91,7 +114,7 @@ pub struct Marks([u64; Mark::ALL.len()]);
 
 impl Mark {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 47] = [
         Self::LeaderReplaced,
         Self::QuorumLost,
         Self::PreVoteLost,
@@ -128,6 +151,17 @@ impl Mark {
         Self::ChangeSuperseded,
         Self::DirectoryLost,
         Self::PeerGone,
+        Self::CommandRepeated,
+        Self::SessionEnded,
+        Self::SessionRefused,
+        Self::ResponseNotKept,
+        Self::SessionsRestored,
+        Self::WitnessVoted,
+        Self::LogFull,
+        Self::SnapshotFull,
+        Self::StartFull,
+        Self::ResumedWithRoom,
+        Self::LossTooGreat,
     ];
 
     /// What a core's event reaches.
@@ -156,6 +190,20 @@ impl Mark {
             Event::SnapshotNeeded { .. } => Some(Self::SnapshotNeeded),
             Event::SnapshotInstalled { .. } => Some(Self::SnapshotInstalled),
             Event::TransferAborted { .. } => Some(Self::TransferAborted),
+            _ => None,
+        }
+    }
+
+    /// What a session's refusal reaches.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the enum may grow, and other refusals are failures"
+    )]
+    pub(crate) fn of_refusal(refusal: Refusal) -> Option<Self> {
+        match refusal {
+            Refusal::UnknownSession(_) => Some(Self::SessionEnded),
+            Refusal::TooManySessions { .. } => Some(Self::SessionRefused),
+            Refusal::ResponseNotKept => Some(Self::ResponseNotKept),
             _ => None,
         }
     }
@@ -284,6 +332,17 @@ impl fmt::Display for Mark {
             Self::ChangeSuperseded => "change-superseded",
             Self::DirectoryLost => "directory-lost",
             Self::PeerGone => "peer-gone",
+            Self::CommandRepeated => "command-repeated",
+            Self::SessionEnded => "session-ended",
+            Self::SessionRefused => "session-refused",
+            Self::ResponseNotKept => "response-not-kept",
+            Self::SessionsRestored => "sessions-restored",
+            Self::WitnessVoted => "witness-voted",
+            Self::LogFull => "log-full",
+            Self::SnapshotFull => "snapshot-full",
+            Self::StartFull => "start-full",
+            Self::ResumedWithRoom => "resumed-with-room",
+            Self::LossTooGreat => "loss-too-great",
         })
     }
 }

@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use quorate::apply::{ApplyTask, Reading, Respond};
 use quorate::driver::{Driver, Failure, InputOf, Ports};
+use quorate::sessions;
 use quorate_raft::{EntryId, Envelope, Event, ReadLog, SendSnapshot, Write};
 
-use crate::clients::RequestId;
+use crate::clients::{RequestId, Word};
 use crate::history::{Key, Value};
 use crate::registers::Response;
 use crate::safety::Step;
@@ -26,6 +27,7 @@ pub(crate) type SimDriver = Driver<Collected>;
 pub(crate) enum Reply {
     Responded(RequestId, Response),
     Read(RequestId, Option<Value>),
+    Session(RequestId, Word),
     Failed(RequestId, Failure),
     Operator(RequestId, Result<(), Failure>),
 }
@@ -124,10 +126,15 @@ impl Ports for Collected {
     }
 }
 
-impl Respond<Response> for Caller {
-    fn respond(self, response: Response) {
-        let reply = Reply::Responded(self.request, response);
-        self.outbox.borrow_mut().push(reply);
+impl Respond<sessions::Reply<Response>> for Caller {
+    fn respond(self, reply: sessions::Reply<Response>) {
+        let request = self.request;
+        self.outbox.borrow_mut().push(match reply {
+            sessions::Reply::Applied(response) => Reply::Responded(request, response),
+            sessions::Reply::Opened(id) => Reply::Session(request, Word::Opened(id)),
+            sessions::Reply::Done => Reply::Session(request, Word::Done),
+            sessions::Reply::Refused(refusal) => Reply::Session(request, Word::Refused(refusal)),
+        });
     }
 }
 

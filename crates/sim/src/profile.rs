@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use quorate::SessionLimits;
 use quorate_raft::Limits;
 
 use crate::fault::{Fault, UnknownName};
@@ -150,6 +151,11 @@ pub struct Profile {
     pub strike_every: Duration,
     /// The longest that a strike lasts.
     pub strike_lasts: Duration,
+    /// How many directories may be lost.
+    pub losses: Losses,
+    /// Whether the last of three or more nodes is a witness, and how likely each that joins later is one;
+    /// no witnesses if never.
+    pub witnesses: Chance,
     /// The network.
     pub network: NetworkProfile,
     /// The disks.
@@ -158,6 +164,15 @@ pub struct Profile {
     pub node: NodeProfile,
     /// The clients.
     pub client: ClientProfile,
+}
+
+/// How many directories may be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Losses {
+    /// No more than the members can do without.
+    Tolerable,
+    /// Any number but all. What is left may have to halt.
+    Any,
 }
 
 /// What packets meet.
@@ -220,6 +235,8 @@ pub struct NodeProfile {
     pub segment_bytes: u64,
     /// The bytes of a chunk of a snapshot.
     pub chunk_bytes: usize,
+    /// What bounds the sessions of clients.
+    pub sessions: SessionLimits,
     /// The longest that a batch takes to be applied.
     pub apply: Duration,
     /// The longest that what happened waits for the loop, which takes in all that waits at once; none if zero.
@@ -243,6 +260,17 @@ pub struct ClientProfile {
     pub think: Duration,
     /// How long a client waits for an answer.
     pub patience: Duration,
+    /// The sessions of those who write; none if they have none, and repeat nothing.
+    pub sessions: Option<SessionProfile>,
+}
+
+/// What sessions of clients are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionProfile {
+    /// How long one lives without a sign of life.
+    pub ttl: Duration,
+    /// A client gives no sign of life for seconds after an answer.
+    pub naps: Chance,
 }
 
 impl fmt::Display for Profile {
@@ -250,9 +278,19 @@ impl fmt::Display for Profile {
         let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
         write!(
             f,
-            "{} nodes, {} clients, {} readers, faults: {}",
+            "{} nodes{}, {} clients{}, {} readers, faults: {}",
             self.nodes,
+            if self.witnesses == Chance::NEVER {
+                ""
+            } else {
+                ", some of them witnesses"
+            },
             self.client.clients,
+            if self.client.sessions.is_some() {
+                " with sessions"
+            } else {
+                ""
+            },
             self.client.readers,
             if faults.is_empty() {
                 "none".to_owned()

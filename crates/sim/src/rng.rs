@@ -30,6 +30,16 @@ pub(crate) enum Stream {
     Process(u64),
     /// What one client does.
     Client(u64),
+    /// Whether clients have sessions, and what these are like.
+    Sessions,
+    /// What bounds the sessions.
+    SessionLimits,
+    /// How many directories may be lost.
+    Losses,
+    /// Whether there are witnesses.
+    Witnesses,
+    /// Whether a node that joins is a witness.
+    Kind(u64),
 }
 
 /// A chance in parts per million.
@@ -140,6 +150,11 @@ impl Stream {
             Self::Disk(node) => (5, node),
             Self::Process(node) => (6, node),
             Self::Client(client) => (7, client),
+            Self::Sessions => (9, 0),
+            Self::SessionLimits => (9, 1),
+            Self::Losses => (9, 2),
+            Self::Witnesses => (9, 3),
+            Self::Kind(node) => (10, node),
         }
     }
 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 use quorate::apply::{Applier, SnapshotPolicy};
 use quorate::codec::Incarnation;
 use quorate::codec::frame::ClusterId;
+use quorate::machine::Machine;
+use quorate::sessions::Sessions;
 use quorate::storage::{Identity, LogReader, Opened, Options, SnapshotWriter, Snapshots, Storage};
 use quorate_raft::invariants::{self, View};
 use quorate_raft::{
@@ -26,6 +28,7 @@ use crate::marks::Mark;
 use crate::ports::{Caller, Collected, Input, LogJob, Outbox, SimDriver, Task};
 use crate::profile::NodeProfile;
 use crate::registers::{Quirk, Registers};
+use crate::replicated::Replicated;
 use crate::rng::{Rng, Stream};
 use crate::schedule::Time;
 
@@ -50,6 +53,10 @@ pub(crate) struct Server {
     pub(crate) clock: Clock,
     pub(crate) failure: DiskFailure,
     pub(crate) presence: Presence,
+    /// Whether it keeps data, ever.
+    pub(crate) kind: MemberKind,
+    /// Whether the last process stopped since its disk was full.
+    pub(crate) last_stop: DiskFailure,
     /// The members that its directory begins with.
     first: Configuration,
     /// What the process campaigns as, if it does.
@@ -108,6 +115,8 @@ pub(crate) struct Process {
     view: View,
     conduct: Conduct,
     steps: u64,
+    /// By its clock, since the machine of this leader was called to its upkeep; none if it does not lead.
+    since_upkeep: Option<Duration>,
 }
 
 /// What production has a log thread for.
@@ -133,7 +142,7 @@ pub(crate) struct Covered {
 /// What production has an apply thread and a snapshot writer for.
 #[derive(Debug)]
 pub(crate) struct ApplySide {
-    pub(crate) applier: Applier<Registers, Caller>,
+    pub(crate) applier: Applier<Replicated, Caller>,
     pub(crate) tasks: VecDeque<Task>,
     /// Whether a task is being carried out.
     pub(crate) busy: bool,
@@ -149,7 +158,12 @@ pub(crate) struct Saving {
 
 impl Server {
     /// A machine with an empty disk.
-    pub(crate) fn new(seed: u64, id: NodeId, profile: &NodeProfile, first: Configuration) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        (id, kind): (NodeId, MemberKind),
+        profile: &NodeProfile,
+        first: Configuration,
+    ) -> Self {
         let mut rng = Rng::new(seed, Stream::Process(id.0));
         Self {
             id,
@@ -164,6 +178,8 @@ impl Server {
             slow_until: Time::START,
             failure: DiskFailure::None,
             presence: Presence::Here,
+            kind,
+            last_stop: DiskFailure::None,
             first,
             campaign: None,
         }
@@ -181,13 +197,13 @@ impl Server {
             every_entries: profile.snapshot_every,
             ..SnapshotPolicy::default()
         };
-        let applier = Applier::new(
-            Registers::new(quirk),
-            storage.snapshots(),
-            &stored.snapshot,
-            policy,
-        )
-        .map_err(|error| self.not_started(error))?;
+        let restore = match self.kind {
+            MemberKind::Full => Applier::new,
+            MemberKind::Witness => Applier::new_witness,
+        };
+        let machine = Sessions::new(Registers::new(quirk), profile.sessions);
+        let applier = restore(machine, storage.snapshots(), &stored.snapshot, policy)
+            .map_err(|error| self.not_started(error))?;
         let node =
             Node::new(self.config(profile), stored.clone()).map_err(|error| self.not_started(error))?;
         let conduct = Conduct::new(profile.election_ticks);
@@ -261,6 +277,7 @@ impl Server {
 
     /// A refusal has been noticed: the process stops.
     pub(crate) fn noticed_failure(&mut self) {
+        self.last_stop = self.failure;
         if self.failure == DiskFailure::Expected {
             self.failure = DiskFailure::None;
         }
@@ -304,7 +321,7 @@ impl Server {
         Config {
             id: self.id,
             group: GROUP,
-            kind: MemberKind::Full,
+            kind: self.kind,
             session: Session(self.rng.number()),
             seed: self.rng.number(),
             election_ticks: profile.election_ticks,
@@ -355,7 +372,7 @@ impl ApplySide {
 }
 
 impl Process {
-    fn new(node: Node, storage: Storage, applier: Applier<Registers, Caller>, conduct: Conduct) -> Self {
+    fn new(node: Node, storage: Storage, applier: Applier<Replicated, Caller>, conduct: Conduct) -> Self {
         let outbox = Outbox::default();
         let view = node.view();
         Self {
@@ -379,6 +396,7 @@ impl Process {
             view,
             conduct,
             steps: 0,
+            since_upkeep: None,
         }
     }
 
@@ -393,6 +411,18 @@ impl Process {
         let collected = self.driver.ports_mut().take();
         self.conduct.turned(&self.view, &collected.step)?;
         Ok(collected)
+    }
+
+    /// A tick has passed: how much time since the last upkeep, if it is time for another.
+    pub(crate) fn upkeep_due(&mut self, tick: Duration) -> Option<Duration> {
+        if self.role() != RoleKind::Leader {
+            self.since_upkeep = None;
+            return None;
+        }
+        let passed = self.since_upkeep.map_or(Duration::ZERO, |passed| passed + tick);
+        let is_due = Replicated::UPKEEP_EVERY.is_some_and(|every| passed >= every);
+        self.since_upkeep = Some(if is_due { Duration::ZERO } else { passed });
+        is_due.then_some(passed)
     }
 
     /// What the core says of itself, every few steps.

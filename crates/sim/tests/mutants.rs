@@ -36,6 +36,9 @@ sample! {
     snapshots_without_a_sync_are_found M32;
     clocks_in_apply_are_found M35;
     commands_applied_twice_are_found M62;
+    sessions_left_out_of_snapshots_are_found M31;
+    commands_forgotten_with_a_snapshot_are_found M63;
+    sessions_that_end_by_a_clock_are_found M64;
 }
 
 const MOST_SEEDS: u64 = 40;

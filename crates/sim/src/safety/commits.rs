@@ -91,6 +91,14 @@ impl Safety {
                 "{node} commits {id}, which is on the disks of {:?}, members {now}",
                 self.holders(id)
             )
+        })?;
+        let mut holders = self.holders(id).into_iter();
+        let has_data = holders.any(|holder| !self.witnesses.contains(&holder));
+        require(has_data, Invariant::DurableOnQuorum, || {
+            format!(
+                "{node} commits {id}, of which only witnesses have anything: {:?}",
+                self.holders(id)
+            )
         })
     }
 

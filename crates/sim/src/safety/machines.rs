@@ -1,6 +1,6 @@
 //! What state machines are handed, and the states they come to (I5, I6, I10).
 
-use quorate_raft::{Entry, EntryId, Index, MemberKind, NodeId};
+use quorate_raft::{Entry, EntryId, Index, NodeId};
 
 use super::Safety;
 use super::logs::{digest_of, is_stripped, place_of};
@@ -47,7 +47,7 @@ impl Safety {
 
     /// A node's state machine is in this state after the entry at `index`.
     pub(crate) fn in_state(&mut self, node: NodeId, index: Index, state: Digest) -> Result<(), Violation> {
-        if self.is_witness(node) {
+        if self.witnesses.contains(&node) {
             return Ok(());
         }
         let first = *self.states.entry(index).or_insert(state);
@@ -58,18 +58,12 @@ impl Safety {
 
     /// A node makes, or has restored, a snapshot at `index` of all this.
     pub(crate) fn holds(&mut self, node: NodeId, index: Index, content: Digest) -> Result<(), Violation> {
-        if self.is_witness(node) {
+        if self.witnesses.contains(&node) {
             return Ok(());
         }
         let first = *self.contents.entry(index).or_insert(content);
         require(first == content, Invariant::EqualState, || {
             format!("{node} holds {content} at snapshot {index}, another node held {first}")
         })
-    }
-
-    /// Whether the node keeps no data, by its own log.
-    fn is_witness(&self, node: NodeId) -> bool {
-        let watched = self.nodes.get(&node);
-        watched.is_some_and(|watched| watched.members.latest().1.kind(node) == MemberKind::Witness)
     }
 }

@@ -7,16 +7,17 @@
 //!   what the disks hold.
 //!
 //! [`elections`], [`logs`], [`commits`], [`membership`] and [`machines`] each hold the checks of one
-//! matter. What each invariant means, and which function holds it, is in `docs/simulator.md`.
+//! matter; [`hope`] says whether a cluster that lost disks can go on. What each invariant means, and which function holds it, is in `docs/simulator.md`.
 
 mod commits;
 mod elections;
+mod hope;
 mod logs;
 mod look;
 mod machines;
 mod membership;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use quorate_raft::message::{AppendEntriesResponse, Message, Verdict};
@@ -26,6 +27,7 @@ use crate::digest::Digest;
 use crate::invariant::{Invariant, Violation, require};
 use crate::mirror::{Change, Mirror};
 use commits::Committed;
+pub(crate) use hope::Hope;
 pub(crate) use logs::digest_of;
 use look::Matched;
 use membership::Members;
@@ -47,6 +49,8 @@ pub(crate) struct Safety {
     /// The state after each index, as the first node that applied it said.
     states: BTreeMap<Index, Digest>,
     limits: Limits,
+    /// Those who keep no data.
+    witnesses: BTreeSet<NodeId>,
     /// All that a snapshot at an index holds, as the first node that made or restored one said.
     contents: BTreeMap<Index, Digest>,
 }
@@ -85,6 +89,7 @@ impl Safety {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
+            witnesses: BTreeSet::new(),
             nodes: BTreeMap::new(),
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -95,6 +100,11 @@ impl Safety {
             states: BTreeMap::new(),
             contents: BTreeMap::new(),
         }
+    }
+
+    /// This node, wherever it is a member, keeps no data.
+    pub(crate) fn keeps_no_data(&mut self, node: NodeId) {
+        self.witnesses.insert(node);
     }
 
     /// A node starts, with what it found on its disk.

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use quorate::driver::DriverInput;
+use quorate::machine::Machine;
 use quorate::storage::StorageError;
 use quorate_raft::NodeId;
 
 use super::{Happening, SLOW, World};
 use crate::invariant::{Invariant, Violation};
 use crate::marks::Mark;
-use crate::ports::Task;
+use crate::ports::{Caller, Task};
+use crate::replicated::{Replicated, content};
 use crate::server::{Life, Process, Saving};
 
 impl World {
@@ -39,15 +41,18 @@ impl World {
         self.check_task(node, &task)?;
         let now = self.now();
         let applier = &mut self.running(node).apply.applier;
-        applier.machine_mut().tell_time(now);
+        applier.machine_mut().machine_mut().tell_time(now);
         let applied = applier.process(task);
         let progress = applied.map_err(|error| Violation {
             invariant: Invariant::Assertion,
             detail: format!("{node} cannot apply: {error}"),
         })?;
         let machine = self.running(node).apply.applier.machine_mut();
+        let content = content(machine);
+        let has_sessions = !machine.table().is_empty();
+        let machine = machine.machine_mut();
         let (states, state) = (machine.take_states(), machine.state());
-        let (content, executions) = (machine.content(), machine.take_executions());
+        let executions = machine.take_executions();
         for (index, state) in states {
             self.safety.in_state(node, index, state)?;
         }
@@ -55,10 +60,14 @@ impl World {
             self.executions.ran(node, execution)?;
         }
         self.answer(node, life)?;
+        // Sessions leave no mark in the registers' own hash.
+        self.safety.holds(node, progress.applied, content)?;
         if let Some(id) = progress.restored {
             if id.index == progress.applied {
                 self.safety.in_state(node, id.index, state)?;
-                self.safety.holds(node, id.index, content)?;
+            }
+            if has_sessions {
+                self.marks.reach(Mark::SessionsRestored);
             }
             if self.running(node).snapshots.prune().is_err() {
                 return self.stop_failed(node);
@@ -85,7 +94,7 @@ impl World {
             }
             Ok(Saved::GivenUp) => Ok(()),
             Ok(Saved::Whole(saving)) => self.finish_save(node, life, *saving),
-            Err(_) => self.stop_failed(node),
+            Err(_) => self.snapshot_failed(node),
         }
     }
 
@@ -97,7 +106,8 @@ impl World {
         if process.apply.saving.is_some() || !applier.snapshot_due() {
             return Ok(());
         }
-        let (state, content) = (applier.machine().state(), applier.machine().content());
+        let machine = applier.machine();
+        let (state, content) = (machine.machine().state(), content(machine));
         let Some(meta) = applier.begin_snapshot() else {
             return Ok(());
         };
@@ -113,7 +123,7 @@ impl World {
                 applier.snapshot_ended();
                 self.marks.reach(Mark::SnapshotBusy);
             }
-            Err(_) => return self.stop_failed(node),
+            Err(_) => return self.snapshot_failed(node),
         }
         self.safety.in_state(node, meta.id.index, state)?;
         self.safety.holds(node, meta.id.index, content)?;
@@ -124,7 +134,7 @@ impl World {
 
     fn finish_save(&mut self, node: NodeId, life: Life, saving: Saving) -> Result<(), Violation> {
         if saving.writer.finish().is_err() {
-            return self.stop_failed(node);
+            return self.snapshot_failed(node);
         }
         let process = self.running(node);
         process.apply.applier.snapshot_ended();
@@ -134,6 +144,33 @@ impl World {
         let id = saving.meta.id;
         self.note(|| format!("{node} saved snapshot {id}"));
         self.give(node, life, DriverInput::SnapshotSaved(saving.meta))
+    }
+
+    /// A node's disk has refused a snapshot.
+    pub(super) fn snapshot_failed(&mut self, node: NodeId) -> Result<(), Violation> {
+        self.mark_if_full(node, Mark::SnapshotFull);
+        self.stop_failed(node)
+    }
+
+    /// Has the leader's machine propose what time calls for, when it is time by its clock.
+    pub(super) fn upkeep(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
+        let tick = self.profile.node.tick;
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
+        let Some(passed) = process.upkeep_due(tick) else {
+            return Ok(());
+        };
+        let outbox = process.outbox.clone();
+        for command in process.apply.applier.machine_mut().upkeep(passed) {
+            let command = Replicated::encode(command).expect("upkeep is about sessions, and has bytes");
+            let proposer = Caller {
+                request: self.clients.nobody_asks(node),
+                outbox: outbox.clone(),
+            };
+            self.give(node, life, DriverInput::Propose { command, proposer })?;
+        }
+        Ok(())
     }
 
     /// What a task applies must be what was committed, in order.

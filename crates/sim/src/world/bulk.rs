@@ -5,7 +5,7 @@
 
 use quorate::driver::DriverInput;
 use quorate::storage::{Outgoing, SnapshotWriter, StorageError};
-use quorate_raft::{Delivery, NodeId, SendSnapshot};
+use quorate_raft::{Delivery, MemberKind, NodeId, SendSnapshot};
 
 use super::{Happening, World};
 use crate::invariant::Violation;
@@ -92,7 +92,7 @@ impl World {
         match taken {
             Err(_) => {
                 self.end_transfer(transfer, Delivery::Failed)?;
-                self.stop_failed(node)
+                self.snapshot_failed(node)
             }
             Ok(Taken::Refused) => self.end_transfer(transfer, Delivery::Failed),
             Ok(Taken::More) => {
@@ -170,14 +170,17 @@ impl World {
         let Some(mut writer) = transfer.writer.take() else {
             return Ok(Taken::Refused);
         };
-        let Ok(chunk) = transfer.outgoing.chunk(transfer.next) else {
-            return Ok(Taken::Refused);
-        };
-        writer.write_chunk(&chunk)?;
-        transfer.next += 1;
-        if transfer.next < transfer.outgoing.chunks() {
-            transfer.writer = Some(writer);
-            return Ok(Taken::More);
+        // A witness is brought no state, but that there is one.
+        if transfer.request.kind == MemberKind::Full {
+            let Ok(chunk) = transfer.outgoing.chunk(transfer.next) else {
+                return Ok(Taken::Refused);
+            };
+            writer.write_chunk(&chunk)?;
+            transfer.next += 1;
+            if transfer.next < transfer.outgoing.chunks() {
+                transfer.writer = Some(writer);
+                return Ok(Taken::More);
+            }
         }
         writer.finish()?;
         Ok(Taken::Whole)

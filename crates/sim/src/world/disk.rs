@@ -14,7 +14,7 @@ use crate::invariant::{Invariant, Violation};
 use crate::marks::Mark;
 use crate::mirror::changes;
 use crate::ports::LogJob;
-use crate::server::{Covered, Life, LogSide};
+use crate::server::{Covered, DiskFailure, Life, LogSide};
 
 impl World {
     /// Appends what waits, if the disk is free, and begins its sync.
@@ -26,7 +26,7 @@ impl World {
             return Ok(());
         }
         match process.log.append_all() {
-            Err(_) => self.stop_failed(node),
+            Err(_) => self.log_failed(node),
             Ok(None) => Ok(()),
             Ok(Some(last)) => {
                 let after = self.disk_time(node);
@@ -52,7 +52,7 @@ impl World {
             return self.begin_sync(node, life);
         }
         match process.log.sync() {
-            Err(_) => self.stop_failed(node),
+            Err(_) => self.log_failed(node),
             Ok(seq) => {
                 self.safety.synced(node, covered.changes);
                 self.for_spec(|spec| spec.synced(node, covered.changes));
@@ -60,6 +60,18 @@ impl World {
                 self.give(node, life, DriverInput::Persisted(seq))?;
                 self.begin_sync(node, life)
             }
+        }
+    }
+
+    fn log_failed(&mut self, node: NodeId) -> Result<(), Violation> {
+        self.mark_if_full(node, Mark::LogFull);
+        self.stop_failed(node)
+    }
+
+    /// Something was refused, perhaps since the disk is full.
+    pub(super) fn mark_if_full(&mut self, node: NodeId, mark: Mark) {
+        if self.servers[&node].failure == DiskFailure::Full {
+            self.marks.reach(mark);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::incident::Incident;
 use crate::invariant::Violation;
 use crate::marks::Mark;
 use crate::ports::Caller;
-use crate::rng::{Rng, Stream};
+use crate::rng::{Chance, Rng, Stream};
 use crate::schedule::Time;
 use crate::server::Process;
 
@@ -122,7 +122,14 @@ impl World {
                 self.schedule.after(lasts, Happening::Room(node));
             }
             Fault::Transfer => return self.ask_for_transfer(node, rng),
-            Fault::Reconfigure => return self.ask_for_members(node, rng),
+            Fault::Reconfigure => {
+                self.ask_for_members(node, rng)?;
+                // Another operator, at another node, wants something else at once.
+                if rng.chance(TWO_OPERATORS) {
+                    let other = self.any_node(rng);
+                    return self.ask_for_members(other, rng);
+                }
+            }
             Fault::LostDirectory => self.lose_directory(node),
             Fault::FalseReport => {
                 let (life, other) = (self.servers[&node].life, self.any_node(rng));
@@ -300,6 +307,7 @@ const FAILING: [DiskOp; 7] = [
     DiskOp::SyncDir,
     DiskOp::Create,
 ];
+const TWO_OPERATORS: Chance = Chance::percent(20);
 const SHORTEST: Duration = Duration::from_millis(1);
 /// How often it is looked whether a node has fallen behind.
 const BEHIND_EVERY: Duration = Duration::from_millis(50);

@@ -2,21 +2,27 @@
 //!
 //! - A node that is to join runs before anyone is asked to let it in, and knows nothing.
 //! - A node that was removed runs on, and may be let in again.
-//! - Who has lost its directory never comes back under its id, and is lost only when every
+//! - Who has lost its directory never comes back under its id. In most runs it is lost only when every
 //!   configuration that any node knows of can do without it.
+//! - A node that keeps no data is a witness wherever it is a member.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use quorate::driver::DriverInput;
 use quorate_raft::{
-    Configuration, ConfigurationError, MemberInfo, NodeId, Precondition, RoleKind, Stage, Status, Target,
+    Configuration, ConfigurationError, MemberInfo, MemberKind, NodeId, Precondition, RoleKind, Stage, Status,
+    Target,
 };
 
 use super::World;
+use super::start::{info, kind_of};
 use crate::clients::Errand;
 use crate::invariant::Violation;
 use crate::marks::Mark;
 use crate::ports::Caller;
+use crate::profile::Losses;
 use crate::rng::Rng;
 use crate::server::{Presence, Server};
 
@@ -48,16 +54,22 @@ impl World {
         if current.is_unknown() {
             return Ok(());
         }
-        let Ok(target) = self.draw_target(&current, rng) else {
+        let Ok(Some(target)) = self.draw_target(&current, rng) else {
             return Ok(());
         };
-        let precondition = if rng.coin() {
-            Precondition::Any
-        } else {
-            Precondition::Current(Box::new((*current).clone()))
-        };
+        let precondition = self.draw_precondition(&current, rng);
         self.start_newcomers(&target)?;
         self.reconfigure(node, target, precondition)
+    }
+
+    /// Operators look at the members before they ask for others; some take long over it.
+    fn draw_precondition(&mut self, current: &Arc<Configuration>, rng: &mut Rng) -> Precondition {
+        let before = self.members_seen.replace(Arc::clone(current));
+        if rng.coin() {
+            return Precondition::Any;
+        }
+        let seen = if rng.coin() { before.as_ref() } else { None };
+        Precondition::Current(Box::new((**seen.unwrap_or(current)).clone()))
     }
 
     fn reconfigure(
@@ -86,7 +98,11 @@ impl World {
         for node in members.copied().collect::<Vec<_>>() {
             if !self.servers.contains_key(&node) {
                 let joins = Configuration::unknown();
-                let server = Server::new(self.seed, node, &self.profile.node, joins);
+                let kind = kind_of(self.seed, &self.profile, node);
+                if kind == MemberKind::Witness {
+                    self.safety.keeps_no_data(node);
+                }
+                let server = Server::new(self.seed, (node, kind), &self.profile.node, joins);
                 self.servers.insert(node, server);
                 self.clients.know(self.everyone());
                 self.start(node)?;
@@ -95,7 +111,12 @@ impl World {
         Ok(())
     }
 
-    fn draw_target(&self, current: &Configuration, rng: &mut Rng) -> Result<Target, ConfigurationError> {
+    /// None when there is nobody to let in.
+    fn draw_target(
+        &self,
+        current: &Configuration,
+        rng: &mut Rng,
+    ) -> Result<Option<Target>, ConfigurationError> {
         let mut target = Target::of(current);
         for lost in self.servers.values().filter(|server| server.is_lost()) {
             target = target.without(lost.id)?;
@@ -103,15 +124,19 @@ impl World {
         let voters: Vec<NodeId> = target.voters().iter().copied().collect();
         let one = *rng.pick(&voters);
         let other = self.outsider(&target, rng);
-        match rng.pick(&CHANGES) {
-            Change::AddVoter => target.with_voter(other, full()),
-            Change::AddLearner => target.with_learner(other, full()),
-            Change::Remove => target.without(one),
-            Change::Replace => target.with_voter(other, full())?.without(one),
-            Change::ReplaceMany => self.replace_many(target, &voters, rng),
-            Change::Demote => target.with_learner(one, full()),
-            Change::PromoteAll => promoted(target),
-        }
+        let change = *rng.pick(&CHANGES);
+        Ok(match (change, other) {
+            (Change::Remove, _) => Some(target.without(one)?),
+            (Change::Demote, _) => Some(target.with_learner(one, self.info_of(one))?),
+            (Change::PromoteAll, _) => Some(self.promoted(target)?),
+            (_, None) => None,
+            (Change::AddVoter, Some(other)) => Some(target.with_voter(other, self.info_of(other))?),
+            (Change::AddLearner, Some(other)) => Some(target.with_learner(other, self.info_of(other))?),
+            (Change::Replace, Some(other)) => {
+                Some(target.with_voter(other, self.info_of(other))?.without(one)?)
+            }
+            (Change::ReplaceMany, Some(_)) => Some(self.replace_many(target, &voters, rng)?),
+        })
     }
 
     fn replace_many(
@@ -121,14 +146,22 @@ impl World {
         rng: &mut Rng,
     ) -> Result<Target, ConfigurationError> {
         for voter in voters.iter().take(2) {
-            let other = self.outsider(&target, rng);
-            target = target.with_voter(other, full())?.without(*voter)?;
+            if let Some(other) = self.outsider(&target, rng) {
+                target = target.with_voter(other, self.info_of(other))?.without(*voter)?;
+            }
         }
         Ok(target)
     }
 
-    /// A node that is no member: one that was, or one that is new.
-    fn outsider(&self, target: &Target, rng: &mut Rng) -> NodeId {
+    /// All learners as voters.
+    fn promoted(&self, target: Target) -> Result<Target, ConfigurationError> {
+        let learners = target.learners().clone();
+        let as_voter = |target: Target, node| target.with_voter(node, self.info_of(node));
+        learners.into_iter().try_fold(target, as_voter)
+    }
+
+    /// A node that is no member: one that was, or one that is new. None if there are as many as may be.
+    fn outsider(&self, target: &Target, rng: &mut Rng) -> Option<NodeId> {
         let is_outside = |node: &NodeId| !target.voters().contains(node) && !target.learners().contains(node);
         let mut outside: Vec<NodeId> = self.everyone().into_iter().filter(is_outside).collect();
         if self.everyone().len() < MOST_NODES {
@@ -136,15 +169,20 @@ impl World {
             // A new one that the target already names has not been started yet.
             outside.extend((new..new + 3).map(NodeId).find(is_outside));
         }
-        if outside.is_empty() {
-            return NodeId(1);
-        }
-        *rng.pick(&outside)
+        (!outside.is_empty()).then(|| *rng.pick(&outside))
     }
 
-    /// A node's directory is lost, if that is no more than the members can bear.
+    fn info_of(&self, node: NodeId) -> MemberInfo {
+        info(kind_of(self.seed, &self.profile, node))
+    }
+
+    /// A node's directory is lost, if that is no more than the members can bear, or the run bears any loss.
     pub(super) fn lose_directory(&mut self, node: NodeId) {
-        if !self.can_lose(node) {
+        let is_too_much = match self.profile.losses {
+            Losses::Tolerable => !self.can_lose(node),
+            Losses::Any => self.everyone().len() == 1,
+        };
+        if is_too_much {
             return;
         }
         self.note(|| format!("{node} loses its directory"));
@@ -186,7 +224,10 @@ impl World {
         let members = leader.configuration;
         let is_lost = |node: &NodeId| self.servers[node].is_lost();
         let lost: Vec<NodeId> = members.members().into_iter().filter(is_lost).collect();
-        if !lost.is_empty() && self.clients.operators() == 0 {
+        // Whoever waits for a member that is lost waits until another change takes the place of his.
+        let is_time = self.clients.operators() == 0 || self.now().since(self.asked_for_members) > ASK_AGAIN;
+        if !lost.is_empty() && is_time {
+            self.asked_for_members = self.now();
             let without = |target: Target, node: &NodeId| target.without(*node);
             if let Ok(target) = lost.iter().try_fold(Target::of(&members), without) {
                 self.reconfigure(leader.id, target, Precondition::Any)?;
@@ -195,18 +236,6 @@ impl World {
         let is_settled = matches!(members.stage(), Stage::Settled) && lost.is_empty();
         Ok((!is_settled).then(|| format!("the members are {members}, of which {lost:?} are lost")))
     }
-}
-
-/// All learners as voters.
-fn promoted(target: Target) -> Result<Target, ConfigurationError> {
-    let learners = target.learners().clone();
-    learners
-        .into_iter()
-        .try_fold(target, |target, node| target.with_voter(node, full()))
-}
-
-fn full() -> MemberInfo {
-    MemberInfo::default()
 }
 
 const CHANGES: [Change; 9] = [
@@ -221,3 +250,5 @@ const CHANGES: [Change; 9] = [
     Change::PromoteAll,
 ];
 const MOST_NODES: usize = 7;
+/// How long an operator waits before he asks again for members without those who are lost.
+const ASK_AGAIN: Duration = Duration::from_secs(1);

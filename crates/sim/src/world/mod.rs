@@ -4,8 +4,9 @@
 //! - What belongs to a process carries its [`Life`], and is dropped when that has ended.
 //! - What happens to a process that stands still happens when it goes on.
 //!
-//! Here: the loop, processes and messages. [`disk`]: the log's side. [`apply`]: the state machine's
-//! side. [`service`]: clients. [`bulk`]: snapshots on their way. [`faults`]: what goes wrong. [`members`]: who is a member. [`settle`]: healing, and the end.
+//! Here: the loop and messages. [`start`]: processes that begin. [`disk`]: the log's side. [`apply`]: the
+//! state machine's side. [`service`]: clients. [`bulk`]: snapshots on their way. [`faults`]: what goes
+//! wrong. [`members`]: who is a member. [`settle`]: healing, and the end.
 
 mod apply;
 mod bulk;
@@ -14,16 +15,17 @@ mod faults;
 mod members;
 mod service;
 mod settle;
+mod start;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use quorate::codec::frame;
 use quorate::driver::DriverInput;
-use quorate::storage::Opened;
 use quorate_raft::message::{Message, PreVerdict, Verdict};
-use quorate_raft::{Configuration, Entry, EntryId, Envelope, NodeId, Payload, ReadLog};
+use quorate_raft::{Configuration, Entry, Envelope, Event, MemberKind, NodeId, Payload, ReadLog};
 
 use crate::clients::{Caution, Clients};
 use crate::digest::Digest;
@@ -33,19 +35,18 @@ use crate::history::OperationId;
 use crate::incident::{Incident, Incidents};
 use crate::invariant::{Invariant, Violation};
 use crate::marks::{Mark, Marks};
-use crate::mutant::mutant;
 use crate::network::{Arrival, Network, Packet, State};
 use crate::ports::{Collected, Input};
 use crate::profile::{Options, Profile};
-use crate::registers::Quirk;
 use crate::rng::{Rng, Stream};
 use crate::safety::Safety;
 use crate::schedule::{Schedule, Time};
-use crate::server::{Life, NotStarted, Process, Server};
+use crate::server::{Life, Process, Server};
 use crate::spec_trace::SpecTrace;
 use crate::trace::Trace;
 use bulk::{Transfer, TransferId};
 use settle::Phase;
+use start::first_members;
 
 /// How the simulated parts are put together. All but one are wrong on purpose, to show that it is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,10 @@ pub(crate) struct World {
     incidents: Incidents,
     marks: Marks,
     phase: Phase,
+    /// When somebody last asked for members without those who are lost.
+    asked_for_members: Time,
+    /// The members that an operator saw last.
+    members_seen: Option<Arc<Configuration>>,
     trace: Trace,
     spec_trace: Option<SpecTrace>,
 }
@@ -149,17 +154,13 @@ impl World {
     /// A cluster about to start.
     pub(crate) fn new(seed: u64, options: &Options, wiring: Wiring) -> Self {
         let profile = Profile::draw(seed, options);
-        let first =
-            Configuration::new((1..=profile.nodes).map(NodeId), []).expect("there is a node, and no learner");
-        let servers = (1..=profile.nodes)
-            .map(NodeId)
-            .map(|id| (id, Server::new(seed, id, &profile.node, first.clone())));
+        let (servers, safety) = first_members(seed, &profile);
         let incidents = Incidents::new(options.edits.kept.clone());
         let operations = options.edits.operations;
         Self {
             wiring,
             schedule: Schedule::new(),
-            servers: servers.collect(),
+            servers,
             network: Network::new(seed, profile.network.clone(), incidents.clone()),
             transfers: BTreeMap::new(),
             clients: Clients::new(
@@ -169,7 +170,7 @@ impl World {
                 operations,
                 wiring.caution(),
             ),
-            safety: Safety::new(profile.node.limits.clone()),
+            safety,
             executions: Executions::default(),
             faults_rng: Rng::new(seed, Stream::Faults),
             faults: BTreeMap::new(),
@@ -178,6 +179,8 @@ impl World {
             marks: Marks::new(),
             seed,
             phase: Phase::Faults,
+            asked_for_members: Time::START,
+            members_seen: None,
             trace: Trace::new(options.trace_lines),
             spec_trace: None,
             profile,
@@ -332,64 +335,6 @@ impl World {
         (!wait.is_zero()).then_some(wait)
     }
 
-    fn start(&mut self, node: NodeId) -> Result<(), Violation> {
-        let quirk = self.quirk_of(node);
-        let profile = self.profile.node.clone();
-        let server = self.server(node);
-        if server.process.is_some() || server.is_lost() {
-            return Ok(());
-        }
-        let opened = match server.start(&profile, quirk) {
-            Ok(opened) => opened,
-            Err(NotStarted::DiskFailed) => {
-                self.marks.reach(Mark::StartFailed);
-                return self.stop_failed(node);
-            }
-            Err(NotStarted::Refused(detail)) => {
-                let invariant = Invariant::Recovery;
-                return Err(Violation { invariant, detail });
-            }
-        };
-        self.mark_start(&opened);
-        let stored = opened.stored;
-        let server = self.server(node);
-        let (life, drawn) = (server.life, server.rng.span(Duration::ZERO, profile.tick));
-        let first_tick = self.first_tick(drawn);
-        self.note(|| format!("{node} starts from {} after {}", stored.last, stored.snapshot.id));
-        self.safety.started(node, &stored)?;
-        self.for_spec(|spec| spec.started(node, &stored));
-        if let Some(process) = self.process(node, life) {
-            let state = process.apply.applier.machine().state();
-            let content = process.apply.applier.machine().content();
-            self.safety.in_state(node, stored.snapshot.id.index, state)?;
-            self.safety.holds(node, stored.snapshot.id.index, content)?;
-        }
-        self.schedule.after(first_tick, Happening::Tick(node, life));
-        let server = self.servers.get_mut(&node).expect("it has just been started");
-        for Arrival { after, packet } in self.network.replay_after_restart(&mut server.rng) {
-            self.schedule.after(after, Happening::Arrive(packet));
-        }
-        Ok(())
-    }
-
-    /// In a quarter of the runs the clocks tick together: nothing but chance then breaks ties.
-    fn first_tick(&self, drawn: Duration) -> Duration {
-        if !Digest::EMPTY.number(self.seed).value().is_multiple_of(4) {
-            return drawn;
-        }
-        let tick = u64::try_from(self.profile.node.tick.as_micros()).expect("a tick is short");
-        Duration::from_micros(tick - self.now().0 % tick)
-    }
-
-    fn mark_start(&mut self, opened: &Opened) {
-        if opened.cut.is_some() {
-            self.marks.reach(Mark::TornTail);
-        }
-        if opened.stored.snapshot.id != EntryId::ZERO {
-            self.marks.reach(Mark::StartedFromSnapshot);
-        }
-    }
-
     fn tick(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
         if self.process(node, life).is_none() {
             return Ok(());
@@ -398,7 +343,8 @@ impl World {
         let server = self.server(node);
         let after = server.clock.next_tick(now, &mut server.rng);
         self.schedule.after(after, Happening::Tick(node, life));
-        self.give(node, life, DriverInput::Tick)
+        self.give(node, life, DriverInput::Tick)?;
+        self.upkeep(node, life)
     }
 
     fn arrive(&mut self, packet: Packet) -> Result<(), Violation> {
@@ -510,6 +456,10 @@ impl World {
             for mark in Mark::of_event(event).into_iter().chain(campaign) {
                 self.marks.reach(mark);
             }
+            let is_witness = self.servers[&node].kind == MemberKind::Witness;
+            if is_witness && matches!(event, Event::VoteGranted { .. }) {
+                self.marks.reach(Mark::WitnessVoted);
+            }
         }
         for write in &collected.step.writes {
             if write.entries.iter().any(is_joint) {
@@ -526,19 +476,6 @@ impl World {
         let line = line();
         let digest = Digest::EMPTY.bytes(line.as_bytes());
         self.trace.add(self.schedule.now(), digest, || line);
-    }
-
-    fn quirk_of(&self, node: NodeId) -> Quirk {
-        if self.wiring == Wiring::ForgetfulMachine && node == NodeId(1) {
-            return Quirk::Forgetful;
-        }
-        if mutant!(M34) {
-            return Quirk::HashOrder(node.0);
-        }
-        if mutant!(M35) {
-            return Quirk::Clock(self.now());
-        }
-        Quirk::None
     }
 
     fn for_spec(&mut self, record: impl FnOnce(&mut SpecTrace)) {

@@ -6,16 +6,16 @@
 use quorate::apply::Reading;
 use quorate::driver::DriverInput;
 use quorate::machine::Machine;
-use quorate_raft::{Consistency, NodeId, RoleKind};
+use quorate_raft::{Consistency, MemberKind, NodeId, RoleKind};
 
 use super::{Happening, Wiring, World};
-use crate::clients::{Call, Errand, RequestId, Submission, Wake};
+use crate::clients::{Call, Errand, RequestId, Submission, Wake, Word};
 use crate::digest::Digest;
 use crate::history::Key;
 use crate::invariant::Violation;
 use crate::marks::Mark;
 use crate::ports::{Caller, Outbox, Reply};
-use crate::registers::Registers;
+use crate::replicated::Replicated;
 use crate::server::Life;
 
 impl World {
@@ -41,8 +41,8 @@ impl World {
             request, node, call, ..
         } = submission;
         let life = self.servers[&node].life;
-        if let Call::Read(key) = call {
-            self.read_locally(node, life, key)?;
+        if let Call::Read(key) = &call {
+            self.read_locally(node, life, *key)?;
         }
         let stale = self.wiring == Wiring::StaleReads;
         let Some(process) = self.process(node, life) else {
@@ -56,7 +56,7 @@ impl World {
         };
         let input = match call {
             Call::Propose(command) => DriverInput::Propose {
-                command: Registers::encode(command).expect("clients propose no reads"),
+                command: Replicated::encode(command).expect("clients propose no reads"),
                 proposer: caller,
             },
             Call::Read(key) => {
@@ -79,6 +79,9 @@ impl World {
 
     /// Before each read that asks the others, one that does not: it may be late, and must be true.
     fn read_locally(&mut self, node: NodeId, life: Life, key: Key) -> Result<(), Violation> {
+        if self.servers[&node].kind == MemberKind::Witness {
+            return Ok(());
+        }
         let Some(process) = self.process(node, life) else {
             return Ok(());
         };
@@ -120,6 +123,7 @@ impl World {
                 self.clients.responded(request, response)?
             }
             Reply::Read(request, value) => self.clients.read(request, value)?,
+            Reply::Session(request, word) => self.clients.told(request, word)?,
             Reply::Failed(request, failure) => self.clients.failed(request, failure)?,
             Reply::Operator(request, result) => {
                 let errand = self.clients.operator_answered(request)?;
@@ -141,7 +145,14 @@ impl World {
         let process = self.servers[&node].process.as_ref();
         let follows = process.is_some_and(|process| process.role() != RoleKind::Leader);
         let mark = match reply {
-            Reply::Responded(..) => follows.then_some(Mark::WriteAtFollower),
+            Reply::Responded(request, _) => {
+                if self.clients.repeats(request) {
+                    self.marks.reach(Mark::CommandRepeated);
+                }
+                follows.then_some(Mark::WriteAtFollower)
+            }
+            Reply::Session(_, Word::Refused(refusal)) => Mark::of_refusal(refusal),
+            Reply::Session(..) => None,
             Reply::Read(..) => follows.then_some(Mark::ReadAtFollower),
             Reply::Operator(_, Ok(())) => None,
             Reply::Failed(_, failure) | Reply::Operator(_, Err(failure)) => Mark::of_failure(failure),

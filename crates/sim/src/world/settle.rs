@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use quorate_raft::{Index, NodeId, RoleKind, Status, Term};
+use quorate_raft::{Index, MemberKind, NodeId, RoleKind, Status, Term};
 
 use super::{Happening, Wiring, World};
 use crate::digest::Digest;
 use crate::invariant::{Invariant, Violation, require};
+use crate::marks::Mark;
+use crate::replicated::content;
+use crate::safety::Hope;
 use crate::schedule::Time;
+use crate::server::Server;
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +22,19 @@ pub(super) enum Phase {
     Healing { since: Time },
     /// All is well, and the auditor looks whether it really is.
     Audit { since: Time },
+    /// So much is lost that nobody can be elected; what is under way may still arrive.
+    Halting { since: Time },
+    /// Nothing is decided any more.
+    Halted { since: Time, done: Done },
     /// The end.
     Settled,
+}
+
+/// What must not grow where nothing can be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Done {
+    commit: Index,
+    answered: u64,
 }
 
 /// What one node looks like from outside.
@@ -30,7 +45,8 @@ struct Look {
     commit: Index,
     last: Index,
     applied: Index,
-    state: Digest,
+    /// None if it keeps none.
+    state: Option<Digest>,
 }
 
 impl World {
@@ -68,23 +84,83 @@ impl World {
         let unrest = self.settle_members()?.or_else(|| self.unrest());
         let (since, next) = match self.phase {
             Phase::Faults | Phase::Settled => return Ok(()),
+            Phase::Halting { since } => return self.look_at_halting(since),
+            Phase::Halted { since, done } => return self.look_at_halted(since, done),
             Phase::Healing { since } => (since, Phase::Audit { since: self.now() }),
             Phase::Audit { since } => (since, Phase::Settled),
         };
         match unrest {
-            Some(what) => require(self.now().since(since) < PATIENCE, Invariant::Progress, || {
-                format!("{PATIENCE:?} after the faults ended: {what}")
-            }),
+            Some(what) => self.bear_unrest(since, &what),
             None => {
                 self.phase = next;
                 if next != Phase::Settled {
                     let members = self.leader().map(|leader| leader.configuration.members());
-                    let wake = self.clients.audit(&members.unwrap_or_default());
+                    let mut members = members.unwrap_or_default();
+                    members.retain(|node| self.servers[node].kind == MemberKind::Full);
+                    let wake = self.clients.audit(&members);
                     self.wake_later(wake);
                 }
                 Ok(())
             }
         }
+    }
+
+    /// The cluster is not at rest. That is excused only by disks that are lost for good.
+    fn bear_unrest(&mut self, since: Time, what: &str) -> Result<(), Violation> {
+        let has_losses = self.servers.values().any(Server::is_lost);
+        let hope = if has_losses { self.hope() } else { Hope::Sure };
+        if hope == Hope::None {
+            self.note(|| "too much is lost: nobody can be elected".to_owned());
+            self.phase = Phase::Halting { since: self.now() };
+            return Ok(());
+        }
+        let is_overdue = self.now().since(since) >= PATIENCE;
+        if is_overdue && hope == Hope::Some {
+            self.note(|| "what is lost leaves a change half done".to_owned());
+            self.phase = Phase::Settled;
+            return Ok(());
+        }
+        require(!is_overdue, Invariant::Progress, || {
+            format!("{PATIENCE:?} after the faults ended: {what}")
+        })
+    }
+
+    fn hope(&self) -> Hope {
+        let is_left = |node: NodeId| self.servers.get(&node).is_some_and(|server| !server.is_lost());
+        self.safety.hope(is_left)
+    }
+
+    fn done(&self) -> Done {
+        Done {
+            commit: self.safety.commit_index(),
+            answered: self.clients.counts().answered,
+        }
+    }
+
+    /// What was sent before the loss may still decide something, until a leader that hears nobody gives up.
+    fn look_at_halting(&mut self, since: Time) -> Result<(), Violation> {
+        if self.now().since(since) >= LAST_WORDS {
+            let (since, done) = (self.now(), self.done());
+            self.phase = Phase::Halted { since, done };
+        }
+        Ok(())
+    }
+
+    /// Whoever cannot have a quorum must not go on as if he had one.
+    fn look_at_halted(&mut self, since: Time, done: Done) -> Result<(), Violation> {
+        let leader = self.leader();
+        require(leader.is_none(), Invariant::FalseProgress, || {
+            format!("too much is lost to elect anyone, and {leader:?} leads")
+        })?;
+        let now_done = self.done();
+        require(done == now_done, Invariant::FalseProgress, || {
+            format!("too much is lost to decide anything: {done:?} became {now_done:?}")
+        })?;
+        if self.now().since(since) >= SILENCE {
+            self.marks.reach(Mark::LossTooGreat);
+            self.phase = Phase::Settled;
+        }
+        Ok(())
     }
 
     /// What the leaders know of the others.
@@ -111,11 +187,12 @@ impl World {
             let Some(process) = &server.process else {
                 return Some(format!("{} is down", server.id));
             };
-            let state = process.apply.applier.machine().state();
+            let keeps_state = server.kind == MemberKind::Full;
+            let state = keeps_state.then(|| content(process.apply.applier.machine()));
             looks.push(Look::new(&process.driver.status(), state));
         }
-        let first = looks.first()?;
-        if first.leader.is_none() || looks.iter().any(|look| look != first) {
+        let first = looks.iter().find(|look| look.state.is_some())?;
+        if first.leader.is_none() || looks.iter().any(|look| !look.agrees(first)) {
             return Some(format!(
                 "the nodes differ, or have no leader: {looks:?}; {}",
                 self.progress()
@@ -139,7 +216,13 @@ impl World {
 }
 
 impl Look {
-    fn new(status: &Status, state: Digest) -> Self {
+    /// Whether both are the same, as far as both have a state.
+    fn agrees(&self, other: &Self) -> bool {
+        let state = self.state.or(other.state);
+        Self { state, ..*self } == *other
+    }
+
+    fn new(status: &Status, state: Option<Digest>) -> Self {
         let leads = status.role == RoleKind::Leader;
         Self {
             term: status.term,
@@ -155,3 +238,7 @@ impl Look {
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Virtual time: the slowest seeds replay their log at a few entries a second.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// Virtual time: longer than a leader that hears nobody leads, and than anything is under way.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+/// How long it is watched that nothing is decided.
+const SILENCE: Duration = Duration::from_secs(15);

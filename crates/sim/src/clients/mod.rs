@@ -2,40 +2,48 @@
 //!
 //! - What was refused did not happen and is tried again at another node.
 //! - What has no answer in time, or was under way when its node died, may have happened: it is left
-//!   in the history without an end, and never tried again.
+//!   in the history without an end, and never tried again. A client that has a session ([`session`])
+//!   repeats its command under the same name instead, until it has an answer or gives up.
 //! - Each request is answered once at most, and it is noted if one is not.
 //! - At the end an auditor writes to every key and reads it at every node, so that what was lost is missed.
+
+mod ending;
+mod session;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use quorate::driver::Failure;
+use quorate::sessions::TimeToLive;
 use quorate_raft::{Index, NodeId};
 
 use crate::history::{Action, Answer, History, Key, OperationId, Value};
 use crate::invariant::{Invariant, Violation, require};
-use crate::profile::ClientProfile;
+use crate::profile::{ClientProfile, SessionProfile};
 use crate::registers::{Command, Response};
 use crate::rng::{Chance, Rng, Stream};
+use session::{Certainty, Name, Session};
+pub(crate) use session::{Proposal, Word};
 
 /// Names one attempt of one request at one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RequestId(pub(crate) u64);
 
 /// What a client sends to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
-    Propose(Command),
+    Propose(Proposal),
     Read(Key),
 }
 
 /// A call on its way to a node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Submission {
     pub(crate) request: RequestId,
     pub(crate) node: NodeId,
     pub(crate) call: Call,
-    /// The operation, if this is its first attempt: the client's patience begins.
+    /// The operation, if the client's patience for it begins: with the first attempt, and when it is
+    /// repeated after that.
     pub(crate) begins: Option<OperationId>,
 }
 
@@ -102,6 +110,8 @@ struct Client {
     /// What it last knew of each key.
     known: BTreeMap<Key, Option<Value>>,
     current: Option<Current>,
+    /// None if it repeats nothing.
+    session: Option<Session>,
     /// What the auditor is to do, in order; empty for all others.
     script: VecDeque<Plan>,
 }
@@ -123,6 +133,20 @@ struct Current {
     request: Option<RequestId>,
     /// An earlier write was acknowledged here before this began.
     floor: Index,
+    /// Of a command within a session, once that is open.
+    name: Option<Name>,
+    certainty: Certainty,
+    patience: Patience,
+    /// How many times the client's patience may begin anew.
+    repeats: u64,
+}
+
+/// Whether a client's patience for what it wants has a time to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// It begins with the next attempt.
+    Fresh,
+    Running,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +159,8 @@ struct Request {
 enum Asker {
     Client(u64),
     Operator(Errand),
+    /// Nobody waits for the answer.
+    Nobody,
 }
 
 /// What an operator asks for.
@@ -153,10 +179,16 @@ impl Clients {
         operations: Option<u64>,
         caution: Caution,
     ) -> Self {
+        let open = |sessions: SessionProfile| Session::new(TimeToLive::new(sessions.ttl));
         let client = |n| Client {
             rng: Rng::new(seed, Stream::Client(n)),
             known: BTreeMap::new(),
             current: None,
+            session: if n < profile.clients {
+                profile.sessions.map(open)
+            } else {
+                None
+            },
             script: VecDeque::new(),
         };
         Self {
@@ -192,13 +224,11 @@ impl Clients {
             Some(current) if current.request.is_some() => None,
             Some(current) => Some(self.attempt(client, current)),
             None => {
-                let plan = self.plan(client)?;
+                let Some(plan) = self.plan(client) else {
+                    return self.leave(client);
+                };
                 let current = self.begin(client, plan);
-                let submission = self.attempt(client, current);
-                Some(Submission {
-                    begins: Some(current.operation),
-                    ..submission
-                })
+                Some(self.attempt(client, current))
             }
         }
     }
@@ -206,6 +236,11 @@ impl Clients {
     /// An operator asks a node for something. Names the request.
     pub(crate) fn operator_asks(&mut self, node: NodeId, errand: Errand) -> RequestId {
         self.request(node, Asker::Operator(errand))
+    }
+
+    /// A node asks itself for something, and waits for no answer. Names the request.
+    pub(crate) fn nobody_asks(&mut self, node: NodeId) -> RequestId {
+        self.request(node, Asker::Nobody)
     }
 
     /// These are the nodes that can be asked from here on.
@@ -253,87 +288,17 @@ impl Clients {
         Ok(self.finish(asker, request, Answer::Found(value)))
     }
 
-    /// A request was not served.
-    pub(crate) fn failed(&mut self, request: RequestId, failure: Failure) -> Result<Option<Wake>, Violation> {
-        let asker = self.close(request)?;
-        let Some(client) = self.client_waiting(asker, request) else {
-            return Ok(None);
-        };
-        let never_happened = matches!(failure, Failure::Rejected(_));
-        Ok(Some(if never_happened {
-            self.try_again(client)
-        } else {
-            self.give_up(client)
-        }))
-    }
-
     /// An operator's request has ended. Says what it was for.
     pub(crate) fn operator_answered(&mut self, request: RequestId) -> Result<Option<Errand>, Violation> {
         Ok(match self.close(request)? {
             Asker::Operator(errand) => Some(errand),
-            Asker::Client(_) => None,
+            Asker::Client(_) | Asker::Nobody => None,
         })
-    }
-
-    /// The node refuses connections: the attempt was never made.
-    pub(crate) fn refused(&mut self, request: RequestId) -> Option<Wake> {
-        let asker = self.requests.remove(&request)?.asker;
-        let client = self.client_waiting(asker, request)?;
-        Some(self.try_again(client))
-    }
-
-    /// A node died, and with it whatever was under way there.
-    pub(crate) fn node_died(&mut self, node: NodeId) -> Vec<Wake> {
-        let at_node = self.requests.iter().filter(|(_, request)| request.node == node);
-        let lost: Vec<(RequestId, Asker)> = at_node.map(|(id, request)| (*id, request.asker)).collect();
-        let mut wakes = Vec::new();
-        for (request, asker) in lost {
-            self.requests.remove(&request);
-            if let Some(client) = self.client_waiting(asker, request) {
-                wakes.push(self.give_up(client));
-            }
-        }
-        wakes
-    }
-
-    /// A client's patience for an operation has ended.
-    pub(crate) fn timed_out(&mut self, client: u64, operation: OperationId) -> Option<Wake> {
-        let current = self
-            .client(client)
-            .current
-            .filter(|current| current.operation == operation)?;
-        if current.request.is_some() {
-            return Some(self.give_up(client));
-        }
-        self.history.refuse(operation);
-        self.counts.refused += 1;
-        self.client(client).current = None;
-        Some(self.think(client))
     }
 
     /// From here on clients begin nothing new, except for steady readers.
     pub(crate) fn finish_up(&mut self) {
         self.mode = Mode::Finishing;
-    }
-
-    /// The auditor writes to each key, and reads it at each of `members`.
-    pub(crate) fn audit(&mut self, members: &BTreeSet<NodeId>) -> Wake {
-        self.mode = Mode::Auditing;
-        let auditor = self.auditor();
-        let mut script = VecDeque::new();
-        for key in (0..self.profile.keys).map(Key) {
-            let at = |node, action| Plan { key, action, node };
-            let reads = members.iter().map(|node| at(Some(*node), Action::Read));
-            script.extend(reads.clone());
-            let writer = members.first().copied();
-            script.push_back(at(writer, Action::Write(self.new_value())));
-            script.extend(reads);
-        }
-        self.client(auditor).script = script;
-        Wake {
-            client: auditor,
-            after: Duration::ZERO,
-        }
     }
 
     /// Requests to `members` without an answer, and clients that are not done. Steady readers count when
@@ -350,6 +315,7 @@ impl Clients {
         let open = owed.filter(|request| match request.asker {
             Asker::Client(client) => counts(client),
             Asker::Operator(_) => true,
+            Asker::Nobody => false,
         });
         open.count() + busy.count()
     }
@@ -373,49 +339,7 @@ impl Clients {
         self.counts
     }
 
-    /// What the client wants to do next.
-    fn plan(&mut self, client: u64) -> Option<Plan> {
-        let is_reader = self.is_reader(client);
-        let goes_on = self.mode == Mode::Asking || (is_reader && self.mode == Mode::Finishing);
-        if !goes_on {
-            return self.client(client).script.pop_front();
-        }
-        if let Some(left) = &mut self.operations {
-            *left = left.checked_sub(1)?;
-        }
-        let new = self.new_value();
-        let ClientProfile { keys, reads, .. } = self.profile;
-        let doer = self.client(client);
-        let key = Key(doer.rng.below(keys));
-        let action = if is_reader || doer.rng.chance(reads) {
-            Action::Read
-        } else if doer.rng.below(3) > 0 {
-            Action::Write(new)
-        } else {
-            Action::Swap {
-                expected: doer.known.get(&key).copied().flatten(),
-                new,
-            }
-        };
-        Some(Plan {
-            key,
-            action,
-            node: None,
-        })
-    }
-
-    fn begin(&mut self, client: u64, plan: Plan) -> Current {
-        let current = Current {
-            operation: self.history.invoke(client, plan.key, plan.action),
-            plan,
-            request: None,
-            floor: self.acknowledged,
-        };
-        self.client(client).current = Some(current);
-        current
-    }
-
-    fn attempt(&mut self, client: u64, current: Current) -> Submission {
+    fn attempt(&mut self, client: u64, mut current: Current) -> Submission {
         let doer = &mut self.clients[place(client)];
         let anyone = *doer.rng.pick(&self.nodes);
         let padding = if doer.rng.chance(Chance::percent(10)) {
@@ -426,29 +350,22 @@ impl Clients {
         let Plan { key, action, node } = current.plan;
         let call = match action {
             Action::Read => Call::Read(key),
-            Action::Write(_) | Action::Swap { .. } => Call::Propose(Command {
-                key,
-                action,
-                padding: u16::try_from(padding).expect("below 300"),
-            }),
+            Action::Write(_) | Action::Swap { .. } => {
+                let padding = u16::try_from(padding).expect("below 300");
+                Call::Propose(doer.proposal(&mut current.name, Command { key, action, padding }))
+            }
         };
         let node = node.unwrap_or(anyone);
         let request = self.request(node, Asker::Client(client));
-        self.client(client).current = Some(Current {
-            request: Some(request),
-            ..current
-        });
+        let is_fresh = std::mem::replace(&mut current.patience, Patience::Running) == Patience::Fresh;
+        current.request = Some(request);
+        self.client(client).current = Some(current);
         Submission {
             request,
             node,
             call,
-            begins: None,
+            begins: is_fresh.then_some(current.operation),
         }
-    }
-
-    fn new_value(&mut self) -> Value {
-        self.values += 1;
-        Value(self.values)
     }
 
     fn request(&mut self, node: NodeId, asker: Asker) -> RequestId {
@@ -466,25 +383,11 @@ impl Clients {
         Ok(closed.expect("required above").asker)
     }
 
-    fn finish(&mut self, asker: Asker, request: RequestId, answer: Answer) -> Option<Wake> {
-        let client = self.client_waiting(asker, request)?;
-        let current = self.client(client).current.take()?;
-        self.history.answer(current.operation, answer);
-        self.counts.answered += 1;
-        let known = match (current.plan.action, answer) {
-            (Action::Write(new) | Action::Swap { new, .. }, Answer::Written | Answer::Swapped) => Some(new),
-            (_, Answer::Found(value) | Answer::Kept(value)) => value,
-            (Action::Read, Answer::Written | Answer::Swapped) => None,
-        };
-        self.client(client).known.insert(current.plan.key, known);
-        Some(self.think(client))
-    }
-
     /// The client that still waits for this very request.
     fn client_waiting(&self, asker: Asker, request: RequestId) -> Option<u64> {
         match asker {
             Asker::Client(client) => self.current_of(asker, request).map(|_| client),
-            Asker::Operator(_) => None,
+            Asker::Operator(_) | Asker::Nobody => None,
         }
     }
 
@@ -496,31 +399,22 @@ impl Clients {
         (current.request == Some(request)).then_some(current)
     }
 
-    fn try_again(&mut self, client: u64) -> Wake {
-        let doer = self.client(client);
-        if let Some(current) = &mut doer.current {
-            current.request = None;
-        }
-        let after = doer.rng.span(RETRY_AFTER, RETRY_AFTER * 10);
-        Wake { client, after }
-    }
-
-    fn give_up(&mut self, client: u64) -> Wake {
-        if self.caution == Caution::Repeat {
-            return self.try_again(client);
-        }
-        self.client(client).current = None;
-        self.counts.unknown += 1;
-        self.think(client)
-    }
-
     fn think(&mut self, client: u64) -> Wake {
         let longest = if self.is_reader(client) {
             self.profile.reader_think
         } else {
             self.profile.think
         };
-        let after = self.client(client).rng.span(Duration::ZERO, longest);
+        let naps = self
+            .profile
+            .sessions
+            .map_or(Chance::NEVER, |sessions| sessions.naps);
+        let doer = self.client(client);
+        let after = if doer.session.is_some() && doer.rng.chance(naps) {
+            doer.rng.span(Duration::ZERO, LONGEST_NAP)
+        } else {
+            doer.rng.span(Duration::ZERO, longest)
+        };
         Wake { client, after }
     }
 
@@ -529,8 +423,28 @@ impl Clients {
     }
 }
 
+impl Client {
+    fn proposal(&mut self, name: &mut Option<Name>, command: Command) -> Proposal {
+        match &mut self.session {
+            Some(session) => session.proposal(name, command),
+            None => Proposal::Plain(command),
+        }
+    }
+
+    fn draw_repeats(&mut self) -> u64 {
+        match &self.session {
+            Some(_) => self.rng.below(MOST_REPEATS + 1),
+            None => 0,
+        }
+    }
+}
+
 fn place(client: u64) -> usize {
     usize::try_from(client).expect("there are few clients")
 }
 
 const RETRY_AFTER: Duration = Duration::from_millis(5);
+/// How many times a client that has a session begins to wait for the same command again, at most.
+const MOST_REPEATS: u64 = 3;
+/// Long enough for a session to end meanwhile.
+const LONGEST_NAP: Duration = Duration::from_secs(6);
