@@ -11,7 +11,7 @@ use crate::failover::stagger;
 use crate::fetch::Fetch;
 use crate::message::{Campaign, Message, PreVerdict, PreVoteResponse, RequestPreVote, RequestVote, Verdict};
 use crate::node::Next;
-use crate::types::{Index, NodeId};
+use crate::types::NodeId;
 
 /// Asks whether an election could be won.
 #[derive(Clone, Debug)]
@@ -31,17 +31,13 @@ pub(crate) struct Attempt {
     repeated: bool,
     /// How many of those that follow are made soon, since reports of a leader's end may come late.
     hurried: u32,
-    /// How far this node may have told a leader of its term that their logs agree.
-    verified: Index,
 }
 
 impl Attempt {
-    /// The first of a node whose log was compared with its leader's up to `verified`.
-    pub(crate) fn first(verified: Index) -> Self {
+    pub(crate) fn first() -> Self {
         Self {
             repeated: false,
             hurried: 0,
-            verified,
         }
     }
 
@@ -57,21 +53,11 @@ impl Attempt {
         Self {
             repeated: true,
             hurried: self.hurried.saturating_sub(1),
-            ..self
         }
     }
 
     pub(crate) fn is_repeated(self) -> bool {
         self.repeated
-    }
-
-    pub(crate) fn verified(self) -> Index {
-        self.verified
-    }
-
-    /// Another term began: its leader was told nothing.
-    pub(crate) fn forget_verified(&mut self) {
-        self.verified = Index::ZERO;
     }
 
     /// Ticks until the next one.
@@ -179,7 +165,7 @@ impl Candidate {
     pub(crate) fn on_tick(&mut self, core: &Core) -> Next {
         self.elapsed += 1;
         if self.elapsed >= self.timeout {
-            campaign_again(core, Attempt::first(Index::ZERO))
+            campaign_again(core, Attempt::first())
         } else {
             Next::Stay
         }

@@ -35,6 +35,9 @@ pub(crate) struct Core {
     writes: Writes,
     apply: ApplyQueue,
     restoring: Option<Restoring>,
+    /// How far this node may have told a leader of its term that their logs agree. An earlier life may have
+    /// told of all that the disk holds.
+    told: Index,
     /// Whether entries are being read for a pre-candidate that lacks them: one at a time is served so.
     pub(crate) supplying: bool,
     /// The members that the caller was told of last.
@@ -90,6 +93,7 @@ impl Core {
                 ..stored.hard_state
             },
             promise: Promise::new(config.leases, earlier),
+            told: stored.last.index,
             log: Log::new(stored)?,
             writes: Writes::default(),
             apply: ApplyQueue::default(),
@@ -207,11 +211,21 @@ impl Core {
         );
         let vote = self.hard_state.vote.filter(|_| mutant!(M8));
         self.hard_state = HardState { term, vote };
+        self.told = Index::ZERO;
         self.writes.hard_state_dirty = true;
         // What waits was promised to a leader or candidate of an earlier term, and a leader of this one
         // may have it replaced by the time the disk is ready.
         self.writes.held.clear();
         self.writes.held_for_term.clear();
+    }
+
+    /// Notes that the leader of this term is told how far the logs agree.
+    pub(crate) fn tell(&mut self, match_index: Index) {
+        self.told = self.told.max(match_index);
+    }
+
+    pub(crate) fn told(&self) -> Index {
+        self.told
     }
 
     /// Takes back what waits to be said of this node's log, which has become another.

@@ -16,7 +16,7 @@ use crate::candidate::Attempt;
 use crate::core::Core;
 use crate::membership::MemberKind;
 use crate::message::{Message, PreVerdict, PreVoteResponse, RequestPreVote};
-use crate::types::{Index, NodeId};
+use crate::types::NodeId;
 
 /// What a follower knows about the end of its leader.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,8 +48,8 @@ impl Failover {
     }
 
     /// How this node's next campaign begins.
-    pub(crate) fn attempt(self, verified: Index) -> Attempt {
-        let first = Attempt::first(verified);
+    pub(crate) fn attempt(self) -> Attempt {
+        let first = Attempt::first();
         match self.awaits_turn {
             true => first.hurried(RETRIES),
             false => first,

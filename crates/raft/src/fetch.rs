@@ -144,11 +144,10 @@ impl PreCandidate {
         let replaces_what_was_told = slice
             .entries()
             .iter()
-            .any(|entry| entry.id.index <= self.attempt.verified() && core.log.conflicts(entry.id));
+            .any(|entry| entry.id.index <= core.told() && core.log.conflicts(entry.id));
         if replaces_what_was_told {
             // This term's leader would build on what it was told.
             core.adopt_term(core.term().next());
-            self.attempt.forget_verified();
         }
         match core.log.splice(slice) {
             Splice::ContradictsCommitted => {

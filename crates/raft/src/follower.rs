@@ -89,7 +89,7 @@ impl Follower {
             if mutant!(M14) {
                 return Next::Campaign;
             }
-            Next::PreCampaign(self.failover.attempt(self.verified))
+            Next::PreCampaign(self.failover.attempt())
         } else {
             Next::Stay
         }
@@ -321,6 +321,7 @@ impl Follower {
                     core.event(Event::LogTruncated { from });
                 }
                 self.verified = self.verified.max(match_index);
+                core.tell(match_index);
                 core.commit_to(msg.commit.min(mutant!(M23, msg.commit, match_index)));
                 core.send_when_durable(from, accepted(match_index));
             }

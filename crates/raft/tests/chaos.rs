@@ -1,9 +1,10 @@
 //! Random schedules of a small cluster: messages lost, doubled, reordered and delayed, nodes crashed,
-//! links cut, disks slow, with bounds so small that all of them are met.
+//! links cut, disks slow or stalled, messages that come again much later, with bounds so small that all of
+//! them are met.
 //!
 //! Every step is checked as in the traces. Then all faults end, and the cluster must agree, answer all
 //! that was asked of it, and commit again. One number decides everything: `CHAOS_SEED=n` repeats a
-//! run and prints it, `CHAOS_SEEDS=n` runs more of them.
+//! run and prints it, `CHAOS_SEEDS=n` runs more of them, `CHAOS_FIRST=n` other ones.
 
 mod cluster;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 use cluster::{Cluster, LogRead, Options, PROMISE};
 use quorate_raft::status::RoleKind;
 use quorate_raft::{
-    Consistency, Delivery, DriftBound, Index, Input, Limits, MemberInfo, MemberKind, NodeId, Outcome,
+    Consistency, Delivery, DriftBound, Envelope, Index, Input, Limits, MemberInfo, MemberKind, NodeId, Outcome,
     Precondition, Priority, Stage, Status, Target, Ticket, Transferee,
 };
 
@@ -28,6 +29,8 @@ struct Mood {
     crash: u64,
     cut: u64,
     change: u64,
+    stall: u64,
+    late: u64,
 }
 
 struct Run {
@@ -36,6 +39,10 @@ struct Run {
     mood: Mood,
     /// A node whose clock is slow, as if it were paused again and again.
     slow: Option<NodeId>,
+    /// A node whose disk does not answer.
+    stalled: Option<NodeId>,
+    /// Copies of messages, some of which come once more when nobody expects them.
+    copies: Vec<Envelope>,
     asked: u64,
 }
 
@@ -44,7 +51,8 @@ fn nothing_is_broken_and_all_comes_right_in_the_end() {
     if let Some(seed) = number("CHAOS_SEED") {
         return repeat(seed);
     }
-    for seed in 0..number("CHAOS_SEEDS").unwrap_or(2_000) {
+    let first = number("CHAOS_FIRST").unwrap_or(0);
+    for seed in first..first + number("CHAOS_SEEDS").unwrap_or(2_000) {
         let run = AssertUnwindSafe(|| Run::new(seed, true).go());
         assert!(
             catch_unwind(run).is_ok(),
@@ -128,12 +136,16 @@ impl Run {
             crash: dice.one_of(&[0, 3, 10]),
             cut: dice.one_of(&[0, 4, 8]),
             change: dice.one_of(&[0, 0, 300, 800]),
+            stall: dice.one_of(&[0, 0, 3]),
+            late: dice.one_of(&[0, 0, 20]),
         };
         Self {
             cluster,
             dice,
             mood,
             slow: None,
+            stalled: None,
+            copies: Vec::new(),
             asked: 0,
         }
     }
@@ -159,6 +171,10 @@ impl Run {
         if self.dice.chance(self.mood.crash) {
             self.report_gone();
         }
+        if self.dice.chance(self.mood.stall) {
+            // Half of the stalls end before an election timeout has passed.
+            self.stalled = self.stalled.map_or_else(|| Some(self.someone()), |_| None);
+        }
         // A few round trips fit into the time between two ticks, or nobody would ever lead.
         match self.dice.below(100) {
             0..60 => self.message(),
@@ -182,8 +198,21 @@ impl Run {
             self.cluster.network.double_at(at);
         }
         let envelope = self.cluster.network.take_at(at);
+        if self.dice.chance(self.mood.late) {
+            self.come_late(envelope.clone());
+        }
         if !self.dice.chance(self.mood.lose) {
             self.cluster.receive(envelope);
+        }
+    }
+
+    /// Keeps a copy for later, and delivers one that was kept.
+    fn come_late(&mut self, envelope: Envelope) {
+        self.copies.push(envelope);
+        if self.copies.len() > MOST_COPIES {
+            let at = self.dice.place(MOST_COPIES);
+            let old = self.copies.swap_remove(at);
+            self.cluster.receive(old);
         }
     }
 
@@ -206,6 +235,7 @@ impl Run {
             return;
         };
         let _ = match self.dice.below(8) {
+            0..4 if self.stalled == Some(id) => false,
             0..4 => self.cluster.persist(id, 1 + self.dice.place(3)),
             4 => {
                 let to = self.cluster.status(id).applied_index.0 + 1 + self.dice.below(4);
@@ -248,8 +278,11 @@ impl Run {
             }
             _ if self.dice.chance(self.mood.change) => self.change(id),
             _ => {
-                let to = self.dice.one_of(&self.cluster.ids());
-                self.cluster.transfer(id, Transferee::Node(to));
+                let to = match self.dice.below(4) {
+                    0 => Transferee::Best,
+                    _ => Transferee::Node(self.dice.one_of(&self.cluster.ids())),
+                };
+                self.cluster.transfer(id, to);
             }
         }
     }
@@ -282,7 +315,11 @@ impl Run {
         let [voters, learners] = members;
         // Without a voter that has data it is no target.
         if let Ok(target) = Target::new(voters, learners) {
-            self.cluster.reconfigure(id, target, Precondition::Any);
+            let when = match self.dice.below(4) {
+                0 => Precondition::Current(Box::new((*self.cluster.status(id).configuration).clone())),
+                _ => Precondition::Any,
+            };
+            self.cluster.reconfigure(id, target, when);
         }
     }
 
@@ -294,6 +331,9 @@ impl Run {
 
     fn crash(&mut self) {
         let id = self.someone();
+        if self.dice.chance(100) {
+            return self.lose_power();
+        }
         if self.cluster.is_running(id) {
             let done = self.dice.place(self.cluster.writes(id) + 1);
             self.cluster.crash(id, done);
@@ -302,6 +342,14 @@ impl Run {
                     self.cluster.step(other, Input::PeerGone(id));
                 }
             }
+        }
+    }
+
+    /// All nodes stop at once.
+    fn lose_power(&mut self) {
+        for id in self.cluster.running() {
+            let done = self.dice.place(self.cluster.writes(id) + 1);
+            self.cluster.crash(id, done);
         }
     }
 
@@ -466,7 +514,11 @@ fn options(seed: u64, dice: &mut Dice) -> Options {
         retained_entries: dice.one_of(&[0, 2, some.retained_entries]),
     };
     Options {
-        witnesses: u64::from(voters > 2 && dice.chance(200)),
+        witnesses: match dice.below(10) {
+            0 | 1 => voters / 2,
+            2 => u64::from(voters > 1),
+            _ => 0,
+        },
         voters,
         learners: dice.one_of(&[0, 0, 1]),
         election_ticks: 5,
@@ -482,6 +534,8 @@ fn options(seed: u64, dice: &mut Dice) -> Options {
 const TICK: Duration = PROMISE.checked_div(5).expect("not zero");
 /// How many nodes a run has at most.
 const MOST_NODES: usize = 7;
+/// How many copies of messages wait to come once more.
+const MOST_COPIES: usize = 30;
 /// How many things happen in a run before all faults end.
 const STEPS: u32 = 3_000;
 /// How many election timeouts a healed cluster may take.
