@@ -172,7 +172,6 @@ impl Run {
             self.report_gone();
         }
         if self.dice.chance(self.mood.stall) {
-            // Half of the stalls end before an election timeout has passed.
             self.stalled = self.stalled.map_or_else(|| Some(self.someone()), |_| None);
         }
         // A few round trips fit into the time between two ticks, or nobody would ever lead.
