@@ -347,20 +347,24 @@ Commit(n, index) ==
 Replaces(s, log, upto) ==
     \E i \in 1..Min(upto, Min(Len(log), Len(s.log))) : log[i].term # s.log[i].term
 
-\* What the leader of its term was told of entries that go holds no more in a later term.
-LeaveIfTold(n, s, log) == IF Replaces(s, log, s.match) THEN Adopt(s, s.term + 1) ELSE s
+\* What the leader of its term was told of entries that go holds no more in a later term. A node that
+\* does not remember whether it told of them leaves its term as well.
+LeaveIfTold(s, log) ==
+    IF Replaces(s, log, s.match) THEN {Adopt(s, s.term + 1)}
+    ELSE IF Replaces(s, log, Len(s.log)) THEN {s, Adopt(s, s.term + 1)}
+    ELSE {s}
 
 Fetch(n, term, upto) ==
-    LET s     == Mem(n)
-        log   == SubSeq(led[term].log, 1, upto)
-        after == [LeaveIfTold(n, s, log) EXCEPT !.log = log]
+    LET s   == Mem(n)
+        log == SubSeq(led[term].log, 1, upto)
     IN  /\ Fetches
         /\ role[n] = "follower" /\ MayCampaign(n)
         /\ term <= s.term
         /\ UpToDate(LastId(log), s.log) /\ LastId(log) # LastId(s.log)
         /\ ~Replaces(s, log, commit[n])
-        /\ Write(n, after)
-        /\ seen' = Max(seen, after.term)
+        /\ \E after \in LeaveIfTold(s, log) :
+            /\ Write(n, [after EXCEPT !.log = log])
+            /\ seen' = Max(seen, after.term)
         /\ UNCHANGED <<role, commit, asks, grants, led, committed>>
 
 -----------------------------------------------------------------------------
