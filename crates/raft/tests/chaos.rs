@@ -14,8 +14,8 @@ use std::time::Duration;
 use cluster::{Cluster, LogRead, Options, PROMISE};
 use quorate_raft::status::RoleKind;
 use quorate_raft::{
-    Consistency, Delivery, DriftBound, Envelope, Index, Input, Limits, MemberInfo, MemberKind, NodeId, Outcome,
-    Precondition, Priority, Stage, Status, Target, Ticket, Transferee,
+    Consistency, Delivery, DriftBound, Envelope, Index, Input, Limits, MemberInfo, MemberKind, NodeId,
+    Outcome, Precondition, Priority, Stage, Status, Target, Ticket, Transferee,
 };
 
 /// Numbers from a seed (xorshift64*).
