@@ -27,6 +27,8 @@ pub enum Invariant {
     QuorumsIntersect,
     /// I9: a leader is elected by a quorum of voters; learners and removed nodes are not counted.
     VotersOnly,
+    /// I9: who begins to vote has all that was committed when it began to learn (thesis §4.2.1).
+    CaughtUp,
     /// I10: nodes that applied the same entries are in the same state.
     EqualState,
     /// I12: a node promises nothing that its disk has not: neither a vote nor an entry.
@@ -83,6 +85,7 @@ impl fmt::Display for Invariant {
             Self::OneChange => "I9 one change of voters at a time",
             Self::QuorumsIntersect => "I9 successive quorums intersect",
             Self::VotersOnly => "I9 only voters are counted",
+            Self::CaughtUp => "I9 who begins to vote has caught up",
             Self::EqualState => "I10 equal state",
             Self::DurablePromise => "I12 promises are durable",
             Self::MatchIsDurable => "I12 what is counted is durable",

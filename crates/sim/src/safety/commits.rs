@@ -6,6 +6,7 @@ use quorate_raft::{Configuration, EntryId, Index, NodeId, Term};
 
 use super::Safety;
 use super::logs::place_of;
+use super::membership::is_quorum;
 use crate::invariant::{Invariant, Violation, require};
 
 /// What an index was committed as.
@@ -141,7 +142,7 @@ impl Safety {
     }
 
     fn is_on_disks(&self, id: EntryId, members: &Configuration) -> bool {
-        members.has_quorum(|node| self.is_on_disk(node, id))
+        is_quorum(members, |node| self.is_on_disk(node, id))
     }
 
     fn is_on_disk(&self, node: NodeId, id: EntryId) -> bool {

@@ -2,6 +2,7 @@
 
 use quorate_raft::{Envelope, Event, HardState, NodeId, Term};
 
+use super::membership::is_quorum;
 use super::{OwnLog, Safety, Step};
 use crate::invariant::{Invariant, Violation, require};
 
@@ -16,6 +17,7 @@ impl Safety {
         if log == OwnLog::Kept {
             self.check_votes(node, term)?;
         }
+        self.expect_of_newcomers(node, term);
         self.check_completeness(node, term)
     }
 
@@ -57,7 +59,7 @@ impl Safety {
             let sent = self.votes.get(&(voter, term)) == Some(&node);
             sent || (voter == node && keeps_vote(own, term, node))
         };
-        require(members.has_quorum(votes), Invariant::VotersOnly, || {
+        require(is_quorum(members, votes), Invariant::VotersOnly, || {
             let voters = members.members().into_iter().filter(|voter| votes(*voter));
             format!(
                 "{node} leads term {term} by the votes of {:?}, members by entry {index}: {members}",

@@ -27,6 +27,9 @@ impl Safety {
         }
         let changes = watched.members.write(write);
         self.check_changes(node, &changes)?;
+        if leads.is_some() {
+            self.check_newcomers(node, &changes)?;
+        }
         self.check_log_matching(node, &write.entries)
     }
 

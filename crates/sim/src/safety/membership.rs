@@ -3,11 +3,14 @@
 //! - A configuration counts from the moment it is written, and no longer when it is truncated (thesis §4.1).
 //! - Any quorum of a configuration meets any quorum of the one before it.
 //! - A leader does not begin a change of the voters before the one before it is committed.
+//! - Who begins to vote has caught up (thesis §4.2.1): it has all that was committed when it began to learn.
+//!
+//! What a quorum is, is said here once more, so that the code under test is not its own judge.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use quorate_raft::{Configuration, Index, NodeId, Payload, Stored, Write};
+use quorate_raft::{Configuration, Index, NodeId, Payload, Stage, Stored, Term, Write};
 
 use super::Safety;
 use crate::invariant::{Invariant, Violation, require};
@@ -100,6 +103,39 @@ impl Safety {
         })
     }
 
+    /// Whom a new leader lets in must have all that was committed before, whoever began to let it in.
+    pub(super) fn expect_of_newcomers(&mut self, node: NodeId, term: Term) {
+        let committed = self.last_committed_before(term);
+        self.watched(node).to_reach = committed.map_or(Index::ZERO, |id| id.index);
+    }
+
+    /// A leader writes these changes: who begins to vote by them has caught up.
+    pub(super) fn check_newcomers(
+        &mut self,
+        node: NodeId,
+        changes: &[(Named, Named)],
+    ) -> Result<(), Violation> {
+        for ((_, old), (index, new)) in changes {
+            let to_reach = self.nodes[&node].to_reach;
+            let is_new = |voter: &&NodeId| !old.is_voter(**voter) && **voter != node;
+            let lags = |voter: &&NodeId| {
+                let watched = self.nodes.get(*voter);
+                watched.is_none_or(|watched| watched.durable.last().index < to_reach)
+            };
+            let lagging = new.voters().iter().filter(is_new).find(lags);
+            require(lagging.is_none(), Invariant::CaughtUp, || {
+                format!(
+                    "{node} lets {lagging:?} vote by entry {index} ({new}), which lacks entries up to {to_reach}"
+                )
+            })?;
+            if matches!(new.stage(), Stage::CatchingUp(_)) {
+                let watched = self.watched(node);
+                watched.to_reach = watched.to_reach.max(watched.commit);
+            }
+        }
+        Ok(())
+    }
+
     /// A leader has at most one change of the voters under way.
     pub(super) fn check_one_change(&self, node: NodeId) -> Result<(), Violation> {
         let watched = &self.nodes[&node];
@@ -115,6 +151,12 @@ impl Safety {
     }
 }
 
+/// Whether those for which `agrees` holds are more than half of the voters, and of the outgoing ones if there are any.
+pub(super) fn is_quorum(members: &Configuration, agrees: impl Fn(NodeId) -> bool) -> bool {
+    let has_most = |set: &BTreeSet<NodeId>| 2 * set.iter().filter(|node| agrees(**node)).count() > set.len();
+    has_most(members.voters()) && (members.outgoing().is_empty() || has_most(members.outgoing()))
+}
+
 fn votes_differ(a: &Configuration, b: &Configuration) -> bool {
     a.voters() != b.voters() || a.outgoing() != b.outgoing()
 }
@@ -127,7 +169,7 @@ pub(super) fn quorums_meet(a: &Configuration, b: &Configuration) -> bool {
     let members: Vec<NodeId> = a.members().union(&b.members()).copied().collect();
     (0_u64..1 << members.len()).all(|set| {
         let inside: BTreeSet<NodeId> = chosen(&members, set).collect();
-        !(a.has_quorum(|node| inside.contains(&node)) && b.has_quorum(|node| !inside.contains(&node)))
+        !(is_quorum(a, |node| inside.contains(&node)) && is_quorum(b, |node| !inside.contains(&node)))
     })
 }
 
@@ -159,6 +201,17 @@ mod tests {
         assert!(quorums_meet(&voters(&[1, 2, 3, 4]), &voters(&[1, 2, 4])));
         assert!(!quorums_meet(&voters(&[1, 2, 3]), &voters(&[1, 2, 3, 4, 5])));
         assert!(!quorums_meet(&voters(&[1, 2, 3]), &voters(&[4, 5, 6])));
+    }
+
+    #[test]
+    fn a_quorum_is_more_than_half_and_of_both_sets() {
+        let agree = |nodes: &'static [u64]| move |node: NodeId| nodes.contains(&node.0);
+        assert!(is_quorum(&voters(&[1]), agree(&[1])) && !is_quorum(&voters(&[1, 2]), agree(&[1])));
+        assert!(
+            is_quorum(&voters(&[1, 2, 3]), agree(&[1, 3])) && !is_quorum(&voters(&[1, 2, 3]), agree(&[1, 4]))
+        );
+        let both = joint(&[3, 4, 5], &[1, 2, 3]);
+        assert!(is_quorum(&both, agree(&[1, 3, 4])) && !is_quorum(&both, agree(&[3, 4, 5])));
     }
 
     #[test]

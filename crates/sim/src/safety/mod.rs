@@ -82,6 +82,8 @@ struct Watched {
     commit: Index,
     applied: Index,
     matched: Option<Matched>,
+    /// What a newcomer must have before it votes, if this node lets it in.
+    to_reach: Index,
 }
 
 impl Safety {
@@ -132,6 +134,7 @@ impl Safety {
             commit: Index::ZERO,
             applied: snapshot.index,
             matched: None,
+            to_reach: Index::ZERO,
         };
         self.nodes.insert(node, watched);
         Ok(())
