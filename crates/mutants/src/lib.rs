@@ -71,6 +71,7 @@ mutants! {
     M8 Vote "A vote is kept when the term grows.";
     M9 Vote "A leader goes on leading when it learns of a higher term.";
     M10 Vote "Votes of an earlier term are counted.";
+    M11 Vote "Whoever grants a vote is counted, learners too.";
     M12 Vote "All election timeouts are equal.";
     M13 Vote "Neither hearing from the leader nor granting a vote puts a campaign off.";
     M14 Vote "A node campaigns without asking first, and is heard while there is a leader.";
@@ -87,6 +88,7 @@ mutants! {
     M25 Append "Half of an even number of voters is a quorum.";
     M26 Append "A heartbeat commits what the follower has not been compared for.";
     M27 Append "A new leader appends no entry of its own.";
+    M28 Append "An append that overtook others is acknowledged, though what they bring is missing.";
     M29 Snapshot "A snapshot older than the log replaces it.";
     M30 Snapshot "A snapshot leaves the log after it as it is, though the two disagree.";
     M31 Snapshot "A snapshot leaves the clients' sessions out.";
@@ -94,6 +96,13 @@ mutants! {
     M33 Snapshot "A snapshot holds later entries than it says: they are applied twice.";
     M34 Snapshot "What is applied depends on the order of a hash map.";
     M35 Snapshot "What is applied depends on the node's clock.";
+    M36 Snapshot "Chunks of a snapshot are taken as they come, in whatever order.";
+    M37 Membership "Members are in effect once they are committed, not once they are appended.";
+    M38 Membership "A change of the members begins before the one before it is committed.";
+    M39 Membership "Where two sets of voters decide, a majority of them all is enough.";
+    M40 Membership "Newcomers vote before they have caught up.";
+    M41 Membership "A leader that is left out goes on counting itself.";
+    M42 Membership "Members stay in effect when the entry that names them is truncated.";
     M55 Client "A leader serves reads without asking whether it still leads.";
     M56 Client "A leader serves reads before it has committed an entry of its own term.";
     M57 Client "A read joins a round of heartbeats that is under way.";

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::configuration::Configuration;
 use crate::core::Core;
 use crate::event::Event;
 use crate::failover::stagger;
 use crate::fetch::Fetch;
 use crate::message::{Campaign, Message, PreVerdict, PreVoteResponse, RequestPreVote, RequestVote, Verdict};
+use crate::mutant::mutant;
 use crate::node::Next;
 use crate::types::NodeId;
 
@@ -104,7 +106,7 @@ impl PreCandidate {
     /// Whether it has won already, as a single voter has.
     pub(crate) fn next(&self, core: &Core) -> Next {
         let granted = |node| self.answers.get(&node) == Some(&PreVerdict::Granted);
-        match core.configuration().has_quorum(granted) {
+        match elects(core.configuration(), granted) {
             true => Next::Campaign,
             false => Next::Stay,
         }
@@ -193,6 +195,19 @@ impl Candidate {
     }
 }
 
+/// Whether those who grant their votes are enough. Learners may grant theirs, and are not counted (thesis §4.2.1).
+fn elects(configuration: &Configuration, granted: impl Fn(NodeId) -> bool) -> bool {
+    if mutant!(M11) {
+        let votes = configuration
+            .members()
+            .into_iter()
+            .filter(|node| granted(*node))
+            .count();
+        return votes > configuration.voters().len().max(configuration.outgoing().len()) / 2;
+    }
+    configuration.has_quorum(granted)
+}
+
 /// With a disk that does not answer no vote of its own ever counts: it waits as a follower. So does one
 /// that campaigned at its leader's wish and has promised not to do so by itself.
 fn campaign_again(core: &Core, attempt: Attempt) -> Next {
@@ -211,7 +226,7 @@ impl Verdicts {
     fn decision(&self, core: &Core) -> Option<Verdict> {
         let said = |node: NodeId, verdict| self.0.get(&node) == Some(&verdict);
         let configuration = core.configuration();
-        if configuration.has_quorum(|node| said(node, Verdict::Granted)) {
+        if elects(configuration, |node| said(node, Verdict::Granted)) {
             Some(Verdict::Granted)
         } else if configuration.cannot_have_quorum(|node| said(node, Verdict::Denied)) {
             Some(Verdict::Denied)

@@ -16,6 +16,7 @@ use crate::io::Rejection;
 use crate::leader::Leader;
 use crate::membership::{MemberKind, Precondition, Target};
 use crate::message::{Message, Reconfigure, ReconfigureResponse};
+use crate::mutant::mutant;
 use crate::node::Next;
 use crate::progress::Progress;
 use crate::types::{EntryId, Index, NodeId, Ticket};
@@ -126,7 +127,8 @@ impl Leader {
     /// Whether the members in effect are committed, and so is an entry of this leader's own term.
     fn may_change(&self, core: &Core) -> bool {
         let commit = core.log.commit_index();
-        core.log.configuration_index() <= commit && core.log.term_at(commit) == Some(core.term())
+        let settled = core.log.configuration_index() <= commit || mutant!(M38);
+        settled && core.log.term_at(commit) == Some(core.term())
     }
 
     fn have_caught_up(&self, core: &Core, configuration: &Configuration) -> bool {
@@ -135,6 +137,7 @@ impl Leader {
         // A leader that was elected before it knew of its removal may be one of those who are to vote again.
         configuration.newcomers().iter().all(|node| {
             *node == me
+                || mutant!(M40)
                 || self
                     .progress
                     .get(node)
@@ -182,6 +185,14 @@ impl Leader {
             core.event(Event::CaughtUp { node });
         }
     }
+}
+
+/// The voters as a leader has them that counts itself, whether it votes or not.
+pub(crate) fn with_itself(core: &Core) -> Configuration {
+    let members = core.configuration();
+    let voters = members.voters().iter().copied().chain([core.id()]);
+    Configuration::joint(voters, members.outgoing().iter().copied(), [])
+        .expect("there is a voter, and learners are left out")
 }
 
 /// A member that would begin or cease to be a witness.

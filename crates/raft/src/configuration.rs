@@ -312,6 +312,10 @@ impl Configuration {
         self.is_voter(node) || self.learners.contains(&node)
     }
 
+    fn all_voters(&self) -> BTreeSet<NodeId> {
+        self.voters.union(&self.outgoing).copied().collect()
+    }
+
     /// Every member once, in order.
     #[must_use]
     pub fn members(&self) -> BTreeSet<NodeId> {
@@ -331,6 +335,9 @@ impl Configuration {
 
     /// Whether the nodes for which `agrees` holds are a quorum (thesis §4.3 when joint).
     pub fn has_quorum(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
+        if mutant!(M39) {
+            return has_majority(&self.all_voters(), agrees);
+        }
         has_majority(&self.voters, &agrees)
             && (self.outgoing.is_empty() || has_majority(&self.outgoing, &agrees))
     }
@@ -348,6 +355,9 @@ impl Configuration {
 
     /// The highest number that a quorum has reached; none only if there are no voters.
     pub(crate) fn quorum_value(&self, reached: impl Fn(NodeId) -> u64) -> Option<u64> {
+        if mutant!(M39) {
+            return majority_value(&self.all_voters(), reached);
+        }
         let incoming = majority_value(&self.voters, &reached);
         if self.outgoing.is_empty() {
             return incoming;

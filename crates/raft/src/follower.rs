@@ -135,6 +135,8 @@ impl Follower {
             core.send_when_durable(from, accepted(match_index));
         } else if core.log.contains(prev) || (mutant!(M18) && prev.index <= core.log.last().index) {
             self.splice(core, from, msg);
+        } else if mutant!(M28) && prev.index > core.log.last().index {
+            core.send_when_durable(from, accepted(msg.slice.last().index));
         } else {
             let hint = core.log.last_id_not_after(prev); // Skips a whole term per round trip.
             core.send(

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::change::Departing;
+use crate::change::{Departing, with_itself};
 use crate::core::Core;
 use crate::entry::{Entry, Payload};
 use crate::event::{Event, StepDown};
@@ -401,7 +401,12 @@ impl Leader {
                     .map_or(Index::ZERO, Progress::match_index)
             }
         };
-        let index = core.configuration().committed_index(reached);
+        // Thesis §4.2.2: a leader that is left out manages a cluster in which it does not count.
+        let index = mutant!(
+            M41,
+            with_itself(core).committed_index(reached),
+            core.configuration().committed_index(reached)
+        );
         let own_term = core.log.term_at(index) == Some(core.term()) || mutant!(M17);
         if index > core.log.commit_index() && own_term {
             core.commit_to(index);

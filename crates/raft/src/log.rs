@@ -105,16 +105,22 @@ impl Log {
 
     /// The members in effect: those of the latest entry that names any, committed or not (thesis §4.1).
     pub(crate) fn configuration(&self) -> &Arc<Configuration> {
-        self.configurations
-            .back()
+        self.latest_named()
             .map_or(&self.snapshot.configuration, |(_, configuration)| configuration)
     }
 
     /// Where the configuration in effect is said.
     pub(crate) fn configuration_index(&self) -> Index {
-        self.configurations
-            .back()
+        self.latest_named()
             .map_or(self.snapshot.id.index, |(index, _)| *index)
+    }
+
+    fn latest_named(&self) -> Option<&(Index, Arc<Configuration>)> {
+        if mutant!(M37) {
+            let mut newest_first = self.configurations.iter().rev();
+            return newest_first.find(|(index, _)| *index <= self.commit);
+        }
+        self.configurations.back()
     }
 
     /// The configurations that decide or may decide: the last committed one, and those after it.
@@ -434,7 +440,7 @@ impl Log {
         while self
             .configurations
             .back()
-            .is_some_and(|(index, _)| *index >= from)
+            .is_some_and(|(index, _)| *index >= from && !mutant!(M42))
         {
             self.configurations.pop_back();
         }

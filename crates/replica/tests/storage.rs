@@ -407,6 +407,15 @@ fn a_snapshot_is_written_once_at_a_time_and_counts_when_it_is_whole() {
 }
 
 #[test]
+fn chunks_that_arrive_are_taken_in_order_and_once() {
+    let snapshots = open(&MemDisk::new()).0.snapshots();
+    let mut writer = snapshots.create(&meta(5, 1)).unwrap();
+    assert!(writer.is_next(0) && !writer.is_next(1));
+    writer.write_chunk(b"first").unwrap();
+    assert!(!writer.is_next(0) && writer.is_next(1) && !writer.is_next(2));
+}
+
+#[test]
 fn an_abandoned_snapshot_leaves_no_file() {
     let disk = MemDisk::new();
     let snapshots = open(&disk).0.snapshots();

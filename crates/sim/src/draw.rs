@@ -161,7 +161,7 @@ fn draw_node(rng: &mut Rng, kind: Kind, faults: &BTreeSet<Fault>) -> NodeProfile
         limits: draw_limits(rng),
         snapshot_every: *rng.pick(&[3, 20, 100, 500, 10_000]),
         segment_bytes: *rng.pick(&[16 << 10, 64 << 10, 1 << 20]),
-        chunk_bytes: *rng.pick(&[64, 1_000, 64 << 10]),
+        chunk_bytes: *rng.pick(&[7, 60, 64 << 10]),
         apply: Duration::from_micros(rng.log_between(10, 20_000)),
         turn: Duration::from_micros(*rng.pick(&[0, 0, 20, 500, 5_000])),
         sessions: SessionLimits::default(),

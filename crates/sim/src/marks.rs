@@ -30,6 +30,8 @@ pub enum Mark {
     SnapshotBusy,
     /// A transfer of a snapshot broke off.
     SnapshotBroken,
+    /// A chunk of a snapshot came a second time, after it was written.
+    ChunkAgain,
     /// Entries were compacted while a follower still lacked them: the log could not be read.
     LogGone,
     /// Entries that were no longer in memory were read from the log.
@@ -114,7 +116,7 @@ pub struct Marks([u64; Mark::ALL.len()]);
 
 impl Mark {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::LeaderReplaced,
         Self::QuorumLost,
         Self::PreVoteLost,
@@ -124,6 +126,7 @@ impl Mark {
         Self::SnapshotInstalled,
         Self::SnapshotBusy,
         Self::SnapshotBroken,
+        Self::ChunkAgain,
         Self::LogGone,
         Self::LogRead,
         Self::TransferDone,
@@ -305,6 +308,7 @@ impl fmt::Display for Mark {
             Self::SnapshotInstalled => "snapshot-installed",
             Self::SnapshotBusy => "snapshot-busy",
             Self::SnapshotBroken => "snapshot-broken",
+            Self::ChunkAgain => "chunk-again",
             Self::LogGone => "log-gone",
             Self::LogRead => "log-read",
             Self::TransferDone => "transfer-done",

@@ -173,6 +173,16 @@ impl Network {
         Some(rng.tail(self.profile.latency, self.profile.jitter))
     }
 
+    /// How long a second copy of a chunk takes; none if there is none.
+    pub(crate) fn repeat_chunk(&mut self, transfer: u64, rng: &mut Rng) -> Option<Duration> {
+        let repeats = rng.chance(self.profile.duplicate);
+        if !repeats || !self.incidents.happens(Incident::Transfer(transfer)) {
+            return None;
+        }
+        self.count(Fault::Duplicate);
+        Some(rng.tail(self.profile.latency, self.profile.jitter))
+    }
+
     /// Whether nothing gets from one node to another.
     pub(crate) fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
         self.cut.blocks(from, to)

@@ -33,8 +33,12 @@ sample! {
     acknowledgments_taken_for_more_are_found M21;
     half_a_cluster_for_a_quorum_is_found M24;
     heartbeats_that_commit_too_much_are_found M26;
+    acknowledgments_after_a_hole_are_found M28;
     snapshots_without_a_sync_are_found M32;
     clocks_in_apply_are_found M35;
+    members_in_effect_too_late_are_found M37;
+    two_changes_at_once_are_found M38;
+    newcomers_that_vote_too_early_are_found M40;
     commands_applied_twice_are_found M62;
     sessions_left_out_of_snapshots_are_found M31;
     commands_forgotten_with_a_snapshot_are_found M63;

@@ -2,16 +2,18 @@
 //!
 //! - `codegen` writes the Rust code of the etcd API from its .proto files; `codegen --check` writes
 //!   nothing and fails if what is checked in differs.
+//! - `mutations REPORT` writes the table of `docs/mutations.md` from a report of `quorate sim mutants`.
 //! - `arrows` checks that no crate depends on another one that `ARCHITECTURE.md` does not allow it.
 
 mod arrows;
 mod codegen;
+mod mutations;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo run -p xtask -- codegen [--check] | arrows";
+const USAGE: &str = "usage: cargo run -p xtask -- codegen [--check] | mutations REPORT | arrows";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["codegen"] => codegen::write(&root()),
         ["codegen", "--check"] => codegen::check(&root()),
+        ["mutations", report] => mutations::write(&root(), Path::new(report)),
         ["arrows"] => arrows::check(&root()),
         _ => Err(anyhow::anyhow!(USAGE)),
     };

@@ -17,6 +17,7 @@ use quorate_wal::{CheckpointReader, CheckpointWriter, Disk};
 
 use super::StorageError;
 use crate::codec::stored;
+use crate::mutant::mutant;
 
 /// The snapshots on a disk. Cheap to clone; all clones share one view.
 #[derive(Clone)]
@@ -219,6 +220,14 @@ impl SnapshotWriter {
             .map_err(|source| StorageError::Snapshot { id, source })?;
         self.chunks += 1;
         Ok(())
+    }
+
+    /// Whether chunk `number` of a snapshot that arrives is the one to write next; they are counted from 0.
+    ///
+    /// What another node sends may come twice, or have overtaken something: the file says nothing of order.
+    #[must_use]
+    pub fn is_next(&self, number: u32) -> bool {
+        number == self.chunks || mutant!(M36)
     }
 
     /// How many chunks were written.

@@ -165,7 +165,7 @@ async fn take(
     let mut next = receiving.writer.chunks();
     connection.write(&Frame::SnapshotResume { next }).await?;
     while next < offer.chunks {
-        let chunk = match read_chunk(connection, next).await {
+        let chunk = match read_chunk(connection, &receiving.writer).await {
             Ok(chunk) => chunk,
             Err(error) => {
                 *slot = Some(receiving);
@@ -178,9 +178,9 @@ async fn take(
     finish(office, receiving).await
 }
 
-async fn read_chunk(connection: &mut Connection, next: u32) -> Result<Bytes, ConnectionError> {
+async fn read_chunk(connection: &mut Connection, writer: &SnapshotWriter) -> Result<Bytes, ConnectionError> {
     match connection.read_soon(ANSWER).await? {
-        Frame::SnapshotChunk { number, data } if number == next => Ok(data),
+        Frame::SnapshotChunk { number, data } if writer.is_next(number) => Ok(data),
         other => Err(ConnectionError::Unexpected(other.name())),
     }
 }

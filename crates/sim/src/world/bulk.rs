@@ -1,7 +1,7 @@
 //! Snapshots on their way from node to node, beside the messages.
 //!
 //! A transfer ends in one of two ways, of which the sender's core is told one, once. The receiver's
-//! core hears of it only when all of it is durable there.
+//! core hears of it only when all of it is durable there. A chunk may come twice, and then late.
 
 use quorate::driver::DriverInput;
 use quorate::storage::{Outgoing, SnapshotWriter, StorageError};
@@ -23,14 +23,22 @@ pub(super) struct Transfer {
     to: (NodeId, Life),
     request: SendSnapshot,
     outgoing: Outgoing,
-    /// At the receiver; none before the first chunk.
-    writer: Option<SnapshotWriter>,
-    next: u32,
+    receiving: Receiving,
     rng: Rng,
+}
+
+/// How much the receiver has.
+#[derive(Debug)]
+enum Receiving {
+    Nothing,
+    Half(SnapshotWriter),
+    Whole,
 }
 
 /// What came of a chunk at the receiver.
 enum Taken {
+    /// It is not the next one.
+    Ignored,
     More,
     Whole,
     Refused,
@@ -70,8 +78,7 @@ impl World {
             to,
             request,
             outgoing,
-            writer: None,
-            next: 0,
+            receiving: Receiving::Nothing,
             rng: Rng::new(self.seed, Stream::Transfer(number)),
         };
         self.transfers.insert(id, transfer);
@@ -79,7 +86,7 @@ impl World {
     }
 
     /// A chunk arrives at the receiver.
-    pub(super) fn chunk(&mut self, id: TransferId) -> Result<(), Violation> {
+    pub(super) fn chunk(&mut self, id: TransferId, number: u32) -> Result<(), Violation> {
         let Some(mut transfer) = self.transfers.remove(&id) else {
             return Ok(());
         };
@@ -88,13 +95,17 @@ impl World {
         if self.process(node, life).is_none() || !can_go_on {
             return self.end_transfer(transfer, Delivery::Failed);
         }
-        let taken = self.take_chunk(&mut transfer);
+        let taken = self.take_chunk(&mut transfer, number);
         match taken {
             Err(_) => {
                 self.end_transfer(transfer, Delivery::Failed)?;
                 self.snapshot_failed(node)
             }
             Ok(Taken::Refused) => self.end_transfer(transfer, Delivery::Failed),
+            Ok(Taken::Ignored) => {
+                self.transfers.insert(id, transfer);
+                Ok(())
+            }
             Ok(Taken::More) => {
                 self.transfers.insert(id, transfer);
                 self.next_chunk(id)
@@ -132,7 +143,14 @@ impl World {
         };
         let (from, to) = (transfer.from.0, transfer.to.0);
         if let Some(after) = self.network.send_chunk(from, to, id.0, &mut transfer.rng) {
-            self.schedule.after(after, Happening::Chunk(id));
+            let number = match &transfer.receiving {
+                Receiving::Half(writer) => writer.chunks(),
+                Receiving::Nothing | Receiving::Whole => 0,
+            };
+            let again = self.network.repeat_chunk(id.0, &mut transfer.rng);
+            for after in [Some(after), again].into_iter().flatten() {
+                self.schedule.after(after, Happening::Chunk(id, number));
+            }
             return Ok(());
         }
         match self.transfers.remove(&id) {
@@ -149,17 +167,18 @@ impl World {
         self.give(node, life, sent(&transfer.request, outcome))
     }
 
-    fn take_chunk(&mut self, transfer: &mut Transfer) -> Result<Taken, StorageError> {
+    fn take_chunk(&mut self, transfer: &mut Transfer, number: u32) -> Result<Taken, StorageError> {
         let id = transfer.request.meta.id;
         let Some(process) = self.process(transfer.to.0, transfer.to.1) else {
             return Ok(Taken::Refused);
         };
-        if transfer.writer.is_none() {
+        if matches!(transfer.receiving, Receiving::Nothing) {
             if process.snapshots.ids()?.contains(&id) {
+                transfer.receiving = Receiving::Whole;
                 return Ok(Taken::Whole);
             }
             match process.snapshots.create(&transfer.request.meta) {
-                Ok(writer) => transfer.writer = Some(writer),
+                Ok(writer) => transfer.receiving = Receiving::Half(writer),
                 Err(StorageError::Busy { .. }) => {
                     self.marks.reach(Mark::SnapshotBusy);
                     return Ok(Taken::Refused);
@@ -167,23 +186,27 @@ impl World {
                 Err(error) => return Err(error),
             }
         }
-        let Some(mut writer) = transfer.writer.take() else {
-            return Ok(Taken::Refused);
+        let Receiving::Half(writer) = &mut transfer.receiving else {
+            return Ok(Taken::Ignored);
         };
         // A witness is brought no state, but that there is one.
         if transfer.request.kind == MemberKind::Full {
-            let Ok(chunk) = transfer.outgoing.chunk(transfer.next) else {
+            if !writer.is_next(number) {
+                self.marks.reach(Mark::ChunkAgain);
+                return Ok(Taken::Ignored);
+            }
+            let Ok(chunk) = transfer.outgoing.chunk(number) else {
                 return Ok(Taken::Refused);
             };
             writer.write_chunk(&chunk)?;
-            transfer.next += 1;
-            if transfer.next < transfer.outgoing.chunks() {
-                transfer.writer = Some(writer);
+            if writer.chunks() < transfer.outgoing.chunks() {
                 return Ok(Taken::More);
             }
         }
-        writer.finish()?;
-        Ok(Taken::Whole)
+        match std::mem::replace(&mut transfer.receiving, Receiving::Whole) {
+            Receiving::Half(writer) => writer.finish().map(|()| Taken::Whole),
+            Receiving::Nothing | Receiving::Whole => Ok(Taken::Ignored),
+        }
     }
 }
 

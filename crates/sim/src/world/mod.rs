@@ -123,7 +123,7 @@ enum Happening {
     /// A node's apply side writes a chunk of a snapshot.
     Save(NodeId, Life),
     /// A chunk of a transfer arrives.
-    Chunk(TransferId),
+    Chunk(TransferId, u32),
     /// The sender of a transfer learns that it has ended well.
     Delivered(TransferId),
     /// A client goes on.
@@ -270,7 +270,7 @@ impl World {
             Happening::LogRead(node, life, request) => self.log_read(node, life, request),
             Happening::Apply(node, life) => self.apply(node, life),
             Happening::Save(node, life) => self.save(node, life),
-            Happening::Chunk(transfer) => self.chunk(transfer),
+            Happening::Chunk(transfer, number) => self.chunk(transfer, number),
             Happening::Delivered(transfer) => self.delivered(transfer),
             Happening::Wake(client) => self.wake(client),
             Happening::TimedOut(client, operation) => {
@@ -318,7 +318,7 @@ impl World {
             | Happening::Save(node, _)
             | Happening::Gone(node, _, _) => *node,
             Happening::Arrive(packet) => packet.to,
-            Happening::Chunk(transfer) => self.transfers.get(transfer)?.to(),
+            Happening::Chunk(transfer, _) => self.transfers.get(transfer)?.to(),
             Happening::Delivered(_)
             | Happening::Wake(_)
             | Happening::TimedOut(..)
