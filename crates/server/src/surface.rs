@@ -20,6 +20,8 @@ use quorate_etcd_api::etcdserverpb::kv_server::KvServer;
 use quorate_etcd_api::etcdserverpb::lease_server::LeaseServer;
 use quorate_etcd_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use quorate_etcd_api::etcdserverpb::watch_server::WatchServer;
+use quorate_etcd_api::v3electionpb::election_server::ElectionServer;
+use quorate_etcd_api::v3lockpb::lock_server::LockServer;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::{Code, Status};
@@ -29,7 +31,7 @@ use tonic_health::server::HealthService;
 use crate::http::Pages;
 use crate::node::Node;
 use crate::rpc::{Kind, Method, Methods, ServiceName};
-use crate::services::{Auth, Cluster, Kv, Lease, Maintenance, Watch};
+use crate::services::{Auth, Cluster, Election, Kv, Lease, Lock, Maintenance, Queues, Watch};
 
 /// All services of the client port.
 pub(crate) struct Surface {
@@ -41,6 +43,8 @@ pub(crate) struct Surface {
     cluster: ClusterServer<Cluster>,
     maintenance: MaintenanceServer<Maintenance>,
     auth: AuthServer<Auth>,
+    lock: LockServer<Lock>,
+    election: ElectionServer<Election>,
     health: HealthServer<HealthService>,
     pages: Pages,
 }
@@ -50,13 +54,17 @@ impl Surface {
     pub(crate) fn new(node: &Arc<Node>, methods: Methods, health: HealthService, pages: Pages) -> Surface {
         let limit = node.config().limits.max_message_bytes();
         let node = Arc::clone(node);
+        let lease = Arc::new(Lease::new(&node));
+        let queues = Queues::new(&node, &lease);
         Surface {
             kv: KvServer::new(Kv::new(&node)).max_decoding_message_size(limit),
             watch: WatchServer::new(Watch::new(&node)).max_decoding_message_size(limit),
-            lease: LeaseServer::new(Lease::new(&node)),
+            lease: LeaseServer::from_arc(lease),
             cluster: ClusterServer::new(Cluster::new(&node)),
             maintenance: MaintenanceServer::new(Maintenance::new(&node)),
             auth: AuthServer::new(Auth::new(&node)),
+            lock: LockServer::new(Lock::new(queues.clone())).max_decoding_message_size(limit),
+            election: ElectionServer::new(Election::new(&node, queues)).max_decoding_message_size(limit),
             health: HealthServer::new(health),
             pages,
             methods,
@@ -93,10 +101,9 @@ impl Surface {
             ServiceName::Cluster => self.cluster.clone().call(request),
             ServiceName::Maintenance => self.maintenance.clone().call(request),
             ServiceName::Auth => self.auth.clone().call(request),
+            ServiceName::Lock => self.lock.clone().call(request),
+            ServiceName::Election => self.election.clone().call(request),
             ServiceName::Health => self.health.clone().call(request),
-            ServiceName::Lock | ServiceName::Election => refusal(Status::unimplemented(
-                "quorate: lock and election are served by the recipes of the clients only",
-            )),
         }
     }
 

@@ -2,16 +2,23 @@
 
 mod auth;
 mod cluster;
+mod election;
+mod follow;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
+mod queue;
 mod watch;
 
 pub(crate) use auth::Auth;
 pub(crate) use cluster::Cluster;
+pub(crate) use election::Election;
 pub(crate) use kv::Kv;
 pub(crate) use lease::Lease;
+pub(crate) use lock::Lock;
 pub(crate) use maintenance::Maintenance;
+pub(crate) use queue::Queues;
 pub(crate) use watch::Watch;
 
 use std::pin::Pin;

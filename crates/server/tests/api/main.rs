@@ -5,10 +5,12 @@
 mod harness;
 
 mod cluster;
+mod election;
 mod http;
 mod kv;
 mod lease;
 mod limits;
+mod lock;
 mod maintenance;
 mod txn;
 mod watch;
