@@ -13,8 +13,8 @@ mod error;
 
 pub use error::EtcdError;
 
-/// The encoded `FileDescriptorSet` of all packages, for reflection and for tests that enumerate
-/// every method.
+/// The encoded `FileDescriptorSet` of all packages: for reflection, for the JSON gateway, and for tests that
+/// enumerate every method.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptor.bin");
 
 /// Declares a module for a generated package. Generated code keeps its own style.

@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!   client -> listener -> surface -> services -> node -> quorate::Replica <- peers
-//!                            |                             | apply thread
-//!                          pages                       machine over quorate_kv::Keyspace
+//!                          |    |                          | apply thread
+//!                    gateway    pages                  machine over quorate_kv::Keyspace
 //! ```
 //!
 //! - It translates and decides nothing: what a request does is the keyspace's business, in which order
@@ -14,10 +14,11 @@
 //! - Errors are etcd's, code and text, wherever etcd has one.
 //! - Nothing is opened, bound or changed before the configuration makes sense.
 //!
-//! Left out: TLS, authentication, the JSON gateway.
+//! Left out: TLS, authentication.
 
 mod config;
 mod flag;
+mod gateway;
 mod http;
 mod identity;
 mod leases;
@@ -25,6 +26,7 @@ mod listener;
 mod machine;
 mod metrics;
 mod node;
+mod reflection;
 mod rpc;
 mod server;
 mod services;

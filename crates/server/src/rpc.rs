@@ -24,6 +24,8 @@ pub(crate) enum ServiceName {
     Lock,
     Election,
     Health,
+    Reflection,
+    ReflectionAlpha,
 }
 
 /// Whether a method's messages stream.
@@ -263,6 +265,16 @@ const METHODS: &[ServiceEntry] = &[
         "grpc.health.v1.Health",
         &[("Check", Kind::Unary), ("Watch", Kind::ServerStream)],
     ),
+    (
+        ServiceName::Reflection,
+        "grpc.reflection.v1.ServerReflection",
+        &[("ServerReflectionInfo", Kind::BidiStream)],
+    ),
+    (
+        ServiceName::ReflectionAlpha,
+        "grpc.reflection.v1alpha.ServerReflection",
+        &[("ServerReflectionInfo", Kind::BidiStream)],
+    ),
 ];
 
 #[cfg(test)]
@@ -295,8 +307,8 @@ mod tests {
         }
         assert_eq!(
             methods.by_path.len(),
-            count + 2,
-            "the two of the health service are added"
+            count + 4,
+            "two of the health service and one of each version of reflection are added"
         );
     }
 

@@ -1,6 +1,6 @@
 //! What a client reaches: each request goes by its path to the gRPC service or HTTP page it names.
 //!
-//! - Calls are counted here, and nowhere else.
+//! - Calls are counted here, and nowhere else; those of the gateway come back here as if they had come by gRPC.
 //! - A call that requires a leader is refused here while there is none.
 
 use std::convert::Infallible;
@@ -28,8 +28,10 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 
+use crate::gateway::Gateway;
 use crate::http::Pages;
 use crate::node::Node;
+use crate::reflection::Reflection;
 use crate::rpc::{Kind, Method, Methods, ServiceName};
 use crate::services::{Auth, Cluster, Election, Kv, Lease, Lock, Maintenance, Queues, Watch};
 
@@ -46,6 +48,8 @@ pub(crate) struct Surface {
     lock: LockServer<Lock>,
     election: ElectionServer<Election>,
     health: HealthServer<HealthService>,
+    reflection: Reflection,
+    gateway: Gateway,
     pages: Pages,
 }
 
@@ -66,6 +70,9 @@ impl Surface {
             lock: LockServer::new(Lock::new(queues.clone())).max_decoding_message_size(limit),
             election: ElectionServer::new(Election::new(&node, queues)).max_decoding_message_size(limit),
             health: HealthServer::new(health),
+            reflection: Reflection::new(),
+            // Bytes are longer in base64 by a third, and there are names around them.
+            gateway: Gateway::new(limit.saturating_mul(2)),
             pages,
             methods,
             node,
@@ -73,10 +80,21 @@ impl Surface {
     }
 
     /// Answers one request.
-    pub(crate) fn answer(&self, request: Request<Incoming>) -> Answering {
-        let Some(method) = self.methods.find(request.uri().path()) else {
-            return Answering::uncounted(self.answer_page(request));
-        };
+    pub(crate) fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answering {
+        let path = request.uri().path();
+        if let Some(method) = self.methods.find(path) {
+            return self.answer_call(method, request.map(Body::new));
+        }
+        Answering::uncounted(if is_grpc(request.headers()) {
+            unknown_method(path)
+        } else if self.gateway.is_for(path) {
+            self.gateway.answer(InProcess(Arc::clone(self)), request)
+        } else {
+            self.pages.answer(request)
+        })
+    }
+
+    fn answer_call(&self, method: &Arc<Method>, request: Request<Body>) -> Answering {
         method.count_started();
         let inner = if self.lacks_required_leader(request.headers()) {
             refusal(EtcdError::NoLeader.into())
@@ -93,7 +111,7 @@ impl Surface {
         }
     }
 
-    fn call(&self, service: ServiceName, request: Request<Incoming>) -> Inner {
+    fn call(&self, service: ServiceName, request: Request<Body>) -> Inner {
         match service {
             ServiceName::Kv => self.kv.clone().call(request),
             ServiceName::Watch => self.watch.clone().call(request),
@@ -104,20 +122,36 @@ impl Surface {
             ServiceName::Lock => self.lock.clone().call(request),
             ServiceName::Election => self.election.clone().call(request),
             ServiceName::Health => self.health.clone().call(request),
+            ServiceName::Reflection => self.reflection.answer_v1(request),
+            ServiceName::ReflectionAlpha => self.reflection.answer_v1alpha(request),
         }
-    }
-
-    fn answer_page(&self, request: Request<Incoming>) -> Inner {
-        if is_grpc(request.headers()) {
-            let path = request.uri().path();
-            return refusal(Status::unimplemented(format!("unknown method {path}")));
-        }
-        self.pages.answer(request)
     }
 
     /// Clients that would rather fail than wait for a leader say so (`WithRequireLeader`).
     fn lacks_required_leader(&self, headers: &HeaderMap) -> bool {
         headers.get("hasleader").is_some_and(|value| value == "true") && !self.node.has_leader()
+    }
+}
+
+/// The surface as it is called from within this process.
+#[derive(Clone)]
+pub(crate) struct InProcess(Arc<Surface>);
+
+impl Service<Request<Body>> for InProcess {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Answering {
+        let path = request.uri().path();
+        match self.0.methods.find(path) {
+            Some(method) => self.0.answer_call(method, request),
+            None => Answering::uncounted(unknown_method(path)),
+        }
     }
 }
 
@@ -225,6 +259,7 @@ fn needs_data(service: ServiceName) -> bool {
         ServiceName::Kv | ServiceName::Watch | ServiceName::Lease | ServiceName::Auth => true,
         ServiceName::Lock | ServiceName::Election => true,
         ServiceName::Cluster | ServiceName::Maintenance | ServiceName::Health => false,
+        ServiceName::Reflection | ServiceName::ReflectionAlpha => false,
     }
 }
 
@@ -232,6 +267,10 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(http::header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn unknown_method(path: &str) -> Inner {
+    refusal(Status::unimplemented(format!("unknown method {path}")))
 }
 
 fn refusal(status: Status) -> Inner {

@@ -6,11 +6,13 @@ mod harness;
 
 mod cluster;
 mod election;
+mod gateway;
 mod http;
 mod kv;
 mod lease;
 mod limits;
 mod lock;
 mod maintenance;
+mod reflection;
 mod txn;
 mod watch;

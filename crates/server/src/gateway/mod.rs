@@ -1,0 +1,65 @@
+//! etcd's JSON gateway: every method of the API as `POST /v3/...` on the same port.
+//!
+//! - It is made from the descriptors of the API at start: a new method appears by itself, and a test holds
+//!   the paths to those that etcd documents.
+//! - A call goes through the [`Surface`](crate::surface::Surface) within this process, as if it had come by
+//!   gRPC: it is counted, limited and permitted there.
+//! - What cannot be read is answered by an error with etcd's three fields, and never breaks the connection.
+//!
+//! Left out: streams over WebSocket and the headers of CORS, which etcd's gateway offers too.
+
+mod call;
+mod documents;
+mod error;
+mod json;
+mod raw;
+mod routes;
+
+use std::sync::Arc;
+
+use http::{Method, Request};
+use hyper::body::Incoming;
+
+use call::Call;
+use routes::Routes;
+
+use crate::surface::{InProcess, Inner};
+
+/// The gateway.
+pub(crate) struct Gateway {
+    routes: Routes,
+    max_body_bytes: usize,
+}
+
+impl Gateway {
+    /// A gateway that reads bodies of this size and smaller.
+    pub(crate) fn new(max_body_bytes: usize) -> Gateway {
+        Gateway {
+            routes: Routes::new(),
+            max_body_bytes,
+        }
+    }
+
+    /// Whether a path is the gateway's.
+    pub(crate) fn is_for(&self, path: &str) -> bool {
+        routes::relative(path).is_some()
+    }
+
+    /// Answers one request, by a call of `surface`.
+    pub(crate) fn answer(&self, surface: InProcess, request: Request<Incoming>) -> Inner {
+        let Some(route) = self.routes.find(request.uri().path()) else {
+            let response = error::not_found(request.uri().path());
+            return call::refuse(request, response);
+        };
+        if request.method() != Method::POST {
+            let response = error::not_allowed(request.method());
+            return call::refuse(request, response);
+        }
+        let call = Call {
+            route: Arc::clone(route),
+            surface,
+            max_body_bytes: self.max_body_bytes,
+        };
+        Box::pin(async move { Ok(call.answer(request).await) })
+    }
+}
