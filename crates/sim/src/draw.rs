@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate::SessionLimits;
-use quorate_raft::Limits;
+use quorate_raft::{DriftBound, Limits};
 
 use crate::fault::{Fault, Manner};
 use crate::profile::{
@@ -35,7 +35,7 @@ impl Profile {
             .filter(|fault| fault.manner() == Manner::Strikes)
             .collect();
         faults.retain(|fault| !options.edits.without.contains(fault));
-        Self {
+        let mut profile = Self {
             nodes,
             strike_every: Duration::from_millis(rng.log_between(200, 5_000)),
             strike_lasts: Duration::from_millis(rng.log_between(100, 5_000)),
@@ -56,7 +56,13 @@ impl Profile {
             },
             strikes,
             faults,
-        }
+        };
+        // Drawn last, so that no run without leases is another for it.
+        let has_leases = rng.chance(Chance::percent(40));
+        // A little more than the clocks of a profile with this drift can differ by.
+        let bound = DriftBound(profile.node.drift + profile.node.drift / 4);
+        profile.node.leases = has_leases.then_some(bound);
+        profile
     }
 }
 
@@ -158,6 +164,7 @@ fn draw_node(rng: &mut Rng, kind: Kind, faults: &BTreeSet<Fault>) -> NodeProfile
         drift: if faults.contains(&Fault::Drift) { drift } else { 0 },
         election_ticks: ticks(election_ticks),
         heartbeat_ticks: ticks(heartbeat_ticks),
+        leases: None,
         limits: draw_limits(rng),
         snapshot_every: *rng.pick(&[3, 20, 100, 500, 10_000]),
         segment_bytes: *rng.pick(&[16 << 10, 64 << 10, 1 << 20]),

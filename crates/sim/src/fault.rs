@@ -44,13 +44,13 @@ pub enum Fault {
     RestartLoop,
     /// All processes die at once.
     PowerLoss,
-    /// A process stands still for a while, and then goes on as if nothing had been.
+    /// A process stands still for a while, or its whole machine, and then goes on as if nothing had been.
     Pause,
     /// A process does everything, much later.
     SlowNode,
     /// The clocks run at different rates.
     Drift,
-    /// A clock jumps ahead: many ticks at once.
+    /// A clock jumps ahead: many ticks at once. Or the time of day is set, either way.
     ClockJump,
     /// A clock runs fast and slow in turn.
     Strobe,

@@ -35,6 +35,8 @@ pub enum Invariant {
     DurablePromise,
     /// I12: what a leader counts as replicated is on the follower's disk.
     MatchIsDurable,
+    /// I13: while a leader may serve reads by a lease, no other commits what that one has not.
+    LeaseExcludes,
     /// I14: what a node holds in memory is bounded by its limits.
     Bounded,
     /// I15: the members a node goes by are those that its log names.
@@ -89,6 +91,7 @@ impl fmt::Display for Invariant {
             Self::EqualState => "I10 equal state",
             Self::DurablePromise => "I12 promises are durable",
             Self::MatchIsDurable => "I12 what is counted is durable",
+            Self::LeaseExcludes => "I13 nobody else commits during a lease",
             Self::Bounded => "I14 bounded memory",
             Self::ConfigurationOfLog => "I15 the members are those of the log",
             Self::MonotonicMatch => "I15 what is counted never shrinks",

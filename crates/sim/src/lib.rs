@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod clients;
+mod clock;
 mod conduct;
 mod cut;
 mod digest;

@@ -108,6 +108,8 @@ pub enum Mark {
     ResumedWithRoom,
     /// So much was lost that the rest had to halt.
     LossTooGreat,
+    /// A leader could serve reads by a lease.
+    LeaseHeld,
 }
 
 /// How often each mark was reached.
@@ -116,7 +118,7 @@ pub struct Marks([u64; Mark::ALL.len()]);
 
 impl Mark {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::LeaderReplaced,
         Self::QuorumLost,
         Self::PreVoteLost,
@@ -165,6 +167,7 @@ impl Mark {
         Self::StartFull,
         Self::ResumedWithRoom,
         Self::LossTooGreat,
+        Self::LeaseHeld,
     ];
 
     /// What a core's event reaches.
@@ -347,6 +350,7 @@ impl fmt::Display for Mark {
             Self::StartFull => "start-full",
             Self::ResumedWithRoom => "resumed-with-room",
             Self::LossTooGreat => "loss-too-great",
+            Self::LeaseHeld => "lease-held",
         })
     }
 }

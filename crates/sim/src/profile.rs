@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use quorate::SessionLimits;
-use quorate_raft::Limits;
+use quorate_raft::{DriftBound, Limits};
 
 use crate::fault::{Fault, UnknownName};
 use crate::incident::Edits;
@@ -227,6 +227,8 @@ pub struct NodeProfile {
     pub election_ticks: u32,
     /// See [`quorate_raft::Config::heartbeat_ticks`].
     pub heartbeat_ticks: u32,
+    /// Whether leaders hold leases, and by how much they take clocks to differ: more than `drift`.
+    pub leases: Option<DriftBound>,
     /// What bounds the cores.
     pub limits: Limits,
     /// Entries applied between two snapshots.
@@ -278,7 +280,7 @@ impl fmt::Display for Profile {
         let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
         write!(
             f,
-            "{} nodes{}, {} clients{}, {} readers, faults: {}",
+            "{} nodes{}, {} clients{}, {} readers,{} faults: {}",
             self.nodes,
             if self.witnesses == Chance::NEVER {
                 ""
@@ -292,6 +294,7 @@ impl fmt::Display for Profile {
                 ""
             },
             self.client.readers,
+            self.node.leases.map_or("", |_| " leases,"),
             if faults.is_empty() {
                 "none".to_owned()
             } else {

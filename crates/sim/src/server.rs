@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::apply::{Applier, SnapshotPolicy};
+use quorate::clock::ClockReading;
 use quorate::codec::Incarnation;
 use quorate::codec::frame::ClusterId;
 use quorate::machine::Machine;
@@ -17,11 +18,12 @@ use quorate::sessions::Sessions;
 use quorate::storage::{Identity, LogReader, Opened, Options, SnapshotWriter, Snapshots, Storage};
 use quorate_raft::invariants::{self, View};
 use quorate_raft::{
-    Config, Configuration, EntryId, Event, GroupId, Index, MemberKind, Node, NodeId, RoleKind, Session,
-    SnapshotMeta, Status, Stored, WriteSeq,
+    Config, Configuration, EntryId, Event, GroupId, Index, Leases, MemberKind, Node, NodeId, RoleKind,
+    Session, SnapshotMeta, Status, Stored, WriteSeq,
 };
 use quorate_wal::{DiskOp, MemDisk};
 
+use crate::clock::Clock;
 use crate::conduct::Conduct;
 use crate::invariant::Violation;
 use crate::marks::Mark;
@@ -70,15 +72,6 @@ pub(crate) enum Presence {
     Here,
     /// Its directory is lost, and nobody may come back under its id.
     Lost,
-}
-
-/// How fast a node's clock runs.
-#[derive(Clone, Debug)]
-pub(crate) struct Clock {
-    /// The time between two ticks, by this clock's own rate.
-    tick: Duration,
-    /// Until then it runs fast and slow in turn.
-    pub(crate) strobe_until: Time,
 }
 
 /// Whether a disk has been made to refuse something.
@@ -326,32 +319,11 @@ impl Server {
             seed: self.rng.number(),
             election_ticks: profile.election_ticks,
             heartbeat_ticks: profile.heartbeat_ticks,
-            leases: None,
+            leases: profile.leases.map(|drift| Leases {
+                promise: profile.tick * profile.election_ticks,
+                drift,
+            }),
             limits: profile.limits.clone(),
-        }
-    }
-}
-
-impl Clock {
-    /// A clock whose rate differs from any other's by no more than the profile allows.
-    fn new(profile: &NodeProfile, rng: &mut Rng) -> Self {
-        let slower =
-            u32::try_from(rng.between(0, u64::from(profile.drift))).expect("a part of what was a u32");
-        Self {
-            tick: profile.tick - profile.tick * (profile.drift / 2) / 1_000_000
-                + profile.tick * slower / 1_000_000,
-            strobe_until: Time::START,
-        }
-    }
-
-    /// The time to the next tick.
-    pub(crate) fn next_tick(&self, now: Time, rng: &mut Rng) -> Duration {
-        if now >= self.strobe_until {
-            self.tick
-        } else if rng.coin() {
-            self.tick / STROBE
-        } else {
-            self.tick * STROBE
         }
     }
 }
@@ -400,8 +372,12 @@ impl Process {
         }
     }
 
-    /// The loop's turn: takes in all that waits, and hands out what follows from it.
-    pub(crate) fn turn(&mut self) -> Result<Collected, Violation> {
+    /// The loop's turn: takes in all that waits, and hands out what follows from it. The clocks show
+    /// `reading`, if leaders hold leases.
+    pub(crate) fn turn(&mut self, reading: Option<ClockReading>) -> Result<Collected, Violation> {
+        if let Some(reading) = reading {
+            self.driver.tell_time(reading);
+        }
         for input in self.inbox.drain(..) {
             self.conduct.given(&self.view, &input);
             self.driver.handle(input);
@@ -423,6 +399,12 @@ impl Process {
         let is_due = Replicated::UPKEEP_EVERY.is_some_and(|every| passed >= every);
         self.since_upkeep = Some(if is_due { Duration::ZERO } else { passed });
         is_due.then_some(passed)
+    }
+
+    /// Until when, by the clock that leases go by, the core serves reads without asking.
+    pub(crate) fn lease_until(&self) -> Option<Duration> {
+        let until = self.driver.node().lease_until()?;
+        Some(Duration::from_micros(until.0))
     }
 
     /// What the core says of itself, every few steps.
@@ -460,6 +442,4 @@ impl Process {
 }
 
 const STEPS_PER_CHECK: u64 = 8;
-/// How many times too fast, or too slow, a clock that flickers runs.
-const STROBE: u32 = 4;
 const GROUP: GroupId = GroupId(1);

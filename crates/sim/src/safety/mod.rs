@@ -6,12 +6,13 @@
 //! - It keeps what no node may forget: who led which term, what each index was committed as, and
 //!   what the disks hold.
 //!
-//! [`elections`], [`logs`], [`commits`], [`membership`] and [`machines`] each hold the checks of one
+//! [`elections`], [`logs`], [`commits`], [`leases`], [`membership`] and [`machines`] each hold the checks of one
 //! matter; [`hope`] says whether a cluster that lost disks can go on. What each invariant means, and which function holds it, is in `docs/simulator.md`.
 
 mod commits;
 mod elections;
 mod hope;
+mod leases;
 mod logs;
 mod look;
 mod machines;
@@ -28,6 +29,7 @@ use crate::invariant::{Invariant, Violation, require};
 use crate::mirror::{Change, Mirror};
 use commits::Committed;
 pub(crate) use hope::Hope;
+use leases::Leases;
 pub(crate) use logs::digest_of;
 use look::Matched;
 use membership::Members;
@@ -53,6 +55,7 @@ pub(crate) struct Safety {
     witnesses: BTreeSet<NodeId>,
     /// All that a snapshot at an index holds, as the first node that made or restored one said.
     contents: BTreeMap<Index, Digest>,
+    leases: Leases,
 }
 
 /// What one flush of a driver handed to its ports.
@@ -101,6 +104,7 @@ impl Safety {
             configurations: BTreeMap::new(),
             states: BTreeMap::new(),
             contents: BTreeMap::new(),
+            leases: Leases::default(),
         }
     }
 
@@ -187,6 +191,7 @@ impl Safety {
             return self.elected(node, *term, log);
         }
         if let Event::Committed { index } = event {
+            self.check_leases(node, *index)?;
             return self.advanced(node, *index);
         }
         let is_alone = !matches!(event, Event::SecondLeader { .. });

@@ -9,12 +9,14 @@ use quorate_wal::DiskOp;
 
 use super::{Happening, World};
 use crate::clients::Errand;
+use crate::clock::Direction;
 use crate::cut::Cut;
 use crate::fault::Fault;
 use crate::incident::Incident;
 use crate::invariant::Violation;
 use crate::marks::Mark;
 use crate::ports::Caller;
+use crate::profile::NodeProfile;
 use crate::rng::{Chance, Rng, Stream};
 use crate::schedule::Time;
 use crate::server::Process;
@@ -108,7 +110,13 @@ impl World {
             }
             Fault::RestartLoop => self.restart_often(node, rng),
             Fault::PowerLoss => self.lose_all_power(rng),
-            Fault::Pause => self.server(node).paused_until = until,
+            Fault::Pause => {
+                let server = self.server(node);
+                server.paused_until = until;
+                if rng.coin() {
+                    server.clock.suspend(lasts);
+                }
+            }
             Fault::SlowNode => self.server(node).slow_until = until,
             Fault::ClockJump => return self.jump(node, rng),
             Fault::Strobe => self.server(node).clock.strobe_until = until,
@@ -195,10 +203,22 @@ impl World {
         }
     }
 
-    /// A clock jumps ahead by up to two election timeouts.
+    /// A clock jumps by up to two election timeouts: the one that ticks ahead, or the time of day either way.
     fn jump(&mut self, node: NodeId, rng: &mut Rng) -> Result<(), Violation> {
         let life = self.servers[&node].life;
-        let ticks = rng.between(1, 2 * u64::from(self.profile.node.election_ticks));
+        let NodeProfile {
+            election_ticks,
+            tick,
+            leases,
+            ..
+        } = self.profile.node;
+        let ticks = rng.between(1, 2 * u64::from(election_ticks));
+        if leases.is_some() && rng.coin() {
+            let direction = *rng.pick(&[Direction::Forward, Direction::Back]);
+            let by = tick * u32::try_from(ticks).expect("twice what was a u32, and small");
+            self.server(node).clock.set(by, direction);
+            return Ok(());
+        }
         (0..ticks).try_for_each(|_| self.give(node, life, DriverInput::Tick))
     }
 

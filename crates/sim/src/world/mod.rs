@@ -389,11 +389,26 @@ impl World {
     }
 
     fn turn(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
+        let now = self.now();
+        let reading = self
+            .profile
+            .node
+            .leases
+            .map(|_| self.servers[&node].clock.reading(now));
         let Some(process) = self.process(node, life) else {
             return Ok(());
         };
-        let collected = process.turn()?;
+        let collected = process.turn(reading)?;
         let look = process.look();
+        let lease = process.lease_until();
+        if let Some(reading) = reading {
+            let clock = &self.servers[&node].clock;
+            let lease = lease.map(|until| clock.true_time(now, reading, until));
+            self.safety.holds_lease(node, now, lease);
+            if lease.is_some() {
+                self.marks.reach(Mark::LeaseHeld);
+            }
+        }
         self.show(node, &collected);
         self.safety.stepped(node, &collected.step)?;
         self.for_spec(|spec| spec.stepped(node, &collected.step));
