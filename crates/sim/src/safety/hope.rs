@@ -55,3 +55,62 @@ impl Safety {
         last.is_none_or(|last| (last.term, last.index) <= (log.term, log.index))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate_raft::{Index, Limits, Stored, Term};
+
+    use super::*;
+    use crate::mirror::Change;
+
+    /// Voters 1, 2 and so on, whose disks hold so many entries of term 1.
+    fn cluster(logs: &[u64]) -> Safety {
+        let mut safety = Safety::new(Limits::default());
+        let nodes = || (1..=logs.len() as u64).map(NodeId);
+        let members = Configuration::new(nodes(), []).unwrap();
+        for (node, entries) in nodes().zip(logs) {
+            safety.started(node, &Stored::new(members.clone())).unwrap();
+            for index in 1..=*entries {
+                let id = EntryId::new(Index(index), Term(1));
+                safety.watched(node).durable.change(Change::Append(id));
+            }
+        }
+        safety
+    }
+
+    fn without(lost: &'static [u64]) -> impl Fn(NodeId) -> bool {
+        |node| !lost.contains(&node.0)
+    }
+
+    #[test]
+    fn a_quorum_that_is_left_goes_on_and_less_does_not() {
+        let safety = cluster(&[5, 5, 3]);
+        assert_eq!(safety.hope(without(&[])), Hope::Sure);
+        assert_eq!(safety.hope(without(&[1])), Hope::Sure);
+        assert_eq!(safety.hope(without(&[1, 2])), Hope::None);
+    }
+
+    #[test]
+    fn a_witness_denies_its_vote_to_data_that_is_older() {
+        let mut safety = cluster(&[5, 3, 5]);
+        safety.keeps_no_data(NodeId(3));
+        assert_eq!(safety.hope(without(&[2])), Hope::Sure);
+        assert_eq!(safety.hope(without(&[1])), Hope::None);
+        assert_eq!(safety.hope(without(&[1, 2])), Hope::None, "nobody has data");
+    }
+
+    #[test]
+    fn what_a_learner_has_may_be_fetched() {
+        let mut safety = cluster(&[5, 3, 5]);
+        safety.keeps_no_data(NodeId(3));
+        let learner = NodeId(4);
+        safety
+            .started(learner, &Stored::new(Configuration::unknown()))
+            .unwrap();
+        for index in 1..=5 {
+            let id = EntryId::new(Index(index), Term(1));
+            safety.watched(learner).durable.change(Change::Append(id));
+        }
+        assert_eq!(safety.hope(without(&[1])), Hope::Some);
+    }
+}
