@@ -26,7 +26,7 @@ pub(crate) struct Requests {
     forwards: BTreeMap<u64, ForwardOut>,
     forwarded_bytes: u64,
     reads: BTreeMap<u64, ReadOut>,
-    transfer: Option<(Ticket, NodeId)>,
+    transfer: Option<TransferOut>,
     change: Option<ChangeOut>,
     resolved: Vec<Resolved>,
     ready_reads: Vec<ReadReady>,
@@ -37,6 +37,14 @@ struct ForwardOut {
     term: Term,
     tickets: Vec<Ticket>,
     bytes: u64,
+    age: u32,
+}
+
+/// Another node is to lead, as this one was asked for while it led.
+#[derive(Clone, Debug)]
+struct TransferOut {
+    ticket: Ticket,
+    to: NodeId,
     age: u32,
 }
 
@@ -348,18 +356,18 @@ impl Requests {
 
     /// The leadership is being handed to `to`, as `ticket` asked.
     pub(crate) fn transfer(&mut self, ticket: Ticket, to: NodeId) {
-        self.transfer = Some((ticket, to));
+        self.transfer = Some(TransferOut { ticket, to, age: 0 });
     }
 
     pub(crate) fn end_transfer(&mut self, outcome: Outcome) {
-        if let Some((ticket, _)) = self.transfer.take() {
-            self.resolve(ticket, outcome);
+        if let Some(transfer) = self.transfer.take() {
+            self.resolve(transfer.ticket, outcome);
         }
     }
 
     /// `leader` leads: that settles a transfer that was under way when this node stepped down.
     pub(crate) fn on_leader(&mut self, leader: NodeId) {
-        let Some((_, to)) = self.transfer else {
+        let Some(to) = self.transfer.as_ref().map(|transfer| transfer.to) else {
             return;
         };
         self.end_transfer(if to == leader {
@@ -390,6 +398,13 @@ impl Requests {
             *age += 1;
             if *age > patience {
                 self.end_change(Outcome::Unknown);
+            }
+        }
+        if let Some(transfer) = &mut self.transfer {
+            transfer.age += 1;
+            // The leadership gives it up in half this time. One that ended before may never hear who leads next.
+            if transfer.age > patience.saturating_mul(2) {
+                self.end_transfer(Outcome::Unknown);
             }
         }
         while let Some(read) = self.reads.first_entry()
