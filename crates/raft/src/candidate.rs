@@ -126,11 +126,11 @@ impl PreCandidate {
         }
     }
 
-    /// Answers about another term are of a question asked earlier (openraft 511f33c7).
+    /// Answers about another term are of a question asked earlier (openraft 511f33c7); strangers were not asked.
     ///
     /// A grant counts for good: it may follow a denial, never the other way round.
     pub(crate) fn on_response(&mut self, core: &mut Core, from: NodeId, answer: PreVoteResponse) -> Next {
-        if answer.term != core.term().next() {
+        if answer.term != core.term().next() || !core.configuration().is_member(from) {
             return Next::Stay;
         }
         if self.answers.get(&from) != Some(&PreVerdict::Granted) {
@@ -182,7 +182,10 @@ impl Candidate {
     }
 
     pub(crate) fn on_response(&mut self, core: &Core, from: NodeId, verdict: Verdict) -> Next {
-        self.verdicts.count(from, verdict);
+        // Strangers were not asked, and what they say would take memory without bound.
+        if core.configuration().is_member(from) {
+            self.verdicts.count(from, verdict);
+        }
         self.next(core)
     }
 

@@ -50,7 +50,7 @@ impl Leader {
 
     /// Begins a change that a follower was asked for; at most once.
     pub(crate) fn on_reconfigure(&mut self, core: &mut Core, from: NodeId, msg: Reconfigure) {
-        if !self.take_forward(from, msg.session, msg.seq) {
+        if !self.take_forward(core, from, msg.session, msg.seq) {
             return;
         }
         let answer = ReconfigureResponse {

@@ -42,6 +42,7 @@ pub(crate) struct Leader {
     pub(crate) reads: ReadQueue,
     pub(crate) lease: Lease,
     uncommitted: Uncommitted,
+    /// Of those who are or were members while it leads: one that comes back must not be believed twice.
     forwards: BTreeMap<NodeId, ForwardsIn>,
     pub(crate) handover: Option<Handover>,
     pub(crate) deference: Deference,
@@ -133,7 +134,7 @@ impl Leader {
 
     /// Takes commands that a follower was given; at most once each.
     pub(crate) fn on_forward(&mut self, core: &mut Core, from: NodeId, msg: Forward) {
-        if !self.take_forward(from, msg.session, msg.seq) {
+        if !self.take_forward(core, from, msg.session, msg.seq) {
             return;
         }
         let bytes = msg.commands.iter().map(|command| command.len() as u64).sum();
@@ -446,7 +447,14 @@ impl Leader {
         }
     }
 
-    pub(crate) fn take_forward(&mut self, from: NodeId, session: Session, seq: u64) -> bool {
+    /// Whether a forward is a member's and new. A stranger gets no answer: an earlier copy, of when it was a
+    /// member, may have been taken.
+    pub(crate) fn take_forward(&mut self, core: &mut Core, from: NodeId, session: Session, seq: u64) -> bool {
+        if !self.progress.contains_key(&from) {
+            let what = "it is no member and forwards a request";
+            core.event(Event::Ignored { from, what });
+            return false;
+        }
         let known = self
             .forwards
             .entry(from)

@@ -7,13 +7,14 @@ use std::time::Duration;
 use goldenscript::{Argument, Command, Context};
 use quorate_raft::entry::{Entry, LogSlice, Payload};
 use quorate_raft::message::{
-    AppendEntries, AppendEntriesResponse, Campaign, Envelope, Heartbeat, HeartbeatResponse, PreVerdict,
-    PreVoteResponse, RequestVote, Verdict,
+    AppendEntries, AppendEntriesResponse, Campaign, Envelope, Forward, Heartbeat, HeartbeatResponse,
+    PreVerdict, PreVoteResponse, RequestVote, Verdict,
 };
 use quorate_raft::status::RoleKind;
 use quorate_raft::{
     Configuration, Consistency, Delivery, DriftBound, EntryId, GroupId, Index, Input, MemberInfo, MemberKind,
-    Message, NodeId, Precondition, Priority, Round, SnapshotMeta, SnapshotSent, Target, Term, Transferee,
+    Message, NodeId, Precondition, Priority, Round, Session, SnapshotMeta, SnapshotSent, Target, Term,
+    Transferee,
 };
 
 use crate::cluster::network::Filter;
@@ -473,26 +474,7 @@ fn forged(args: &Args, configuration: &Configuration) -> Result<Envelope, Failur
             let (term, verdict) = (Term(number("about")?), PreVerdict::Granted);
             Message::PreVoteResponse(PreVoteResponse { term, verdict })
         }
-        "AppendEntries" => {
-            let ids = args
-                .words
-                .iter()
-                .skip(1)
-                .map(|word| parse_id(word))
-                .collect::<Result<Vec<_>, _>>()?;
-            let entries = ids
-                .into_iter()
-                .map(|id| Entry {
-                    id,
-                    payload: Payload::Noop,
-                })
-                .collect();
-            let slice = LogSlice::new(id("prev")?, entries)?;
-            Message::AppendEntries(AppendEntries {
-                slice,
-                commit: Index(number("commit")?),
-            })
-        }
+        "AppendEntries" => Message::AppendEntries(forged_append(args)?),
         "InstallSnapshot" => {
             let configuration = Arc::new(configuration.clone());
             Message::InstallSnapshot(SnapshotMeta {
@@ -501,6 +483,15 @@ fn forged(args: &Args, configuration: &Configuration) -> Result<Envelope, Failur
             })
         }
         "TimeoutNow" => Message::TimeoutNow,
+        "Forward" => Message::Forward(Forward {
+            session: Session(number("session")?),
+            seq: number("seq")?,
+            commands: vec![bytes::Bytes::from_static(b"x")],
+        }),
+        "PreVoteDenied" => {
+            let (term, verdict) = (Term(number("about")?), PreVerdict::LongerLog(id("last")?));
+            Message::PreVoteResponse(PreVoteResponse { term, verdict })
+        }
         _ => return Err(format!("cannot forge {kind}").into()),
     };
     let group = GroupId(args.value("group", 1)?);
@@ -511,6 +502,20 @@ fn forged(args: &Args, configuration: &Configuration) -> Result<Envelope, Failur
         term: Term(number("term")?),
         message,
     })
+}
+
+fn forged_append(args: &Args) -> Result<AppendEntries, Failure> {
+    let words = args.words.iter().skip(1);
+    let ids = words.map(|word| parse_id(word)).collect::<Result<Vec<_>, _>>()?;
+    let prev = args.key("prev").map_or(Ok(EntryId::ZERO), parse_id)?;
+    let payload = Payload::Noop;
+    let entries = ids.into_iter().map(|id| Entry {
+        id,
+        payload: payload.clone(),
+    });
+    let slice = LogSlice::new(prev, entries.collect())?;
+    let commit = Index(args.value("commit", 0_u64)?);
+    Ok(AppendEntries { slice, commit })
 }
 
 fn show(cluster: &Cluster, what: &str, args: &Args) -> Vec<String> {
