@@ -312,7 +312,9 @@ impl Node {
             return self.deliver(envelope);
         }
         let promised = self.core.promise.forbids(envelope.from);
-        let shelters = (self.shelters_leader() && !mutant!(M14)) || promised;
+        // A leader that asks for votes in a newer term leads no more.
+        let hears_leader = self.shelters_leader() && self.leader() != Some(envelope.from);
+        let shelters = (hears_leader && !mutant!(M14)) || promised;
         if envelope.message.is_uncalled_campaign() && shelters {
             // Thesis §4.2.3: while a leader is heard of, none is deposed.
             return Next::Stay;
