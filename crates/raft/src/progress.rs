@@ -197,9 +197,9 @@ impl Progress {
         self.catching_up.is_some_and(|round| round.done)
     }
 
-    /// Whether it acknowledges what it is sent, within an election timeout.
+    /// Whether it acknowledges what it is sent, within an election timeout. Who is reported gone does not.
     pub(crate) fn keeps_up(&self, election_ticks: u32) -> bool {
-        self.is_active(election_ticks) && self.behind_ticks < election_ticks
+        self.is_there(election_ticks) && self.behind_ticks < election_ticks
     }
 
     /// It refused an append after `prev`; the logs agree at `agree` at best.
@@ -251,12 +251,12 @@ impl Progress {
         self.gone = false;
     }
 
-    /// Its process was reported gone: it is nobody to hand over to, but it may be a wrong report.
+    /// Its process was reported gone: it is nobody to hand over to or to wait for, but it may be a wrong report.
     pub(crate) fn on_gone(&mut self) {
         self.gone = true;
     }
 
-    /// Whether it may be handed the leadership.
+    /// Whether it was heard of of late and not reported gone since.
     pub(crate) fn is_there(&self, election_ticks: u32) -> bool {
         !self.gone && self.is_active(election_ticks)
     }
