@@ -24,6 +24,8 @@ pub(crate) enum Stream {
     Faults,
     /// One strike: what it is, and whom it hits.
     Strike(u64),
+    /// What a second operator wants, after the strike of this number.
+    SecondOperator(u64),
     /// One node's disk: latencies, and what a crash leaves.
     Disk(u64),
     /// One node's process: its seeds and delays.
@@ -147,6 +149,7 @@ impl Stream {
             Self::Transfer(nth) => (2, nth),
             Self::Faults => (3, 0),
             Self::Strike(nth) => (4, nth),
+            Self::SecondOperator(nth) => (11, nth),
             Self::Disk(node) => (5, node),
             Self::Process(node) => (6, node),
             Self::Client(client) => (7, client),

@@ -128,14 +128,18 @@ impl World {
             Fault::DiskFull => {
                 self.server(node).fill_disk();
                 self.schedule.after(lasts, Happening::Room(node));
+                if rng.chance(DIES_WHEN_FULL) {
+                    self.die(node, Death::draw(rng));
+                    self.schedule.after(lasts / 2, Happening::Restart(node));
+                }
             }
             Fault::Transfer => return self.ask_for_transfer(node, rng),
             Fault::Reconfigure => {
                 self.ask_for_members(node, rng)?;
-                // Another operator, at another node, wants something else at once.
                 if rng.chance(TWO_OPERATORS) {
-                    let other = self.any_node(rng);
-                    return self.ask_for_members(other, rng);
+                    let after = rng.span(SHORTEST, SECOND_THOUGHTS);
+                    self.schedule
+                        .after(after, Happening::SecondOperator(self.strikes));
                 }
             }
             Fault::LostDirectory => self.lose_directory(node),
@@ -308,7 +312,7 @@ impl World {
         )
     }
 
-    fn any_node(&self, rng: &mut Rng) -> NodeId {
+    pub(super) fn any_node(&self, rng: &mut Rng) -> NodeId {
         *rng.pick(&self.everyone())
     }
 
@@ -327,7 +331,10 @@ const FAILING: [DiskOp; 7] = [
     DiskOp::SyncDir,
     DiskOp::Create,
 ];
-const TWO_OPERATORS: Chance = Chance::percent(20);
+const TWO_OPERATORS: Chance = Chance::percent(30);
+/// How much later the second operator asks, at most.
+const SECOND_THOUGHTS: Duration = Duration::from_millis(200);
+const DIES_WHEN_FULL: Chance = Chance::percent(40);
 const SHORTEST: Duration = Duration::from_millis(1);
 /// How often it is looked whether a node has fallen behind.
 const BEHIND_EVERY: Duration = Duration::from_millis(50);

@@ -1,6 +1,6 @@
 //! Operators who change the members, and directories that are lost.
 //!
-//! - A node that is to join runs before anyone is asked to let it in, and knows nothing.
+//! - A node that is to join knows nothing. Mostly it runs before anyone is asked to let it in.
 //! - A node that was removed runs on, and may be let in again.
 //! - Who has lost its directory never comes back under its id. In most runs it is lost only when every
 //!   configuration that any node knows of can do without it.
@@ -16,14 +16,14 @@ use quorate_raft::{
     Target,
 };
 
-use super::World;
 use super::start::{info, kind_of};
+use super::{Happening, World};
 use crate::clients::Errand;
 use crate::invariant::Violation;
 use crate::marks::Mark;
 use crate::ports::Caller;
 use crate::profile::Losses;
-use crate::rng::Rng;
+use crate::rng::{Chance, Rng, Stream};
 use crate::server::{Presence, Server};
 
 /// How an operator changes the members.
@@ -58,7 +58,7 @@ impl World {
             return Ok(());
         };
         let precondition = self.draw_precondition(&current, rng);
-        self.start_newcomers(&target)?;
+        self.start_newcomers(&target, rng)?;
         self.reconfigure(node, target, precondition)
     }
 
@@ -93,7 +93,7 @@ impl World {
         self.give(node, life, input)
     }
 
-    fn start_newcomers(&mut self, target: &Target) -> Result<(), Violation> {
+    fn start_newcomers(&mut self, target: &Target, rng: &mut Rng) -> Result<(), Violation> {
         let members = target.voters().union(target.learners());
         for node in members.copied().collect::<Vec<_>>() {
             if !self.servers.contains_key(&node) {
@@ -105,10 +105,25 @@ impl World {
                 let server = Server::new(self.seed, (node, kind), &self.profile.node, joins);
                 self.servers.insert(node, server);
                 self.clients.know(self.everyone());
-                self.start(node)?;
+                if rng.chance(COMES_LATE) {
+                    let after = rng.span(Duration::ZERO, LATEST_TO_COME);
+                    self.schedule.after(after, Happening::Restart(node));
+                } else {
+                    self.start(node)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// A second operator asks, a little after a first one.
+    pub(super) fn ask_once_more(&mut self, strike: u64) -> Result<(), Violation> {
+        if self.are_faults_over() {
+            return Ok(());
+        }
+        let rng = &mut Rng::new(self.seed, Stream::SecondOperator(strike));
+        let node = self.any_node(rng);
+        self.ask_for_members(node, rng)
     }
 
     /// None when there is nobody to let in.
@@ -252,3 +267,5 @@ const CHANGES: [Change; 9] = [
 const MOST_NODES: usize = 7;
 /// How long an operator waits before he asks again for members without those who are lost.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+const COMES_LATE: Chance = Chance::percent(25);
+const LATEST_TO_COME: Duration = Duration::from_secs(1);

@@ -132,6 +132,8 @@ enum Happening {
     TimedOut(u64, OperationId),
     /// A fault strikes.
     Strike,
+    /// A second operator asks for members, after the strike of this number.
+    SecondOperator(u64),
     /// A node's driver finds that a peer's host refuses connections.
     Gone(NodeId, Life, NodeId),
     /// The network is whole again.
@@ -283,6 +285,7 @@ impl World {
                 self.give(node, life, DriverInput::PeerGone(peer))
             }
             Happening::Strike => self.strike(),
+            Happening::SecondOperator(strike) => self.ask_once_more(strike),
             Happening::Mend => {
                 self.note(|| "the network is whole".to_owned());
                 self.network.mend();
@@ -323,6 +326,7 @@ impl World {
             | Happening::Wake(_)
             | Happening::TimedOut(..)
             | Happening::Strike
+            | Happening::SecondOperator(_)
             | Happening::Mend
             | Happening::MendWhenBehind(..)
             | Happening::DieAgain(_)
