@@ -1,7 +1,8 @@
 //! Whether a node leaves a leader alone of whom it has heard (L2; thesis §4.2.3 and §9.6).
 //!
 //! - As long as a follower has heard of its leader within an election timeout, it neither campaigns
-//!   nor encourages who does, and no campaign but one that the leader asked for makes it change its term.
+//!   nor encourages who does, and no campaign but the leader's own, or one that it asked for, makes it change its
+//!   term.
 //! - Nobody campaigns who has not asked first whether it could win, unless the leader told it to.
 //!
 //! Such a node harms no data, so that nothing else here would notice: it only keeps the others from work.
@@ -186,6 +187,9 @@ fn check_term(after: &View, turn: &Turn, heard: Heard) -> Result<(), Violation> 
     let Some(campaign) = turn.campaigns.as_ref().filter(|_| !turn.brings_term) else {
         return Ok(());
     };
+    if campaign.from == heard.leader {
+        return Ok(()); // It leads no more, as it says itself.
+    }
     require(after.term <= heard.term, Invariant::LeaderSheltered, || {
         format!("{after} listens to \"{campaign}\" and has heard of {heard:?}")
     })
