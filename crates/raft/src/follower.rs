@@ -49,6 +49,18 @@ impl Follower {
         }
     }
 
+    /// Nothing is committed that was not compared with the leader's log: the log beyond may be another's
+    /// (raft-scenarios S19c).
+    pub(crate) fn check(&self, core: &Core) {
+        let (verified, commit) = (self.verified, core.log.commit_index());
+        assert!(
+            commit <= verified,
+            "{} has committed up to {commit} in term {}, and its log was compared up to {verified} only",
+            core.id(),
+            core.term()
+        );
+    }
+
     /// A follower whose term grew without a leader to follow: its patience is not renewed.
     pub(crate) fn in_newer_term(&self, core: &mut Core) -> Self {
         core.event(Event::BecameFollower {

@@ -57,6 +57,15 @@ impl Leases {
     }
 }
 
+/// That a node helps nobody but a leader be elected, until its clock shows a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promised {
+    /// The leader; none if an earlier life of the node may have promised it to anybody.
+    pub to: Option<NodeId>,
+    /// When it ends; none if the clock was not read yet.
+    pub until: Option<Moment>,
+}
+
 /// What a node's clock says, and what it owes a leader by it.
 #[derive(Clone, Debug)]
 pub(crate) struct Promise {
@@ -123,6 +132,19 @@ impl Promise {
         if let (Some(leases), Some(now)) = (&self.leases, self.now) {
             let until = leases.promised_until(now);
             self.owed = Owed::ToLeader { leader, until };
+        }
+    }
+
+    /// What was promised, whether or not it has ended; none without leases.
+    pub(crate) fn made(&self) -> Option<Promised> {
+        self.leases.as_ref()?;
+        match self.owed {
+            Owed::Nothing => None,
+            Owed::ToSomebody { until } => Some(Promised { to: None, until }),
+            Owed::ToLeader { leader, until } => Some(Promised {
+                to: Some(leader),
+                until: Some(until),
+            }),
         }
     }
 

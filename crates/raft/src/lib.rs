@@ -59,7 +59,7 @@ pub use io::{
     Config, ConfigError, Delivery, HardState, Input, Limits, LogReadError, Outcome, Proposal, Purpose,
     ReadLog, ReadReady, Ready, Rejection, Resolved, SendSnapshot, SnapshotSent, Stored, Transferee, Write,
 };
-pub use lease::{Consistency, DriftBound, Leases};
+pub use lease::{Consistency, DriftBound, Leases, Promised};
 pub use membership::{MemberInfo, MemberKind, Precondition, Priority, Target};
 pub use message::{Envelope, Message};
 pub use node::Node;

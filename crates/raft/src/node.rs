@@ -15,6 +15,7 @@ use crate::io::{
     Transferee,
 };
 use crate::leader::Leader;
+use crate::lease::Promised;
 use crate::membership::{MemberKind, Precondition, Target};
 use crate::message::{
     Campaign, Envelope, Forward, ForwardResponse, Forwarded, Message, ReadOutcome, Reconfigure,
@@ -191,6 +192,12 @@ impl Node {
         }
     }
 
+    /// What this node promised last to the leader that it heard, or in an earlier life; none without leases.
+    #[must_use]
+    pub fn promised(&self) -> Option<Promised> {
+        self.core.promise.made()
+    }
+
     /// The term of the entry at `index`, if this node's log still says.
     #[must_use]
     pub fn term_at(&self, index: Index) -> Option<Term> {
@@ -203,8 +210,10 @@ impl Node {
     /// When it is not: a bug of this crate or of its caller. Costs a pass over the entries in memory.
     pub fn check(&self) {
         self.core.check();
-        if let Role::Leader(leader) = &self.role {
-            leader.check(&self.core);
+        match &self.role {
+            Role::Leader(leader) => leader.check(&self.core),
+            Role::Follower(follower) => follower.check(&self.core),
+            Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
     }
 

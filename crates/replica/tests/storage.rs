@@ -427,3 +427,26 @@ fn an_abandoned_snapshot_leaves_no_file() {
     assert_eq!(disk.list(Path::new("snapshots")).unwrap(), before);
     save_snapshot(&snapshots, &meta(5, 1), &["whole"]);
 }
+
+#[test]
+fn a_read_is_bounded_by_what_entries_weigh_in_memory() {
+    let (mut storage, _) = open(&MemDisk::new());
+    let stripped = |index| Entry {
+        id: id(index, 1),
+        payload: Payload::Stripped,
+    };
+    let weight = stripped(1).weight();
+    durably(&mut storage, &[write(1, (1..=100).map(stripped).collect())]);
+    let bounded = |max_bytes| {
+        let request = ReadLog {
+            purpose: Purpose::Apply,
+            from: Index(1),
+            to: Index(100),
+            max_bytes,
+        };
+        storage.reader().read(&request).unwrap().unwrap().len()
+    };
+    assert_eq!(bounded(10 * weight), 10);
+    assert_eq!(bounded(1), 1);
+    assert_eq!(bounded(1 << 20), 100);
+}

@@ -112,10 +112,17 @@ fn draw_faults(rng: &mut Rng, kind: Kind) -> BTreeSet<Fault> {
         }
         Kind::Disk => half_and(rng, &Fault::DISK, &[Fault::Isolate]),
         Kind::Clock => half_and(rng, &Fault::CLOCK, &[Fault::Transfer, Fault::Isolate]),
+        // Many clients leave long tails in the log of a leader that is cut off.
         Kind::Performance => half_and(
             rng,
-            &[Fault::SlowNode, Fault::Clog],
-            &[Fault::SlowTail, Fault::Pause],
+            &[
+                Fault::SlowNode,
+                Fault::Clog,
+                Fault::Isolate,
+                Fault::Halves,
+                Fault::Blackhole,
+            ],
+            &[Fault::SlowTail, Fault::Pause, Fault::Crash],
         ),
     }
 }

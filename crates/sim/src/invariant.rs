@@ -37,6 +37,8 @@ pub enum Invariant {
     MatchIsDurable,
     /// I13: while a leader may serve reads by a lease, no other commits what that one has not.
     LeaseExcludes,
+    /// I13: who holds a lease has been promised by so many that the others are no quorum.
+    LeaseIsPromised,
     /// I14: what a node holds in memory is bounded by its limits.
     Bounded,
     /// I15: the members a node goes by are those that its log names.
@@ -91,6 +93,7 @@ impl fmt::Display for Invariant {
             Self::EqualState => "I10 equal state",
             Self::DurablePromise => "I12 promises are durable",
             Self::MatchIsDurable => "I12 what is counted is durable",
+            Self::LeaseIsPromised => "I13 leases are no longer than promises",
             Self::LeaseExcludes => "I13 nobody else commits during a lease",
             Self::Bounded => "I14 bounded memory",
             Self::ConfigurationOfLog => "I15 the members are those of the log",

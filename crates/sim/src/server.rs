@@ -407,6 +407,17 @@ impl Process {
         Some(Duration::from_micros(until.0))
     }
 
+    /// What the core promised, and until when by the clock that leases go by; none if that is not known yet.
+    pub(crate) fn promised(&self) -> Option<(Option<NodeId>, Duration)> {
+        let promised = self.driver.node().promised()?;
+        Some((promised.to, Duration::from_micros(promised.until?.0)))
+    }
+
+    /// What the core is, as of the last turn.
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
     /// What the core says of itself, every few steps.
     pub(crate) fn look(&self) -> Option<Status> {
         self.steps

@@ -328,15 +328,25 @@ impl LogReader {
             !read.is_empty(),
             "a read of the log from {from} brought nothing and no error"
         );
-        read.into_iter()
-            .map(|entry| {
-                let id = EntryId::new(Index(entry.index), Term(entry.term));
-                let payload = stored::decode_payload(entry.body)
-                    .map_err(|source| StorageError::record(format!("entry {id}"), source))?;
-                Ok(Entry { id, payload })
-            })
-            .collect()
+        let (mut entries, mut bytes) = (Vec::with_capacity(read.len()), 0);
+        for entry in read {
+            let entry = decode(entry)?;
+            // The log counts bodies. In memory an entry weighs more, and one without a command much more.
+            bytes += entry.weight();
+            if bytes > max_bytes && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
     }
+}
+
+fn decode(entry: quorate_wal::ReadEntry) -> Result<Entry, StorageError> {
+    let id = EntryId::new(Index(entry.index), Term(entry.term));
+    let payload = stored::decode_payload(entry.body)
+        .map_err(|source| StorageError::record(format!("entry {id}"), source))?;
+    Ok(Entry { id, payload })
 }
 
 /// Durably, before anything is in them: a file must not survive the name of its directory.

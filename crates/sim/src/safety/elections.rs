@@ -1,5 +1,6 @@
 //! Who votes for whom, and who leads (I1, I4, I6, I9, I15).
 
+use quorate_raft::invariants::View;
 use quorate_raft::{Envelope, Event, HardState, NodeId, Term};
 
 use super::membership::is_quorum;
@@ -7,6 +8,17 @@ use super::{OwnLog, Safety, Step};
 use crate::invariant::{Invariant, Violation, require};
 
 impl Safety {
+    /// What a node is after a step: it goes by the term and vote that it has written, in its last life too
+    /// (I6), and holds no longer a lease than was promised (I13).
+    pub(crate) fn seen(&self, view: &View) -> Result<(), Violation> {
+        let written = self.nodes[&view.id].written.hard_state();
+        let agrees = written.term == view.term && written.vote == view.vote;
+        require(agrees, Invariant::Monotone, || {
+            format!("{view} has written {written:?}")
+        })?;
+        self.check_promises()
+    }
+
     /// A node says that it leads.
     pub(super) fn elected(&mut self, node: NodeId, term: Term, log: OwnLog) -> Result<(), Violation> {
         let leader = *self.leaders.entry(term).or_insert(node);

@@ -1,10 +1,12 @@
 //! Who may serve reads without asking, and who commits meanwhile (I13).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use quorate_raft::{Index, NodeId};
+use quorate_raft::{Index, NodeId, Term};
 
 use super::Safety;
+use super::membership::is_quorum;
 use crate::invariant::{Invariant, Violation, require};
 use crate::schedule::Time;
 
@@ -15,6 +17,10 @@ pub(super) struct Leases {
     /// By its own clock a node serves reads without asking until then. A node that has died does not;
     /// what was promised to it is kept all the same.
     until: BTreeMap<NodeId, Time>,
+    /// To whom nodes have promised to help nobody else, and until when; to anybody if to none.
+    promised: BTreeMap<NodeId, (Option<NodeId>, Time)>,
+    /// Who told a successor to campaign, in which term: those who are asked for votes then keep no promise.
+    called: BTreeMap<NodeId, Term>,
 }
 
 impl Safety {
@@ -25,6 +31,47 @@ impl Safety {
             Some(until) => self.leases.until.insert(node, until),
             None => self.leases.until.remove(&node),
         };
+    }
+
+    /// What a node has promised last; none if nothing.
+    pub(crate) fn promises(&mut self, node: NodeId, promised: Option<(Option<NodeId>, Time)>) {
+        match promised {
+            Some(promised) => self.leases.promised.insert(node, promised),
+            None => self.leases.promised.remove(&node),
+        };
+    }
+
+    pub(super) fn calls_successor(&mut self, leader: NodeId, term: Term) {
+        self.leases.called.insert(leader, term);
+    }
+
+    /// Whoever holds a lease has been promised by so many that the others are no quorum, for as long as it holds.
+    pub(super) fn check_promises(&self) -> Result<(), Violation> {
+        let held = self.leases.until.iter();
+        for (holder, until) in held.filter(|(_, until)| **until > self.leases.now) {
+            let watched = &self.nodes[holder];
+            let (_, members) = watched.members.latest();
+            let is_free = |node: NodeId| {
+                let promised = self.leases.promised.get(&node);
+                let is_bound = promised.is_some_and(|(to, ends)| {
+                    to.is_none_or(|to| to == *holder) && *ends + ROUNDING >= *until
+                });
+                node != *holder && !is_bound
+            };
+            require(!is_quorum(members, is_free), Invariant::LeaseIsPromised, || {
+                format!(
+                    "{holder} serves reads by a lease until {until}; promised is {:?}",
+                    self.leases.promised
+                )
+            })?;
+            let called = self.leases.called.get(holder);
+            require(
+                called.is_none() || called.copied() != watched.leads,
+                Invariant::LeaseIsPromised,
+                || format!("{holder} serves reads by a lease and has told a successor to campaign"),
+            )?;
+        }
+        Ok(())
     }
 
     /// What a leader commits was committed before by every other that serves reads by a lease, or those
@@ -45,3 +92,6 @@ impl Safety {
         Ok(())
     }
 }
+
+/// What clocks show is rounded, at each end of a lease and of a promise.
+const ROUNDING: Duration = Duration::from_micros(10);

@@ -202,6 +202,9 @@ impl Safety {
         if let Message::VoteResponse(Verdict::Granted) = &envelope.message {
             return self.voted(envelope);
         }
+        if let Message::TimeoutNow = &envelope.message {
+            self.calls_successor(envelope.from, envelope.term);
+        }
         let Message::AppendEntriesResponse(AppendEntriesResponse::Accepted { match_index }) =
             &envelope.message
         else {

@@ -404,17 +404,20 @@ impl World {
         };
         let collected = process.turn(reading)?;
         let look = process.look();
-        let lease = process.lease_until();
+        let (lease, promised, view) = (process.lease_until(), process.promised(), *process.view());
+        self.show(node, &collected);
         if let Some(reading) = reading {
             let clock = &self.servers[&node].clock;
             let lease = lease.map(|until| clock.true_time(now, reading, until));
+            let promised = promised.map(|(to, until)| (to, clock.true_time(now, reading, until)));
+            self.safety.promises(node, promised);
             self.safety.holds_lease(node, now, lease);
             if lease.is_some() {
                 self.marks.reach(Mark::LeaseHeld);
             }
         }
-        self.show(node, &collected);
         self.safety.stepped(node, &collected.step)?;
+        self.safety.seen(&view)?;
         self.for_spec(|spec| spec.stepped(node, &collected.step));
         look.map_or(Ok(()), |status| self.safety.looked(&status))?;
         for envelope in collected.step.sends {
