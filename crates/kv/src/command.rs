@@ -8,7 +8,8 @@
 use bytes::Bytes;
 
 use crate::{
-    Alarm, DecodeError, DeleteRange, Error, LeaseEpoch, LeaseId, Member, Put, Revision, Txn, check, wire,
+    Alarm, AuthCommand, Caller, DecodeError, DeleteRange, Error, LeaseEpoch, LeaseId, Member, Proposal, Put,
+    Revision, Txn, check, wire,
 };
 
 /// One change of the keyspace, as the log carries it.
@@ -53,6 +54,8 @@ pub enum Command {
         /// The alarm.
         alarm: Alarm,
     },
+    /// Change users, roles or permissions, or log in.
+    Auth(AuthCommand),
 }
 
 /// On whose account a lease ends.
@@ -91,18 +94,23 @@ impl Default for Limits {
 }
 
 impl Command {
-    /// The bytes for the log.
+    /// The bytes for the log, of a caller that has not said who it is. See [`Proposal::encode`].
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        wire::encode(self)
+        wire::encode(&Caller::Anonymous, self)
     }
 
     /// Reads what [`Self::encode`] wrote. Keys and values share the memory of `bytes`.
     ///
     /// # Errors
-    /// Any bytes that are not a command of a known format.
+    /// Any bytes that are not a command of a known format; those of a [`Proposal`] that names its caller, which
+    /// would be lost here.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
-        wire::decode(bytes)
+        let Proposal { caller, command } = wire::decode(bytes)?;
+        match caller {
+            Caller::Anonymous => Ok(command),
+            Caller::User(_) | Caller::Member => Err(DecodeError::Field("absence of a caller")),
+        }
     }
 
     /// Refuses what would fail in every state of the keyspace.
@@ -119,7 +127,8 @@ impl Command {
             | Self::LeaseRevoke { .. }
             | Self::LeaseRenew { .. }
             | Self::PublishMember(_)
-            | Self::Alarm { .. } => Ok(()),
+            | Self::Alarm { .. }
+            | Self::Auth(_) => Ok(()),
         }
     }
 }

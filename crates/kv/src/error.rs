@@ -56,6 +56,51 @@ pub enum Error {
     /// The lease was renewed after somebody judged it expired: it lives on.
     #[error("lease {0} was renewed in the meantime")]
     LeaseRenewed(LeaseId),
+    /// Authentication cannot be turned on: there is no user `root`.
+    #[error("root user does not exist")]
+    RootUserNotExist,
+    /// Authentication cannot be turned on: the user `root` has not the role `root`.
+    #[error("root user does not have root role")]
+    RootRoleNotExist,
+    /// The user's name is in use.
+    #[error("user name already exists")]
+    UserAlreadyExist,
+    /// A user's name is empty; or authentication is on and the caller has not said who it is.
+    #[error("user name is empty")]
+    UserEmpty,
+    /// There is no such user.
+    #[error("user name not found")]
+    UserNotFound,
+    /// The role's name is in use.
+    #[error("role name already exists")]
+    RoleAlreadyExist,
+    /// There is no such role.
+    #[error("role name not found")]
+    RoleNotFound,
+    /// A role's name is empty.
+    #[error("role name is empty")]
+    RoleEmpty,
+    /// There is no such user, or it cannot log in by this password.
+    #[error("authentication failed, invalid user ID or password")]
+    AuthFailed,
+    /// The caller may not do this.
+    #[error("permission denied")]
+    PermissionDenied,
+    /// The user has not the role that is to be taken from it.
+    #[error("role is not granted to the user")]
+    RoleNotGranted,
+    /// The role has not the permission that is to be taken from it.
+    #[error("permission is not granted to the role")]
+    PermissionNotGranted,
+    /// Nobody can log in while authentication is off.
+    #[error("authentication is not enabled")]
+    AuthNotEnabled,
+    /// It would leave nobody with all rights, or a permission's range makes no sense.
+    #[error("invalid auth management")]
+    InvalidAuthMgmt,
+    /// Users or roles have changed since it was established who the caller is.
+    #[error("revision of auth store is old")]
+    AuthOldRevision,
     /// A time to live above [`crate::MAX_TTL_SECS`].
     #[error("too large lease TTL")]
     LeaseTtlTooLarge,

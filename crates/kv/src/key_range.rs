@@ -176,6 +176,24 @@ impl KeyRanges {
         before.is_some_and(|(_, end)| end.as_ref().is_none_or(|end| key < &end[..]))
     }
 
+    /// Whether every key of a range is in the union. A range that holds nothing is looked at as its start.
+    #[must_use]
+    pub fn covers(&self, range: &KeyRange) -> bool {
+        if range.is_empty() {
+            return self.contains(range.start());
+        }
+        let up_to = (Bound::Unbounded, Bound::Included(&range.start()[..]));
+        let Some((_, end)) = self.intervals.range::<[u8], _>(up_to).next_back() else {
+            return false;
+        };
+        // Intervals do not touch, so that no two of them can share a range.
+        match (end, range.end()) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(end), Some(wanted)) => wanted <= *end,
+        }
+    }
+
     fn insert_interval(&mut self, mut start: Bytes, mut end: Option<Bytes>) {
         while let Some((left, right)) = self.touching(&start, end.as_ref()) {
             self.intervals.remove(&left);
@@ -258,7 +276,45 @@ mod tests {
         proptest::collection::vec(range, 0..6)
     }
 
+    #[test]
+    fn one_key_does_not_cover_what_follows_it() {
+        let union: KeyRanges = [&parse("a", "")].into_iter().collect();
+        assert!(union.covers(&parse("a", "")));
+        assert!(!union.covers(&parse("a", "\0")));
+        assert!(!union.covers(&parse("a", "b")));
+        assert!(
+            !KeyRanges::default().covers(&parse("b", "a")),
+            "nothing of nothing"
+        );
+    }
+
+    /// All keys of up to three bytes 0, 1, 2: more than the ends of the ranges can tell apart.
+    fn all_keys() -> Vec<Vec<u8>> {
+        let longer = |keys: &[Vec<u8>]| -> Vec<Vec<u8>> {
+            let longer = keys
+                .iter()
+                .flat_map(|key| (0..3).map(|byte| [&key[..], &[byte]].concat()));
+            longer.collect()
+        };
+        let one = longer(&[Vec::new()]);
+        let two = longer(&one);
+        let three = longer(&two);
+        [one, two, three].concat()
+    }
+
     proptest! {
+        #[test]
+        fn a_union_covers_what_it_holds_every_key_of(ranges in ranges(), wanted in ranges()) {
+            let union: KeyRanges = ranges.iter().collect();
+            for wanted in wanted.iter().filter(|wanted| !wanted.is_empty()) {
+                let mut keys = all_keys().into_iter().filter(|key| wanted.contains(key));
+                let in_reach = keys.all(|key| union.contains(&key));
+                // Beyond the keys that are tried there are others.
+                let endless = !matches!(wanted, KeyRange::From(_)) || union.contains(b"\xff");
+                prop_assert_eq!(union.covers(wanted), in_reach && endless, "{:?}", wanted);
+            }
+        }
+
         #[test]
         fn a_union_holds_what_any_of_its_ranges_holds(
             ranges in ranges(),

@@ -9,13 +9,13 @@ use crate::lease::Leases;
 use crate::record::Record;
 use crate::store::{Store, Write};
 use crate::{
-    Alarm, AlarmAction, AlarmKind, Applied, Assign, Change, Command, Compacted, DeleteRange,
+    Alarm, AlarmAction, AlarmKind, Applied, Assign, AuthStore, Change, Command, Compacted, DeleteRange,
     DeleteRangeResponse, Error, HistoryBatch, HistoryLimits, KeyRanges, Lease, LeaseEvent, LeaseId, Member,
-    MemberId, Put, PutResponse, Range, RangeResponse, Renewal, Response, Revision, RevokeCause, StoreSize,
-    Txn, check,
+    MemberId, Proposal, Put, PutResponse, Range, RangeResponse, Renewal, Response, Revision, RevokeCause,
+    Right, SessionEvent, StoreSize, Txn, check,
 };
 
-/// Keys with their history, leases, members and alarms.
+/// Keys with their history, leases, members, alarms, users and roles.
 ///
 /// - [`Keyspace::apply`] is the only thing that changes what can be observed.
 /// - [`Keyspace::compact_step`] only frees memory; call it now and then, in any rhythm.
@@ -25,6 +25,7 @@ pub struct Keyspace {
     pub(crate) leases: Leases,
     pub(crate) members: BTreeMap<MemberId, Member>,
     pub(crate) alarms: BTreeSet<Alarm>,
+    pub(crate) auth: AuthStore,
     /// Every open snapshot has a clone.
     pub(crate) snapshots: Arc<()>,
 }
@@ -44,20 +45,24 @@ impl Keyspace {
             leases: Leases::default(),
             members: BTreeMap::new(),
             alarms: BTreeSet::new(),
+            auth: AuthStore::default(),
             snapshots: Arc::new(()),
         }
     }
 
-    /// Applies one committed command. Any command is fine: what cannot be done is answered with an error
-    /// and changes nothing.
-    pub fn apply(&mut self, command: Command) -> Applied {
+    /// Applies one committed command. Any command is fine: what cannot be done, or not by this caller, is
+    /// answered with an error and changes nothing.
+    pub fn apply(&mut self, proposal: impl Into<Proposal>) -> Applied {
+        let Proposal { caller, command } = proposal.into();
         let mut effects = Effects::default();
-        let result = self.execute(command, &mut effects);
+        let permitted = self.permit(&caller, Right::Apply(&command));
+        let result = permitted.and_then(|()| self.execute(command, &mut effects));
         Applied {
             revision: self.store.revision(),
             result,
             changes: effects.changes,
             leases: effects.leases,
+            sessions: effects.sessions,
         }
     }
 
@@ -124,6 +129,12 @@ impl Keyspace {
         self.alarms.iter().copied()
     }
 
+    /// Users, roles and permissions.
+    #[must_use]
+    pub fn auth(&self) -> &AuthStore {
+        &self.auth
+    }
+
     /// Whether a compaction has left something to remove.
     #[must_use]
     pub fn needs_compact_step(&self) -> bool {
@@ -152,6 +163,10 @@ impl Keyspace {
                 Ok(Response::PublishMember)
             }
             Command::Alarm { action, alarm } => Ok(self.alarm(action, alarm)),
+            Command::Auth(auth) => self
+                .auth
+                .apply(auth, &mut effects.sessions)
+                .map(|()| Response::Auth),
         }
     }
 
@@ -164,7 +179,10 @@ impl Keyspace {
             Command::Put(_) | Command::LeaseGrant { .. } => (true, true),
             Command::Txn(txn) => (txn.may_put(), true),
             Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } => (false, true),
-            Command::LeaseRenew { .. } | Command::PublishMember(_) | Command::Alarm { .. } => (false, false),
+            Command::LeaseRenew { .. }
+            | Command::PublishMember(_)
+            | Command::Alarm { .. }
+            | Command::Auth(_) => (false, false),
         };
         let raised = |kind| self.alarms.iter().any(|alarm| alarm.kind == kind);
         if writes && raised(AlarmKind::Corrupt) {
@@ -275,6 +293,7 @@ impl Keyspace {
 struct Effects {
     changes: Vec<Change>,
     leases: Vec<LeaseEvent>,
+    sessions: Vec<SessionEvent>,
 }
 
 /// A revision in the making, with the attachment of keys to leases kept in step.

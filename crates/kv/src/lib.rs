@@ -10,13 +10,14 @@
 //! - What is readable depends on commands alone. When compaction frees memory is nobody's business.
 //!
 //! It knows nothing of Raft, of the wire messages of etcd, or of disks: `quorate-server` translates between
-//! etcd's protobuf messages and the types here. Users, roles and permissions are left out.
+//! etcd's protobuf messages and the types here. How passwords are hashed and tokens made is left out.
 //!
 //! To read it: [`Command`] and [`Response`], then `keyspace.rs` and `txn.rs`; below them `store.rs` with
-//! `index.rs` and `log.rs`; beside them `watch/` and `lease_clock.rs`.
+//! `index.rs` and `log.rs`; beside them `watch/`, `lease_clock.rs` and `auth/`.
 
 #![forbid(unsafe_code)]
 
+mod auth;
 mod check;
 mod command;
 mod error;
@@ -27,12 +28,14 @@ mod keyspace;
 mod lease;
 mod lease_clock;
 mod log;
+mod proposal;
 mod range;
 mod record;
 mod request;
 mod response;
 mod restore;
 mod snapshot;
+mod snapshot_auth;
 mod store;
 mod sweep;
 mod txn;
@@ -40,6 +43,10 @@ mod types;
 mod watch;
 mod wire;
 
+pub use auth::{
+    Access, AuthCommand, AuthRevision, AuthStatus, AuthStore, AuthSwitch, Caller, Credentials, Login, Moment,
+    PasswordHash, Permission, Right, RoleName, SessionEvent, Sessions, TokenDigest, UnixSeconds, UserName,
+};
 pub use check::{MAX_TTL_SECS, MAX_TXN_DEPTH};
 pub use command::{AlarmAction, Command, Limits, RevokeCause};
 pub use error::{Compacted, DecodeError, Error, RestoreError};
@@ -48,6 +55,7 @@ pub use key_range::{KeyRange, KeyRanges};
 pub use keyspace::Keyspace;
 pub use lease::Lease;
 pub use lease_clock::LeaseClock;
+pub use proposal::Proposal;
 pub use request::{
     Assign, Compare, DeleteRange, Op, Operand, Projection, Put, PutParts, Range, ReadTxn, Relation,
     RevisionFilter, SortOrder, SortTarget, Txn,

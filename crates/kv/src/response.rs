@@ -1,6 +1,6 @@
 //! What a command did, for the client that sent it, for watchers, and for the lease clock.
 
-use crate::{Alarm, Error, Event, KeyValue, LeaseEpoch, LeaseId, Revision, record::Record};
+use crate::{Alarm, Error, Event, KeyValue, LeaseEpoch, LeaseId, Revision, SessionEvent, record::Record};
 
 /// All that came of applying one command.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Applied {
     pub changes: Vec<Change>,
     /// What happened to leases. For [`crate::LeaseClock::observe`].
     pub leases: Vec<LeaseEvent>,
+    /// What happened to tokens. For [`crate::Sessions::observe`].
+    pub sessions: Vec<SessionEvent>,
 }
 
 /// The answer to a command that succeeded: one variant for each variant of [`crate::Command`].
@@ -41,6 +43,8 @@ pub enum Response {
     PublishMember,
     /// The alarm the command raised or lifted; none if there was none to lift.
     Alarm(Vec<Alarm>),
+    /// Users, roles or permissions are changed, or a token is known.
+    Auth,
 }
 
 /// The answer to a put.

@@ -10,8 +10,10 @@ use prost::Message;
 use crate::lease::Leases;
 use crate::record::Record;
 use crate::snapshot::{
-    AlarmMessage, EndMessage, FORMAT, FRAME_HEADER, FrameKind, HeadMessage, LeasesMessage, MAGIC, frame_crc,
+    AlarmMessage, EndMessage, FORMAT, FORMAT_WITHOUT_AUTH, FRAME_HEADER, FrameKind, HeadMessage,
+    LeasesMessage, MAGIC, frame_crc,
 };
+use crate::snapshot_auth::AuthBuilding;
 use crate::store::Store;
 use crate::wire::{MemberMessage, alarm_from_wire};
 use crate::{Alarm, Keyspace, LeaseEpoch, LeaseId, Member, MemberId, RestoreError, Revision};
@@ -31,8 +33,8 @@ impl Keyspace {
             buffer: BytesMut::new(),
             offset: 0,
         };
-        input.expect_magic()?;
-        let mut building = Building::new(input.next_frame()?)?;
+        let format = input.expect_magic()?;
+        let mut building = Building::new(format, input.next_frame()?)?;
         loop {
             let frame = input.next_frame()?;
             if frame.kind == FrameKind::End as u8 {
@@ -73,14 +75,15 @@ struct Input<'a, 'b> {
 }
 
 impl Input<'_, '_> {
-    fn expect_magic(&mut self) -> Result<(), RestoreError> {
+    /// The format.
+    fn expect_magic(&mut self) -> Result<u8, RestoreError> {
         let start = self.take(MAGIC.len() + 1)?;
         if start[..MAGIC.len()] != MAGIC[..] {
             return Err(RestoreError::NotASnapshot);
         }
         let found = start[MAGIC.len()];
-        if found == FORMAT {
-            Ok(())
+        if found == FORMAT || found == FORMAT_WITHOUT_AUTH {
+            Ok(found)
         } else {
             Err(RestoreError::UnknownFormat { found, known: FORMAT })
         }
@@ -130,18 +133,20 @@ impl Input<'_, '_> {
 
 /// What has been read so far.
 struct Building {
+    format: u8,
     revision: Revision,
     compacted: Revision,
     last_lease_epoch: LeaseEpoch,
     leases: Vec<(LeaseId, i64, LeaseEpoch)>,
     members: BTreeMap<MemberId, Member>,
     alarms: BTreeSet<Alarm>,
+    auth: AuthBuilding,
     frames: u64,
     records: Vec<Record>,
 }
 
 impl Building {
-    fn new(head: Frame) -> Result<Self, RestoreError> {
+    fn new(format: u8, head: Frame) -> Result<Self, RestoreError> {
         if head.kind != FrameKind::Head as u8 {
             return Err(head.wrong("it does not begin with its head"));
         }
@@ -152,12 +157,14 @@ impl Building {
             return Err(head.wrong("its revisions are impossible"));
         }
         Ok(Self {
+            format,
             revision,
             compacted,
             last_lease_epoch: LeaseEpoch(message.last_lease_epoch),
             leases: Vec::new(),
             members: BTreeMap::new(),
             alarms: BTreeSet::new(),
+            auth: AuthBuilding::default(),
             frames: 1,
             records: Vec::new(),
         })
@@ -170,6 +177,7 @@ impl Building {
             kind if kind == FrameKind::Member as u8 => self.add_member(&frame),
             kind if kind == FrameKind::Alarm as u8 => self.add_alarm(&frame),
             kind if kind == FrameKind::Records as u8 => self.add_records(&frame),
+            kind if self.format >= FORMAT => self.add_auth(kind, &frame),
             _ => Err(frame.wrong("a frame's kind is unknown here")),
         }
     }
@@ -203,6 +211,19 @@ impl Building {
             kind,
         });
         Ok(())
+    }
+
+    fn add_auth(&mut self, kind: u8, frame: &Frame) -> Result<(), RestoreError> {
+        let added = match kind {
+            kind if kind == FrameKind::AuthHead as u8 => {
+                self.auth.add_head(&frame.message()?);
+                Ok(())
+            }
+            kind if kind == FrameKind::User as u8 => self.auth.add_user(frame.message()?),
+            kind if kind == FrameKind::Role as u8 => self.auth.add_role(frame.message()?),
+            _ => Err("a frame's kind is unknown here"),
+        };
+        added.map_err(|what| frame.wrong(what))
     }
 
     fn add_records(&mut self, frame: &Frame) -> Result<(), RestoreError> {
@@ -250,12 +271,14 @@ impl Building {
             }
             leases.reattach(record.key(), None, Some(lease));
         }
+        let auth = self.auth.finish().map_err(|what| end.wrong(what))?;
         let (members, alarms) = (self.members, self.alarms);
         Ok(Keyspace {
             store,
             leases,
             members,
             alarms,
+            auth,
             snapshots: Arc::new(()),
         })
     }

@@ -21,13 +21,17 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use crate::record::Record;
+use crate::snapshot_auth::{AuthHeadMessage, RoleMessage, UserMessage};
 use crate::wire::{MemberMessage, alarm_to_wire};
 use crate::{Alarm, Keyspace, Lease, LeaseId, Revision};
 
 pub(crate) const MAGIC: &[u8; 7] = b"QUORKVS";
 
-/// The newest format; the only one so far.
-pub(crate) const FORMAT: u8 = 1;
+/// The newest format.
+pub(crate) const FORMAT: u8 = 2;
+
+/// The format of a state that nobody has added users or roles to, which older programs read.
+pub(crate) const FORMAT_WITHOUT_AUTH: u8 = 1;
 
 /// Bytes of a frame before its payload.
 pub(crate) const FRAME_HEADER: usize = 9;
@@ -54,6 +58,12 @@ pub(crate) enum FrameKind {
     Records = 5,
     /// An [`EndMessage`].
     End = 6,
+    /// An [`AuthHeadMessage`]. From format 2 on, as the next two.
+    AuthHead = 7,
+    /// A [`UserMessage`].
+    User = 8,
+    /// A [`RoleMessage`].
+    Role = 9,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -130,7 +140,10 @@ impl Keyspace {
             pending: BytesMut::new(),
         };
         snapshot.pending.put_slice(MAGIC);
-        snapshot.pending.put_u8(FORMAT);
+        snapshot.pending.put_u8(match self.auth.is_pristine() {
+            true => FORMAT_WITHOUT_AUTH,
+            false => FORMAT,
+        });
         self.write_all_but_keys(&mut snapshot);
         snapshot
     }
@@ -179,6 +192,20 @@ impl Keyspace {
         }
         for alarm in &self.alarms {
             snapshot.write_message(FrameKind::Alarm, &AlarmMessage::from(alarm));
+        }
+        if !self.auth.is_pristine() {
+            self.write_auth(snapshot);
+        }
+    }
+
+    fn write_auth(&self, snapshot: &mut Snapshot) {
+        let head = AuthHeadMessage::from(self.auth.status());
+        snapshot.write_message(FrameKind::AuthHead, &head);
+        for user in self.auth.all_users() {
+            snapshot.write_message(FrameKind::User, &UserMessage::from(user));
+        }
+        for role in self.auth.all_roles() {
+            snapshot.write_message(FrameKind::Role, &RoleMessage::from(role));
         }
     }
 

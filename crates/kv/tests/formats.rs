@@ -62,6 +62,131 @@ fn commands() -> Vec<(&'static str, Command)> {
     ]
 }
 
+/// One of every change of users and roles.
+fn auth_commands() -> Vec<(&'static str, AuthCommand)> {
+    let (user, role) = (alice, || RoleName::parse("reader").unwrap());
+    let password = || PasswordHash::new("$2b$10$hash");
+    let login = Login {
+        user: user(),
+        revision: AuthRevision(9),
+        digest: TokenDigest([0xab; 32]),
+        issued: UnixSeconds(1_800_000_000),
+    };
+    let user_add = |password| {
+        let user = user();
+        AuthCommand::UserAdd { user, password }
+    };
+    let change_password = AuthCommand::UserChangePassword {
+        user: user(),
+        password: password(),
+    };
+    let (user_of, role_of) = (user(), role());
+    let permission = |access, keys| {
+        let permission = Permission { access, keys };
+        let role = role();
+        AuthCommand::RoleGrantPermission { role, permission }
+    };
+    let forbid = AuthCommand::RoleRevokePermission {
+        role: role(),
+        keys: single("k"),
+    };
+    let revoke = AuthCommand::UserRevokeRole {
+        user: user_of.clone(),
+        role: role_of.clone(),
+    };
+    let grant = AuthCommand::UserGrantRole {
+        user: user_of,
+        role: role_of,
+    };
+    vec![
+        ("enable", AuthCommand::Enable),
+        ("disable", AuthCommand::Disable),
+        ("login", AuthCommand::Login(login)),
+        ("user", user_add(Some(password()))),
+        ("user-no-password", user_add(None)),
+        ("user-delete", AuthCommand::UserDelete { user: user() }),
+        ("password", change_password),
+        ("role", AuthCommand::RoleAdd { role: role() }),
+        ("grant", grant),
+        ("revoke", revoke),
+        ("role-delete", AuthCommand::RoleDelete { role: role() }),
+        ("permit-read", permission(Access::Read, single("k"))),
+        ("permit-write", permission(Access::Write, span("a", "z"))),
+        ("permit-both", permission(Access::ReadWrite, KeyRange::all())),
+        ("forbid", forbid),
+    ]
+}
+
+fn alice() -> UserName {
+    UserName::parse("alice").unwrap()
+}
+
+/// Every change of users and roles, and every kind of caller.
+fn proposals() -> Vec<(&'static str, Proposal)> {
+    let of_user = Proposal {
+        caller: Caller::User(Credentials {
+            user: alice(),
+            revision: AuthRevision(9),
+        }),
+        command: put_command("key", "value"),
+    };
+    let of_member = Proposal {
+        caller: Caller::Member,
+        ..of_user.clone()
+    };
+    let auth = auth_commands().into_iter();
+    let auth = auth.map(|(name, auth)| (name, Command::Auth(auth).into()));
+    auth.chain([("put-of-user", of_user), ("put-of-member", of_member)])
+        .collect()
+}
+
+#[test]
+fn proposals_are_written_as_ever_and_read() {
+    let lines = proposals()
+        .into_iter()
+        .map(|(name, proposal)| format!("{name} {}\n", hex(&proposal.encode())));
+    check_golden("commands-v2.txt", &lines.collect::<String>());
+    let golden = golden("commands-v2.txt");
+    let read = golden.lines().map(|line| line.split_once(' ').unwrap().1);
+    let read: Vec<_> = read.map(|text| Proposal::decode(unhex(text)).unwrap()).collect();
+    let expected: Vec<_> = proposals().into_iter().map(|(_, proposal)| proposal).collect();
+    assert_eq!(read, expected);
+}
+
+/// Format 1 has no callers: a program that knows no other would apply the command of anybody.
+#[test]
+fn a_caller_needs_its_format() {
+    for (name, proposal) in proposals() {
+        let mut bytes = proposal.encode().to_vec();
+        assert_eq!(bytes[0], 2, "{name}");
+        bytes[0] = 1;
+        assert_eq!(
+            Proposal::decode(bytes.into()),
+            Err(DecodeError::Field("format")),
+            "{name}"
+        );
+    }
+    let (_, of_user) = &proposals()[15];
+    assert!(
+        Command::decode(of_user.encode()).is_err(),
+        "its caller would be lost"
+    );
+}
+
+/// What members propose by themselves is written as ever, so that older members go on beside newer ones.
+#[test]
+fn members_publish_themselves_in_the_first_format() {
+    let alone = ["member", "expire"];
+    let commands = commands();
+    let mut commands = commands.iter().filter(|(name, _)| alone.contains(name));
+    let is_first = |command: &Command| {
+        let command = command.clone();
+        let caller = Caller::Member;
+        Proposal { caller, command }.encode()[0] == 1
+    };
+    assert!(commands.all(|(_, command)| is_first(command)));
+}
+
 const MEMBER: MemberId = MemberId(0xdead_beef);
 
 fn full_txn() -> Txn {
@@ -205,6 +330,26 @@ fn snapshots_are_written_as_ever_and_read() {
     assert_eq!(restored.hash_kv(None), keyspace.hash_kv(None));
 }
 
+/// With users and roles there is a new format; without them the old one is written.
+#[test]
+fn snapshots_with_users_are_written_as_ever_and_read() {
+    let mut keyspace = sample();
+    for (_, proposal) in proposals()
+        .into_iter()
+        .filter(|(name, _)| !name.contains("delete"))
+    {
+        drop(keyspace.apply(proposal).result);
+    }
+    let written = snapshot(&mut keyspace, 1 << 20).concat();
+    check_golden("snapshot-v2.txt", &(hex(&written) + "\n"));
+    let mut restored = restore([unhex(&golden("snapshot-v2.txt"))]).unwrap();
+    assert_eq!(snapshot(&mut restored, 1 << 20).concat(), written);
+    assert!(restored.auth().password(&alice()).is_some());
+    let mut as_first = written.clone();
+    as_first[7] = 1;
+    assert!(restore([as_first.into()]).is_err(), "format 1 has no users");
+}
+
 #[test]
 fn the_hash_is_as_ever() {
     assert_eq!(sample().hash_kv(None).unwrap().hash, 4_131_380_539);
@@ -213,10 +358,10 @@ fn the_hash_is_as_ever() {
 #[test]
 fn a_command_of_a_newer_format_is_refused() {
     let mut bytes = put_command("k", "v").encode().to_vec();
-    bytes[0] = 2;
+    bytes[0] = 3;
     assert_eq!(
         Command::decode(bytes.into()),
-        Err(DecodeError::UnknownFormat { found: 2, known: 1 })
+        Err(DecodeError::UnknownFormat { found: 3, known: 2 })
     );
     assert_eq!(Command::decode(Bytes::new()), Err(DecodeError::Empty));
     assert_eq!(
@@ -276,13 +421,13 @@ proptest! {
 
     #[test]
     fn random_bytes_are_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-        let with_format = [&[1], &bytes[..]].concat();
-        for bytes in [bytes.clone(), with_format] {
-            if let Ok(command) = Command::decode(bytes.into()) {
+        let with_format = [1, 2].map(|format| [&[format], &bytes[..]].concat());
+        for bytes in with_format.into_iter().chain([bytes.clone()]) {
+            if let Ok(command) = Proposal::decode(bytes.into()) {
                 Keyspace::new().apply(command);
             }
         }
-        let with_magic = [&b"QUORKVS\x01"[..], &bytes].concat();
+        let with_magic = [&b"QUORKVS\x02"[..], &bytes].concat();
         prop_assert!(restore([bytes.into()]).is_err());
         prop_assert!(restore([with_magic.into()]).is_err());
     }

@@ -1056,10 +1056,10 @@ mod snapshots {
             Err(RestoreError::NotASnapshot)
         ));
         let mut newer = whole.clone();
-        newer[7] = 2;
+        newer[7] = 3;
         assert!(matches!(
             restore([newer.into()]),
-            Err(RestoreError::UnknownFormat { found: 2, known: 1 })
+            Err(RestoreError::UnknownFormat { found: 3, known: 2 })
         ));
         let longer = [&whole[..], b"x"].concat();
         assert!(matches!(

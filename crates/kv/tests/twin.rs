@@ -114,6 +114,7 @@ impl Twin {
                 action: AlarmAction::Deactivate,
                 alarm,
             } => Response::Alarm(self.alarms.take(alarm).into_iter().collect()),
+            Command::Auth(_) => panic!("users and roles have tests of their own"),
         };
         self.revision = self.visible();
         Ok(response)

@@ -35,6 +35,7 @@ impl From<&Command> for Body {
                 member: alarm.member.0,
                 kind: alarm_to_wire(alarm.kind),
             }),
+            Command::Auth(auth) => Self::Auth(auth.into()),
         }
     }
 }
@@ -73,6 +74,7 @@ impl TryFrom<Body> for Command {
                     kind: alarm_from_wire(message.kind)?,
                 },
             },
+            Body::Auth(auth) => Self::Auth(auth.try_into()?),
         })
     }
 }
@@ -335,6 +337,7 @@ macro_rules! numbered {
         }
     };
 }
+pub(super) use numbered;
 
 numbered!(
     action_to_wire,

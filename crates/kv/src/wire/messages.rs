@@ -3,10 +3,15 @@
 use bytes::Bytes;
 use prost::{Message, Oneof};
 
+use super::auth::{AuthMessage, CallerMessage};
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct CommandMessage {
-    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub(crate) body: Option<Body>,
+    /// None: a client that has not said who it is. From format 2 on.
+    #[prost(message, optional, tag = "15")]
+    pub(crate) caller: Option<CallerMessage>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
@@ -29,6 +34,9 @@ pub(crate) enum Body {
     PublishMember(MemberMessage),
     #[prost(message, tag = "9")]
     Alarm(AlarmMessage),
+    /// From format 2 on.
+    #[prost(message, tag = "10")]
+    Auth(AuthMessage),
 }
 
 /// No value: keep it. No lease: keep it; lease 0: detach.
