@@ -198,6 +198,59 @@ cluster() {
     check "alarm list" "" "$(ctl alarm list)"
 }
 
+# etcdctl as one of the users of the section below.
+as_root() {
+    ctl --user=root:root-pw "$@"
+}
+
+as_reader() {
+    ctl --user=reader:reader-pw "$@"
+}
+
+# Authentication is on for the time of this section only.
+authentication() {
+    check "user add" "User root created" "$(ctl user add root:root-pw)"
+    check "user add, a second one" "User reader created" "$(ctl user add reader:reader-pw)"
+    check_like "user add twice" "user name already exists" "$(ctl user add reader:other)"
+    check "role add" "Role reading created" "$(ctl role add reading)"
+    check "role grant-permission" "Role reading updated" \
+        "$(ctl role grant-permission reading read --prefix "$p/auth/")"
+    check "user grant-role" "Role reading is granted to user reader" "$(ctl user grant-role reader reading)"
+    check_like "auth enable gives root its role" "Authentication Enabled" "$(ctl auth enable)"
+    check_like "get of nobody" "user name is empty" "$(ctl get "$p/auth/a")"
+    check_like "member list of nobody" "user name is empty" "$(ctl member list)"
+    check_like "a wrong password" "authentication failed, invalid user ID or password" \
+        "$(ctl --user=root:wrong get "$p/auth/a")"
+    check "put of root" "OK" "$(as_root put "$p/auth/a" 1)"
+    check "get of a reader" "$p/auth/a"$'\n'"1" "$(as_reader get "$p/auth/a")"
+    check_like "put of a reader" "permission denied" "$(as_reader put "$p/auth/a" 2)"
+    check_like "get of a reader beyond its keys" "permission denied" "$(as_reader get "$p/other")"
+    check_like "get of a reader of more than its keys" "permission denied" "$(as_reader get --from-key "$p/auth/")"
+    check_like "txn of a reader" "permission denied" \
+        "$(printf '\nput %s 2\n\n\n' "$p/auth/a" | as_reader txn)"
+    check_like "watch of a reader beyond its keys" "permission denied" "$(as_reader watch --prefix "$p/")"
+    check_like "compact of a reader" "permission denied" "$(as_reader compact 1)"
+    check_like "user list of a reader" "permission denied" "$(as_reader user list)"
+    check_like "user get of oneself" "Roles: reading" "$(as_reader user get reader)"
+    check "user list" "reader root" "$(as_root user list | xargs)"
+    check_like "role get" "KV Read:.*\[$p/auth/, $p/auth0\)" "$(as_root role get reading | tr '\n' ' ')"
+    check "role revoke-permission" \
+        "Permission of range [$p/auth/, $p/auth0) is revoked from role reading" \
+        "$(as_root role revoke-permission reading --prefix "$p/auth/")"
+    check_like "get without the permission" "permission denied" "$(as_reader get "$p/auth/a")"
+    check "user passwd" "Password updated" "$(printf 'new-pw\n' | as_root user passwd reader --interactive=false)"
+    check_like "the old password" "authentication failed" "$(as_reader get "$p/auth/a")"
+    check "user revoke-role" "Role reading is revoked from user reader" "$(as_root user revoke-role reader reading)"
+    check "user delete" "User reader deleted" "$(as_root user delete reader)"
+    check_like "root is not deleted" "invalid auth management" "$(as_root user delete root)"
+    check "endpoint health of root" "$members" "$(as_root endpoint health | grep -c 'is healthy')"
+    check_like "auth disable" "Authentication Disabled" "$(as_root auth disable)"
+    check "get of nobody again" "$p/auth/a"$'\n'"1" "$(ctl get "$p/auth/a")"
+    check "role delete" "Role reading deleted" "$(ctl role delete reading)"
+    check "user delete of root" "User root deleted" "$(ctl user delete root)"
+    check "role delete of root" "Role root deleted" "$(ctl role delete root)"
+}
+
 put_get_del
 ranges
 transactions
@@ -205,5 +258,6 @@ watches
 leases
 history
 cluster
+authentication
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -54,12 +54,9 @@ const PREFIXES: [&str; 7] = [
 
 /// etcd's other flags that are not served.
 const FLAGS: &[&str] = &[
-    "auth-token",
-    "auth-token-ttl",
     "auto-tls",
     "backend-batch-interval",
     "backend-batch-limit",
-    "bcrypt-cost",
     "cert-file",
     "cipher-suites",
     "client-cert-allowed-hostname",

@@ -8,7 +8,8 @@ use crate::args::positive;
 use crate::{etcd_flags, logging};
 use anyhow::{Context, anyhow, ensure};
 use clap::{Arg, Args, ValueEnum};
-use quorate_server::{ClusterState, InitialCluster, LearnerPromotion, Server, ServerConfig, Url};
+use quorate_server::{AuthConfig, BcryptCost, ClusterState, InitialCluster, LearnerPromotion};
+use quorate_server::{Server, ServerConfig, TokenKind, Url};
 use std::convert::Infallible;
 use std::env;
 use std::future::pending;
@@ -87,6 +88,15 @@ pub(crate) struct Options {
     /// Commands applied between two snapshots
     #[arg(long, value_name = "N", default_value = "10000", value_parser = positive)]
     snapshot_count: NonZeroU64,
+    /// What stands for a user that has logged in: simple, or jwt,sign-method=...,pub-key=...,priv-key=...,ttl=...
+    #[arg(long, value_name = "KIND", default_value = "simple")]
+    auth_token: TokenKind,
+    /// Seconds that a simple token lives after its last use
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = positive)]
+    auth_token_ttl: NonZeroU64,
+    /// How much work the hash of a password is, from 4 to 31: each step doubles it
+    #[arg(long, value_name = "N", default_value = "10", value_parser = bcrypt_cost)]
+    bcrypt_cost: BcryptCost,
     /// The least severe log line that is written
     #[arg(long, value_enum, default_value = "info")]
     log_level: logging::Level,
@@ -212,6 +222,11 @@ impl Options {
             heartbeat_interval: Duration::from_millis(self.heartbeat_interval.get()),
             election_timeout: Duration::from_millis(self.election_timeout.get()),
             snapshot_count: self.snapshot_count.get(),
+            auth: AuthConfig {
+                tokens: self.auth_token,
+                simple_ttl: Duration::from_secs(self.auth_token_ttl.get()),
+                bcrypt_cost: self.bcrypt_cost,
+            },
             ..ServerConfig::new(self.name, data_dir)
         })
     }
@@ -252,6 +267,11 @@ fn alone(name: &str, peer_urls: &[Url]) -> InitialCluster {
         cluster.insert(name, url.clone());
     }
     cluster
+}
+
+fn bcrypt_cost(text: &str) -> Result<BcryptCost, String> {
+    let cost = text.parse().ok().and_then(BcryptCost::new);
+    cost.ok_or_else(|| "it must be a number from 4 to 31".to_owned())
 }
 
 /// Completes when the process is asked to stop: by Ctrl-C or by SIGTERM.
@@ -304,7 +324,8 @@ mod tests {
             "--name b --data-dir /d --listen-peer-urls http://0.0.0.0:1 --listen-client-urls http://0.0.0.0:2 \
              --initial-advertise-peer-urls http://b:1 --advertise-client-urls http://b:2 \
              --initial-cluster a=http://a:1,b=http://b:1 --initial-cluster-state existing \
-             --initial-cluster-token t --heartbeat-interval 20 --election-timeout 200 --snapshot-count 7",
+             --initial-cluster-token t --heartbeat-interval 20 --election-timeout 200 --snapshot-count 7 \
+             --auth-token jwt,sign-method=ES256,pub-key=p --auth-token-ttl 9 --bcrypt-cost 12",
         )
         .unwrap();
         assert_eq!(
@@ -321,6 +342,9 @@ mod tests {
         assert_eq!(config.heartbeat_interval, Duration::from_millis(20));
         assert_eq!(config.election_timeout, Duration::from_millis(200));
         assert_eq!(config.snapshot_count, 7);
+        assert_eq!(config.auth.tokens.to_string(), "jwt,sign-method=ES256");
+        assert_eq!(config.auth.simple_ttl, Duration::from_secs(9));
+        assert_eq!(config.auth.bcrypt_cost, BcryptCost::new(12).unwrap());
     }
 
     #[test]

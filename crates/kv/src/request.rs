@@ -244,6 +244,14 @@ pub struct ReadTxn {
     pub(crate) txn: Txn,
 }
 
+impl ReadTxn {
+    /// The transaction.
+    #[must_use]
+    pub fn txn(&self) -> &Txn {
+        &self.txn
+    }
+}
+
 impl Txn {
     /// Tells transactions that can be served as reads (nothing but ranges, none nested) from those that
     /// must be proposed.

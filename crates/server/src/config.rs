@@ -16,6 +16,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::auth::{AuthConfig, AuthTokenError};
 use crate::url::{Url, UrlError};
 
 /// What a member is told at its start. Names and defaults are etcd's.
@@ -53,6 +54,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// How often a watcher that asked for it is told how far it is, if nothing happens.
     pub watch_progress_interval: Duration,
+    /// Passwords and tokens. Whether they are needed is part of the data.
+    pub auth: AuthConfig,
 }
 
 /// Bounds on what clients may ask for.
@@ -243,6 +246,9 @@ pub enum ConfigError {
         /// The heartbeat interval.
         heartbeat: Duration,
     },
+    /// Tokens cannot be made or read as configured.
+    #[error(transparent)]
+    AuthToken(#[from] AuthTokenError),
     /// A number that must be positive is not.
     #[error("{0} must be greater than 0")]
     NotPositive(&'static str),
@@ -272,6 +278,7 @@ impl ServerConfig {
             snapshot_count: 10_000,
             limits: Limits::default(),
             watch_progress_interval: Duration::from_secs(600),
+            auth: AuthConfig::default(),
         }
     }
 
@@ -313,6 +320,9 @@ impl ServerConfig {
     fn check_numbers(&self) -> Result<(), ConfigError> {
         if self.heartbeat_interval.is_zero() {
             return Err(ConfigError::NotPositive("--heartbeat-interval"));
+        }
+        if self.auth.simple_ttl.is_zero() {
+            return Err(ConfigError::NotPositive("--auth-token-ttl"));
         }
         if self.snapshot_count == 0 {
             return Err(ConfigError::NotPositive("--snapshot-count"));

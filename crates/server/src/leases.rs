@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use quorate_etcd_api::EtcdError;
-use quorate_kv::{Command, LeaseEpoch, LeaseId, Response, RevokeCause};
+use quorate_kv::{Caller, Command, LeaseEpoch, LeaseId, Response, RevokeCause};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
@@ -44,6 +44,7 @@ impl LeaseIds {
 pub(crate) struct Renewals(mpsc::Sender<Asked>);
 
 struct Asked {
+    caller: Caller,
     id: LeaseId,
     answer: oneshot::Sender<Renewed>,
 }
@@ -60,9 +61,9 @@ impl Renewals {
     }
 
     /// Renews one lease.
-    pub(crate) async fn renew(&self, id: LeaseId) -> Renewed {
+    pub(crate) async fn renew(&self, caller: Caller, id: LeaseId) -> Renewed {
         let (answer, renewed) = oneshot::channel();
-        let asked = self.0.send(Asked { id, answer }).await;
+        let asked = self.0.send(Asked { caller, id, answer }).await;
         asked.map_err(|_| Status::from(EtcdError::Stopped))?;
         renewed.await.unwrap_or_else(|_| Err(EtcdError::Stopped.into()))
     }
@@ -71,20 +72,42 @@ impl Renewals {
 async fn renew_batches(node: Arc<Node>, mut receiver: mpsc::Receiver<Asked>) {
     let mut batch = Vec::new();
     while receiver.recv_many(&mut batch, MAX_RENEWALS).await > 0 {
-        let ids: Vec<LeaseId> = batch.iter().map(|asked| asked.id).collect();
-        let renewed = renew_all(&node, ids).await;
-        for Asked { id, answer } in batch.drain(..) {
-            let renewed = renewed.as_ref().map_err(Status::clone);
-            // Whoever has gone away needs no answer.
-            let _ = answer.send(renewed.map(|ttls| ttls.get(&id).copied()));
+        let mut by_caller: BTreeMap<Caller, Vec<Asked>> = BTreeMap::new();
+        for asked in batch.drain(..) {
+            by_caller.entry(asked.caller.clone()).or_default().push(asked);
         }
+        let renewals = by_caller
+            .into_iter()
+            .map(|(caller, asked)| renew_for(&node, caller, asked));
+        futures::future::join_all(renewals).await;
     }
 }
 
-async fn renew_all(node: &Node, mut ids: Vec<LeaseId>) -> Result<BTreeMap<LeaseId, i64>, Status> {
+/// Renews what one caller has asked for.
+async fn renew_for(node: &Node, caller: Caller, asked: Vec<Asked>) {
+    let ids: Vec<LeaseId> = asked.iter().map(|asked| asked.id).collect();
+    let renewed = renew_all(node, caller.clone(), ids).await;
+    let is_denied = |status: &Status| status.message() == EtcdError::PermissionDenied.message();
+    let some_are_denied = asked.len() > 1 && renewed.as_ref().is_err_and(is_denied);
+    for Asked { id, answer, .. } in asked {
+        let renewed = match some_are_denied {
+            // The others' keep-alives are none of the worse for one that is not allowed.
+            true => renew_all(node, caller.clone(), vec![id]).await,
+            false => renewed.as_ref().map_err(Status::clone).cloned(),
+        };
+        // Whoever has gone away needs no answer.
+        let _ = answer.send(renewed.map(|ttls| ttls.get(&id).copied()));
+    }
+}
+
+async fn renew_all(
+    node: &Node,
+    caller: Caller,
+    mut ids: Vec<LeaseId>,
+) -> Result<BTreeMap<LeaseId, i64>, Status> {
     ids.sort_unstable();
     ids.dedup();
-    let (_, response) = node.propose(Command::LeaseRenew { ids }).await?;
+    let (_, response) = node.propose(caller, Command::LeaseRenew { ids }).await?;
     let Response::LeaseRenew(renewals) = response else {
         return Err(Status::internal("quorate: the answer belongs to another command"));
     };
@@ -124,7 +147,10 @@ async fn revoke_expired(node: &Node) {
 
 async fn revoke(node: &Node, id: LeaseId, epoch: LeaseEpoch) {
     let cause = RevokeCause::Expired { epoch };
-    match node.propose(Command::LeaseRevoke { id, cause }).await {
+    match node
+        .propose(Caller::Member, Command::LeaseRevoke { id, cause })
+        .await
+    {
         Ok(_) => {
             node.metrics().leases_expired.inc();
         }

@@ -14,8 +14,9 @@
 //! - Errors are etcd's, code and text, wherever etcd has one.
 //! - Nothing is opened, bound or changed before the configuration makes sense.
 //!
-//! Left out: TLS, authentication.
+//! Left out: TLS.
 
+mod auth;
 mod config;
 mod flag;
 mod gateway;
@@ -35,6 +36,7 @@ mod tasks;
 mod translate;
 mod url;
 
+pub use auth::{AuthConfig, AuthTokenError, BcryptCost, JwtConfig, SignMethod, TokenKind};
 pub use config::{
     ClusterState, ConfigError, Identity, InitialCluster, LearnerPromotion, Limits, MemberConfig, ServerConfig,
 };

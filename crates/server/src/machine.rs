@@ -7,18 +7,20 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate::EntryId;
 use quorate::machine::{ApplyError, EncodeError, Machine, RestoreError, SnapshotError};
 use quorate_kv::{
-    Alarm, Applied, Change, Command, Error, HashKv, HistoryLimits, Keyspace, LeaseClock, LeaseEvent, LeaseId,
-    Member, Range, RangeResponse, ReadTxn, Response, Revision, Snapshot, TxnResponse, Waker, WatchConfig,
-    WatchHub,
+    Alarm, Applied, AuthStatus, Caller, Change, Error, HashKv, HistoryLimits, Keyspace, LeaseClock,
+    LeaseEvent, LeaseId, Member, Moment, Proposal, Range, RangeResponse, ReadTxn, Response, Revision, Right,
+    SessionEvent, Sessions, Snapshot, TxnResponse, UnixSeconds, Waker, WatchConfig, WatchHub,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+
+use crate::auth::{AuthAnswer, AuthQuestion, answer_auth};
 
 /// What the apply thread shares with the tasks that serve clients.
 pub(crate) struct Shared {
@@ -26,6 +28,10 @@ pub(crate) struct Shared {
     pub(crate) watches: Mutex<WatchHub>,
     /// When leases end.
     pub(crate) leases: Mutex<LeaseClock>,
+    /// Whose tokens are good here.
+    pub(crate) sessions: Mutex<Sessions>,
+    /// Whether authentication is on, and the state of users and roles, after the last batch.
+    auth: watch::Sender<AuthStatus>,
     /// The keyspace's revision after the last batch.
     revision: AtomicI64,
     /// Woken when there may be watchers that need history, or history to remove.
@@ -35,13 +41,15 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The parts at the start of a member.
-    pub(crate) fn new(config: WatchConfig) -> Shared {
+    pub(crate) fn new(config: WatchConfig, token_ttl: Duration) -> Shared {
         let chores = Arc::new(Notify::new());
         let waker = Arc::clone(&chores);
         let catch_up_waker: Waker = Arc::new(move || waker.notify_one());
         Shared {
             watches: Mutex::new(WatchHub::new(config, Revision::FIRST, catch_up_waker)),
             leases: Mutex::new(LeaseClock::new()),
+            sessions: Mutex::new(Sessions::new(token_ttl)),
+            auth: watch::Sender::new(Keyspace::new().auth().status()),
             revision: AtomicI64::new(Revision::FIRST.0),
             chores,
             origin: Instant::now(),
@@ -51,6 +59,16 @@ impl Shared {
     /// The keyspace's revision after the last batch.
     pub(crate) fn revision(&self) -> Revision {
         Revision(self.revision.load(Ordering::Acquire))
+    }
+
+    /// Whether authentication is on, and the state of users and roles, after the last batch.
+    pub(crate) fn auth_status(&self) -> AuthStatus {
+        *self.auth.borrow()
+    }
+
+    /// As [`Self::auth_status`], and tells of changes.
+    pub(crate) fn watch_auth(&self) -> watch::Receiver<AuthStatus> {
+        self.auth.subscribe()
     }
 
     /// The time since the start, which is what the keyspace's parts reckon in.
@@ -67,6 +85,8 @@ pub(crate) struct KvMachine {
     changes: Vec<Change>,
     /// Of the batch that is being applied: they count from the moment it is done.
     lease_events: Vec<LeaseEvent>,
+    /// Of the batch that is being applied.
+    session_events: Vec<SessionEvent>,
     /// Counts the times that the keyspace was replaced as a whole.
     restores: u64,
 }
@@ -85,6 +105,7 @@ impl KvMachine {
             shared,
             changes: Vec::new(),
             lease_events: Vec::new(),
+            session_events: Vec::new(),
             restores: 0,
         }
     }
@@ -122,6 +143,36 @@ impl KvMachine {
 }
 
 impl KvMachine {
+    fn range(&self, caller: &Caller, range: &Range) -> Result<RangeResponse, Error> {
+        self.keyspace.permit(caller, Right::Read(&range.keys))?;
+        self.keyspace.range(range)
+    }
+
+    fn read_txn(&self, caller: &Caller, txn: &ReadTxn) -> Result<TxnResponse, Error> {
+        self.keyspace.permit(caller, Right::ReadTxn(txn))?;
+        self.keyspace.read_txn(txn)
+    }
+
+    /// Tokens first: who sees the new state finds no token that it has made void.
+    fn publish_auth(&mut self) {
+        if !self.session_events.is_empty() {
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = Moment {
+                steady: self.shared.now(),
+                wall: UnixSeconds(wall.as_secs()),
+            };
+            let mut sessions = self.shared.sessions.lock();
+            let events = self.session_events.drain(..);
+            events.for_each(|event| sessions.observe(&event, now));
+        }
+        let status = self.keyspace.auth().status();
+        self.shared.auth.send_if_modified(|known| {
+            let is_new = *known != status;
+            *known = status;
+            is_new
+        });
+    }
+
     /// Whether there was history to bring to watchers.
     fn catch_up(&self) -> bool {
         let request = self.shared.watches.lock().next_catch_up();
@@ -148,21 +199,26 @@ impl Machine for KvMachine {
     }
 
     fn apply(&mut self, id: EntryId, command: Bytes) -> Result<Outcome, ApplyError> {
-        let command = Command::decode(command).map_err(|error| ApplyError(format!("entry {id}: {error}")))?;
+        let proposal =
+            Proposal::decode(command).map_err(|error| ApplyError(format!("entry {id}: {error}")))?;
         let Applied {
             revision,
             result,
             changes,
             leases,
-        } = self.keyspace.apply(command);
+            sessions,
+        } = self.keyspace.apply(proposal);
         self.changes.extend(changes);
         self.lease_events.extend(leases);
+        self.session_events.extend(sessions);
         Ok(Outcome { revision, result })
     }
 
     fn batch_applied(&mut self) {
         let revision = self.keyspace.revision();
         self.shared.revision.store(revision.0, Ordering::Release);
+        // Before the changes, so that no watcher is given one without a look at the rights it has now.
+        self.publish_auth();
         if !self.changes.is_empty() {
             self.shared.watches.lock().publish(&self.changes, revision);
             self.changes.clear();
@@ -183,11 +239,16 @@ impl Machine for KvMachine {
         let revision = self.keyspace.revision();
         match query {
             Query::Nothing => Answer::Nothing,
-            Query::Range(range) => Answer::Range(self.keyspace.range(&range)),
-            Query::Txn(txn) => Answer::Txn(self.keyspace.read_txn(&txn)),
+            Query::Range(caller, range) => Answer::Range(self.range(&caller, &range)),
+            Query::Txn(caller, txn) => Answer::Txn(self.read_txn(&caller, &txn)),
             Query::HashKv(at) => Answer::HashKv(self.keyspace.hash_kv(at).map(|hash| (revision, hash))),
             Query::Leases => Answer::Leases((revision, self.shared.leases.lock().by_expiry())),
-            Query::Lease(id) => Answer::Lease((revision, self.lease_view(id))),
+            Query::Lease(id) => Answer::Lease(Ok((revision, self.lease_view(id)))),
+            Query::LeaseWithKeys(caller, id) => {
+                let permitted = self.keyspace.permit(&caller, Right::LeaseKeys(id));
+                Answer::Lease(permitted.map(|()| (revision, self.lease_view(id))))
+            }
+            Query::Auth(question) => Answer::Auth(answer_auth(&self.keyspace, question)),
             Query::Members => Answer::Members(self.keyspace.members().cloned().collect()),
             Query::Alarms => Answer::Alarms(self.keyspace.alarms().collect()),
             Query::Figures => Answer::Figures(self.figures()),
@@ -222,6 +283,10 @@ impl Machine for KvMachine {
         self.restores += 1;
         self.changes.clear();
         self.lease_events.clear();
+        // What happened to tokens meanwhile is not in a snapshot.
+        self.session_events.clear();
+        self.shared.sessions.lock().clear();
+        self.publish_auth();
         let revision = self.keyspace.revision();
         self.shared.revision.store(revision.0, Ordering::Release);
         let now = self.shared.now();
@@ -244,16 +309,20 @@ pub(crate) struct Outcome {
 pub(crate) enum Query {
     /// Nothing: that it is answered is the answer.
     Nothing,
-    /// Keys.
-    Range(Range),
-    /// A transaction that only reads.
-    Txn(ReadTxn),
+    /// Keys, for somebody.
+    Range(Caller, Range),
+    /// A transaction that only reads, for somebody.
+    Txn(Caller, ReadTxn),
     /// A hash of the keyspace at a revision; none: the current one.
     HashKv(Option<Revision>),
     /// All leases, the next to expire first.
     Leases,
-    /// One lease.
+    /// One lease. Its keys are not for everybody.
     Lease(LeaseId),
+    /// One lease, for somebody who wants to know its keys.
+    LeaseWithKeys(Caller, LeaseId),
+    /// Users, roles and rights.
+    Auth(AuthQuestion),
     /// The members that have published themselves.
     Members,
     /// The alarms that are on.
@@ -271,7 +340,8 @@ pub(crate) enum Answer {
     Txn(Result<TxnResponse, Error>),
     HashKv(Result<(Revision, HashKv), Error>),
     Leases((Revision, Vec<LeaseId>)),
-    Lease((Revision, Option<LeaseView>)),
+    Lease(Result<(Revision, Option<LeaseView>), Error>),
+    Auth(AuthAnswer),
     Members(Vec<Member>),
     Alarms(Vec<Alarm>),
     Figures(Figures),

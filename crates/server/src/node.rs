@@ -9,10 +9,11 @@ use std::sync::Arc;
 use quorate::{Event, MemberKind, NodeId, Observer, Replica, RoleKind, Status as RaftStatus};
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::ResponseHeader;
-use quorate_kv::{Command, Response, Revision};
+use quorate_kv::{Caller, Command, Proposal, Response, Revision};
 use tokio::sync::watch;
 use tonic::Status;
 
+use crate::auth::{Passwords, Tokens};
 use crate::config::{Identity, ServerConfig};
 use crate::machine::{Answer, KvMachine, Outcome, Query, Shared};
 use crate::metrics::Metrics;
@@ -27,6 +28,10 @@ pub(crate) struct Node {
     raft: watch::Receiver<Arc<RaftStatus>>,
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
+    tokens: Tokens,
+    passwords: Passwords,
+    /// Whether this member has been told what is current since it started.
+    ready: watch::Receiver<bool>,
     /// Whether there has been no leader for so long that streams which require one end.
     leaderless: watch::Receiver<bool>,
     stop: watch::Receiver<bool>,
@@ -39,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) replica: Replica<KvMachine>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tokens: Tokens,
+    pub(crate) ready: watch::Receiver<bool>,
     pub(crate) leaderless: watch::Receiver<bool>,
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -51,6 +58,9 @@ impl Node {
                 max_txn_ops: parts.config.limits.max_txn_ops,
             },
             raft: parts.replica.watch_status(),
+            passwords: Passwords::new(parts.config.auth.bcrypt_cost),
+            tokens: parts.tokens,
+            ready: parts.ready,
             config: parts.config,
             identity: parts.identity,
             replica: parts.replica,
@@ -61,12 +71,17 @@ impl Node {
         }
     }
 
-    /// Has a command applied on a majority; gives back the header and what applying it gave back.
-    pub(crate) async fn propose(&self, command: Command) -> Result<(ResponseHeader, Response), Status> {
+    /// Has a command applied on a majority, if its caller may; gives back the header and what applying it gave
+    /// back.
+    pub(crate) async fn propose(
+        &self,
+        caller: Caller,
+        command: Command,
+    ) -> Result<(ResponseHeader, Response), Status> {
         command
             .check(&self.limits)
             .map_err(|error| translate::refused(&error))?;
-        let bytes = command.encode();
+        let bytes = Proposal { caller, command }.encode();
         if bytes.len() > self.config.limits.max_request_bytes {
             return Err(EtcdError::RequestTooLarge.into());
         }
@@ -118,6 +133,22 @@ impl Node {
     /// Waits until a majority has confirmed that this member can serve what is current.
     pub(crate) async fn confirm_current(&self) -> Result<(), Status> {
         self.read(Query::Nothing).await.map(drop)
+    }
+
+    /// Whether this member has been told what is current since it started: what it knows of users is no older
+    /// than its start.
+    pub(crate) fn is_current(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    /// How tokens are made and read.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// How passwords are hashed and checked.
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.passwords
     }
 
     /// The consensus core's state as of the last tick, or the last change of leader.

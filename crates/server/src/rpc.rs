@@ -1,6 +1,7 @@
 //! Every method of the client port, with the counters that etcd keeps for each.
 //!
 //! - [`METHODS`] is the one list of what is served: a path that is not in it is no method.
+//! - Each declares what it demands of its caller: there is no method without (CVE-2026-33413).
 //! - Counters are made once, at start, so that counting a call is two atomic additions.
 
 use std::collections::HashMap;
@@ -46,10 +47,24 @@ impl Kind {
     }
 }
 
+/// What is demanded of who calls a method while authentication is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// Nothing.
+    Nothing,
+    /// To have logged in.
+    Login,
+    /// To have logged in; what else, the keyspace decides by what the request is about.
+    Decided,
+    /// To be root.
+    Root,
+}
+
 /// A method as it is served.
 pub(crate) struct Method {
     pub(crate) service: ServiceName,
     pub(crate) kind: Kind,
+    pub(crate) demand: Demand,
     labels: MethodLabels,
     started: Counter,
     handled: [OnceLock<Counter>; CODES],
@@ -97,7 +112,7 @@ impl Methods {
         registry.register("grpc_server_handled", "RPCs ended", handled.clone());
         let mut by_path = HashMap::new();
         for &(service, grpc_service, methods) in METHODS {
-            for &(grpc_method, kind) in methods {
+            for &(grpc_method, kind, demand) in methods {
                 let labels = MethodLabels {
                     grpc_type: kind.label(),
                     grpc_service,
@@ -106,6 +121,7 @@ impl Methods {
                 let method = Method {
                     service,
                     kind,
+                    demand,
                     started: started.get_or_create_owned(&labels),
                     labels,
                     handled: Default::default(),
@@ -139,7 +155,7 @@ struct HandledLabels {
 }
 
 /// The code's name as Go prints it, which is what dashboards filter by.
-fn code_label(code: Code) -> &'static str {
+pub(crate) fn code_label(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "Canceled",
@@ -165,115 +181,121 @@ fn code_label(code: Code) -> &'static str {
 const CODES: usize = 17;
 
 /// A service, its name on the wire and its methods.
-type ServiceEntry = (ServiceName, &'static str, &'static [(&'static str, Kind)]);
+type ServiceEntry = (ServiceName, &'static str, &'static [(&'static str, Kind, Demand)]);
 
 const METHODS: &[ServiceEntry] = &[
     (
         ServiceName::Kv,
         "etcdserverpb.KV",
         &[
-            ("Range", Kind::Unary),
-            ("RangeStream", Kind::ServerStream),
-            ("Put", Kind::Unary),
-            ("DeleteRange", Kind::Unary),
-            ("Txn", Kind::Unary),
-            ("Compact", Kind::Unary),
+            ("Range", Kind::Unary, Demand::Decided),
+            ("RangeStream", Kind::ServerStream, Demand::Decided),
+            ("Put", Kind::Unary, Demand::Decided),
+            ("DeleteRange", Kind::Unary, Demand::Decided),
+            ("Txn", Kind::Unary, Demand::Decided),
+            ("Compact", Kind::Unary, Demand::Root),
         ],
     ),
     (
         ServiceName::Watch,
         "etcdserverpb.Watch",
-        &[("Watch", Kind::BidiStream)],
+        &[("Watch", Kind::BidiStream, Demand::Decided)],
     ),
     (
         ServiceName::Lease,
         "etcdserverpb.Lease",
         &[
-            ("LeaseGrant", Kind::Unary),
-            ("LeaseRevoke", Kind::Unary),
-            ("LeaseKeepAlive", Kind::BidiStream),
-            ("LeaseTimeToLive", Kind::Unary),
-            ("LeaseLeases", Kind::Unary),
+            ("LeaseGrant", Kind::Unary, Demand::Decided),
+            ("LeaseRevoke", Kind::Unary, Demand::Decided),
+            ("LeaseKeepAlive", Kind::BidiStream, Demand::Decided),
+            ("LeaseTimeToLive", Kind::Unary, Demand::Login),
+            ("LeaseLeases", Kind::Unary, Demand::Login),
         ],
     ),
     (
         ServiceName::Cluster,
         "etcdserverpb.Cluster",
         &[
-            ("MemberAdd", Kind::Unary),
-            ("MemberRemove", Kind::Unary),
-            ("MemberUpdate", Kind::Unary),
-            ("MemberList", Kind::Unary),
-            ("MemberPromote", Kind::Unary),
+            ("MemberAdd", Kind::Unary, Demand::Root),
+            ("MemberRemove", Kind::Unary, Demand::Root),
+            ("MemberUpdate", Kind::Unary, Demand::Root),
+            ("MemberList", Kind::Unary, Demand::Login),
+            ("MemberPromote", Kind::Unary, Demand::Root),
         ],
     ),
     (
         ServiceName::Maintenance,
         "etcdserverpb.Maintenance",
         &[
-            ("Alarm", Kind::Unary),
-            ("Status", Kind::Unary),
-            ("Defragment", Kind::Unary),
-            ("Hash", Kind::Unary),
-            ("HashKV", Kind::Unary),
-            ("Snapshot", Kind::ServerStream),
-            ("MoveLeader", Kind::Unary),
-            ("Downgrade", Kind::Unary),
+            ("Alarm", Kind::Unary, Demand::Login),
+            ("Status", Kind::Unary, Demand::Login),
+            ("Defragment", Kind::Unary, Demand::Root),
+            ("Hash", Kind::Unary, Demand::Root),
+            ("HashKV", Kind::Unary, Demand::Root),
+            ("Snapshot", Kind::ServerStream, Demand::Root),
+            ("MoveLeader", Kind::Unary, Demand::Root),
+            ("Downgrade", Kind::Unary, Demand::Root),
         ],
     ),
     (
         ServiceName::Auth,
         "etcdserverpb.Auth",
         &[
-            ("AuthEnable", Kind::Unary),
-            ("AuthDisable", Kind::Unary),
-            ("AuthStatus", Kind::Unary),
-            ("Authenticate", Kind::Unary),
-            ("UserAdd", Kind::Unary),
-            ("UserGet", Kind::Unary),
-            ("UserList", Kind::Unary),
-            ("UserDelete", Kind::Unary),
-            ("UserChangePassword", Kind::Unary),
-            ("UserGrantRole", Kind::Unary),
-            ("UserRevokeRole", Kind::Unary),
-            ("RoleAdd", Kind::Unary),
-            ("RoleGet", Kind::Unary),
-            ("RoleList", Kind::Unary),
-            ("RoleDelete", Kind::Unary),
-            ("RoleGrantPermission", Kind::Unary),
-            ("RoleRevokePermission", Kind::Unary),
+            ("AuthEnable", Kind::Unary, Demand::Root),
+            ("AuthDisable", Kind::Unary, Demand::Root),
+            ("AuthStatus", Kind::Unary, Demand::Nothing),
+            ("Authenticate", Kind::Unary, Demand::Nothing),
+            ("UserAdd", Kind::Unary, Demand::Root),
+            ("UserGet", Kind::Unary, Demand::Decided),
+            ("UserList", Kind::Unary, Demand::Root),
+            ("UserDelete", Kind::Unary, Demand::Root),
+            ("UserChangePassword", Kind::Unary, Demand::Root),
+            ("UserGrantRole", Kind::Unary, Demand::Root),
+            ("UserRevokeRole", Kind::Unary, Demand::Root),
+            ("RoleAdd", Kind::Unary, Demand::Root),
+            ("RoleGet", Kind::Unary, Demand::Decided),
+            ("RoleList", Kind::Unary, Demand::Root),
+            ("RoleDelete", Kind::Unary, Demand::Root),
+            ("RoleGrantPermission", Kind::Unary, Demand::Root),
+            ("RoleRevokePermission", Kind::Unary, Demand::Root),
         ],
     ),
     (
         ServiceName::Lock,
         "v3lockpb.Lock",
-        &[("Lock", Kind::Unary), ("Unlock", Kind::Unary)],
+        &[
+            ("Lock", Kind::Unary, Demand::Decided),
+            ("Unlock", Kind::Unary, Demand::Decided),
+        ],
     ),
     (
         ServiceName::Election,
         "v3electionpb.Election",
         &[
-            ("Campaign", Kind::Unary),
-            ("Proclaim", Kind::Unary),
-            ("Leader", Kind::Unary),
-            ("Observe", Kind::ServerStream),
-            ("Resign", Kind::Unary),
+            ("Campaign", Kind::Unary, Demand::Decided),
+            ("Proclaim", Kind::Unary, Demand::Decided),
+            ("Leader", Kind::Unary, Demand::Decided),
+            ("Observe", Kind::ServerStream, Demand::Decided),
+            ("Resign", Kind::Unary, Demand::Decided),
         ],
     ),
     (
         ServiceName::Health,
         "grpc.health.v1.Health",
-        &[("Check", Kind::Unary), ("Watch", Kind::ServerStream)],
+        &[
+            ("Check", Kind::Unary, Demand::Nothing),
+            ("Watch", Kind::ServerStream, Demand::Nothing),
+        ],
     ),
     (
         ServiceName::Reflection,
         "grpc.reflection.v1.ServerReflection",
-        &[("ServerReflectionInfo", Kind::BidiStream)],
+        &[("ServerReflectionInfo", Kind::BidiStream, Demand::Nothing)],
     ),
     (
         ServiceName::ReflectionAlpha,
         "grpc.reflection.v1alpha.ServerReflection",
-        &[("ServerReflectionInfo", Kind::BidiStream)],
+        &[("ServerReflectionInfo", Kind::BidiStream, Demand::Nothing)],
     ),
 ];
 

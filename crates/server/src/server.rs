@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use crate::auth::Tokens;
 use crate::config::{ConfigError, Identity, ServerConfig};
 use crate::flag::raised;
 use crate::http::Pages;
@@ -85,6 +86,7 @@ impl Server {
     /// It serves from here on, but may have to wait for its peers; see [`Server::ready`].
     pub async fn start(config: ServerConfig) -> Result<Server, StartError> {
         let told = config.check()?;
+        let tokens = Tokens::load(&config.auth).map_err(ConfigError::from)?;
         // First of all: of a node that runs already, its directory tells more than its ports do.
         quorate::storage::inspect(&config.data_dir).map_err(quorate::StartError::from)?;
         let (clients, client_addrs) = bind_clients(&config)?;
@@ -105,6 +107,8 @@ impl Server {
             replica,
             shared,
             metrics: Arc::clone(&metrics),
+            tokens,
+            ready: is_ready.clone(),
             leaderless: is_leaderless,
             stop: stopping,
         }));
@@ -206,11 +210,12 @@ impl Server {
 }
 
 fn shared(config: &ServerConfig) -> Shared {
-    Shared::new(WatchConfig {
+    let watches = WatchConfig {
         stream_bytes: config.limits.watch_buffer_bytes,
         response_bytes: config.limits.watch_fragment_bytes(),
         progress_interval: config.watch_progress_interval,
-    })
+    };
+    Shared::new(watches, config.auth.simple_ttl)
 }
 
 fn bind_clients(config: &ServerConfig) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {

@@ -1,6 +1,7 @@
 //! What a client reaches: each request goes by its path to the gRPC service or HTTP page it names.
 //!
 //! - Calls are counted here, and nowhere else; those of the gateway come back here as if they had come by gRPC.
+//! - A call passes the gate before its service sees it: see [`crate::rpc::Demand`].
 //! - A call that requires a leader is refused here while there is none.
 
 use std::convert::Infallible;
@@ -28,6 +29,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 
+use crate::auth::{Record, Session, Token};
 use crate::gateway::Gateway;
 use crate::http::Pages;
 use crate::node::Node;
@@ -94,7 +96,7 @@ impl Surface {
         })
     }
 
-    fn answer_call(&self, method: &Arc<Method>, request: Request<Body>) -> Answering {
+    fn answer_call(self: &Arc<Self>, method: &Arc<Method>, request: Request<Body>) -> Answering {
         method.count_started();
         let inner = if self.lacks_required_leader(request.headers()) {
             refusal(EtcdError::NoLeader.into())
@@ -102,6 +104,8 @@ impl Surface {
             refusal(Status::failed_precondition(
                 "quorate: this member is a witness: it votes and keeps no data; ask another member",
             ))
+        } else if self.node.guards(method.demand) {
+            self.guarded(method, request)
         } else {
             self.call(method.service, request)
         };
@@ -109,6 +113,27 @@ impl Surface {
             inner,
             method: Some(Arc::clone(method)),
         }
+    }
+
+    /// Calls a service on behalf of somebody, if that will do for the method.
+    fn guarded(self: &Arc<Self>, method: &Method, mut request: Request<Body>) -> Inner {
+        let (surface, service, demand) = (Arc::clone(self), method.service, method.demand);
+        Box::pin(async move {
+            let token = Token::of(request.headers());
+            let admitted = surface.node.admit(demand, token.as_ref()).await;
+            let call = request.uri().path().to_owned();
+            let record = Arc::new(Record::new(call, admitted.as_ref().ok(), demand));
+            let response = match admitted {
+                Ok(caller) => {
+                    let session = Session::new(caller, token, Arc::clone(&record));
+                    request.extensions_mut().insert(session);
+                    surface.call(service, request).await?
+                }
+                Err(status) => status.into_http(),
+            };
+            record.end(status_of(response.headers()).unwrap_or(Code::Ok));
+            Ok(response)
+        })
     }
 
     fn call(&self, service: ServiceName, request: Request<Body>) -> Inner {

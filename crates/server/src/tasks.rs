@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::{RoleKind, Status as RaftStatus};
-use quorate_kv::{Command, Member, MemberId};
+use quorate_kv::{Caller, Command, Member, MemberId};
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -63,7 +63,8 @@ pub(crate) async fn removed(node: &Node) {
 async fn publish_once(node: &Node, own: &Member) -> Result<(), Status> {
     let members = answer!(node.read(Query::Members).await?, Members);
     if !members.contains(own) {
-        node.propose(Command::PublishMember(own.clone())).await?;
+        let publish = Command::PublishMember(own.clone());
+        node.propose(Caller::Member, publish).await?;
     }
     Ok(())
 }

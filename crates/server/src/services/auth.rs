@@ -1,13 +1,25 @@
-//! `etcdserverpb.Auth`: users and roles are not served; the status says that they are off.
+//! `etcdserverpb.Auth`: users, roles, permissions, and logging in.
+//!
+//! - Questions are answered by what is current, so that whoever has changed something sees it at any member.
+//! - Passwords end here: only hashes of them go further.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::auth_server::Auth as AuthRpc;
 use quorate_etcd_api::etcdserverpb::*;
+use quorate_kv::{
+    AuthCommand, AuthRevision, AuthSwitch, Caller, Command, Credentials, Error, KeyRange, Login, RoleName,
+    UnixSeconds, UserName,
+};
 use tonic::{Request, Response, Status};
 
-use crate::node::Node;
+use crate::auth::{AuthAnswer, AuthQuestion, Token, Tokens, audit_login, session};
+use crate::machine::Query;
+use crate::node::{Node, answer};
+use crate::services::unexpected;
+use crate::translate;
 
 /// The service.
 pub(crate) struct Auth {
@@ -20,66 +32,301 @@ impl Auth {
         let node = Arc::clone(node);
         Auth { node }
     }
-}
 
-/// What a method that changes users or roles answers.
-fn unserved<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("quorate: authentication is not served"))
-}
+    async fn change<T>(&self, request: &Request<T>, command: AuthCommand) -> Result<ResponseHeader, Status> {
+        let caller = session(request).caller();
+        let (header, _) = self.node.propose(caller, Command::Auth(command)).await?;
+        Ok(header)
+    }
 
-/// Declares the methods that are not served.
-macro_rules! unserved {
-    ($($method:ident($request:ty) -> $response:ty;)*) => {
-        #[tonic::async_trait]
-        impl AuthRpc for Auth {
-            async fn auth_status(
-                &self,
-                _: Request<AuthStatusRequest>,
-            ) -> Result<Response<AuthStatusResponse>, Status> {
-                let header = Some(self.node.header_now());
-                Ok(Response::new(AuthStatusResponse {
-                    header,
-                    enabled: false,
-                    auth_revision: 1,
-                }))
+    async fn ask(&self, question: AuthQuestion) -> Result<AuthAnswer, Status> {
+        Ok(answer!(self.node.read(Query::Auth(question)).await?, Auth))
+    }
+
+    /// A token for the user whose password this is.
+    async fn log_in(&self, request: AuthenticateRequest) -> Result<(ResponseHeader, Token), Status> {
+        // A name that nobody can have is nobody's.
+        let user = UserName::parse(request.name).map_err(|_| EtcdError::AuthFailed)?;
+        for _ in 0..MAX_ATTEMPTS {
+            let AuthAnswer::Password(status, hash) = self.ask(AuthQuestion::Password(user.clone())).await?
+            else {
+                return Err(unexpected());
+            };
+            if status.switch == AuthSwitch::Off {
+                return Err(EtcdError::AuthNotEnabled.into());
             }
-
-            async fn authenticate(
-                &self,
-                _: Request<AuthenticateRequest>,
-            ) -> Result<Response<AuthenticateResponse>, Status> {
-                Err(EtcdError::AuthNotEnabled.into())
+            if !self
+                .node
+                .passwords()
+                .check(request.password.clone(), hash)
+                .await?
+            {
+                return Err(EtcdError::AuthFailed.into());
             }
-
-            async fn auth_disable(
-                &self,
-                _: Request<AuthDisableRequest>,
-            ) -> Result<Response<AuthDisableResponse>, Status> {
-                // It is off already, as etcd answers too.
-                let header = Some(self.node.header_now());
-                Ok(Response::new(AuthDisableResponse { header }))
+            match self.issue(&user, status.revision).await {
+                // Users were changed while the password was checked: perhaps this one.
+                Err(status) if status.message() == EtcdError::AuthOldRevision.message() => {}
+                issued => return issued,
             }
-
-            $(async fn $method(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
-                unserved()
-            })*
         }
-    };
+        Err(EtcdError::AuthOldRevision.into())
+    }
+
+    async fn issue(
+        &self,
+        user: &UserName,
+        revision: AuthRevision,
+    ) -> Result<(ResponseHeader, Token), Status> {
+        let user = user.clone();
+        match self.node.tokens() {
+            Tokens::Simple => {
+                let token = Token::random()?;
+                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let login = Login {
+                    user,
+                    revision,
+                    digest: token.digest(),
+                    issued: UnixSeconds(since_epoch.as_secs()),
+                };
+                let command = Command::Auth(AuthCommand::Login(login));
+                let (header, _) = self.node.propose(Caller::Anonymous, command).await?;
+                Ok((header, token))
+            }
+            Tokens::Jwt(jwt) => {
+                let token = jwt.sign(&Credentials { user, revision })?;
+                Ok((self.node.header_now(), token))
+            }
+        }
+    }
 }
 
-unserved! {
-    auth_enable(AuthEnableRequest) -> AuthEnableResponse;
-    user_add(AuthUserAddRequest) -> AuthUserAddResponse;
-    user_get(AuthUserGetRequest) -> AuthUserGetResponse;
-    user_list(AuthUserListRequest) -> AuthUserListResponse;
-    user_delete(AuthUserDeleteRequest) -> AuthUserDeleteResponse;
-    user_change_password(AuthUserChangePasswordRequest) -> AuthUserChangePasswordResponse;
-    user_grant_role(AuthUserGrantRoleRequest) -> AuthUserGrantRoleResponse;
-    user_revoke_role(AuthUserRevokeRoleRequest) -> AuthUserRevokeRoleResponse;
-    role_add(AuthRoleAddRequest) -> AuthRoleAddResponse;
-    role_get(AuthRoleGetRequest) -> AuthRoleGetResponse;
-    role_list(AuthRoleListRequest) -> AuthRoleListResponse;
-    role_delete(AuthRoleDeleteRequest) -> AuthRoleDeleteResponse;
-    role_grant_permission(AuthRoleGrantPermissionRequest) -> AuthRoleGrantPermissionResponse;
-    role_revoke_permission(AuthRoleRevokePermissionRequest) -> AuthRoleRevokePermissionResponse;
+#[tonic::async_trait]
+impl AuthRpc for Auth {
+    async fn auth_enable(
+        &self,
+        request: Request<AuthEnableRequest>,
+    ) -> Result<Response<AuthEnableResponse>, Status> {
+        let header = Some(self.change(&request, AuthCommand::Enable).await?);
+        Ok(Response::new(AuthEnableResponse { header }))
+    }
+
+    async fn auth_disable(
+        &self,
+        request: Request<AuthDisableRequest>,
+    ) -> Result<Response<AuthDisableResponse>, Status> {
+        let header = Some(self.change(&request, AuthCommand::Disable).await?);
+        Ok(Response::new(AuthDisableResponse { header }))
+    }
+
+    async fn auth_status(
+        &self,
+        _: Request<AuthStatusRequest>,
+    ) -> Result<Response<AuthStatusResponse>, Status> {
+        self.node.confirm_current().await?;
+        let status = self.node.shared().auth_status();
+        Ok(Response::new(AuthStatusResponse {
+            header: Some(self.node.header_now()),
+            enabled: status.switch == AuthSwitch::On,
+            auth_revision: status.revision.0,
+        }))
+    }
+
+    async fn authenticate(
+        &self,
+        request: Request<AuthenticateRequest>,
+    ) -> Result<Response<AuthenticateResponse>, Status> {
+        let request = request.into_inner();
+        let name = request.name.clone();
+        let outcome = self.log_in(request).await;
+        audit_login(&name, outcome.as_ref().map(drop));
+        let (header, token) = outcome?;
+        Ok(Response::new(AuthenticateResponse {
+            header: Some(header),
+            token: token.expose(),
+        }))
+    }
+
+    async fn user_add(
+        &self,
+        mut request: Request<AuthUserAddRequest>,
+    ) -> Result<Response<AuthUserAddResponse>, Status> {
+        let AuthUserAddRequest {
+            name,
+            password,
+            options,
+            ..
+        } = std::mem::take(request.get_mut());
+        let user = UserName::parse(name).map_err(|error| translate::refused(&error))?;
+        let password = match options {
+            Some(options) if options.no_password => None,
+            Some(_) | None => Some(self.node.passwords().hash(password).await?),
+        };
+        let command = AuthCommand::UserAdd { user, password };
+        let header = Some(self.change(&request, command).await?);
+        Ok(Response::new(AuthUserAddResponse { header }))
+    }
+
+    async fn user_get(
+        &self,
+        request: Request<AuthUserGetRequest>,
+    ) -> Result<Response<AuthUserGetResponse>, Status> {
+        let caller = session(&request).caller();
+        let user = existing_user(request.into_inner().name)?;
+        let AuthAnswer::User(roles) = self.ask(AuthQuestion::User(caller, user)).await? else {
+            return Err(unexpected());
+        };
+        Ok(Response::new(AuthUserGetResponse {
+            header: Some(self.node.header_now()),
+            roles: names(roles)?,
+        }))
+    }
+
+    async fn user_list(
+        &self,
+        request: Request<AuthUserListRequest>,
+    ) -> Result<Response<AuthUserListResponse>, Status> {
+        let caller = session(&request).caller();
+        let AuthAnswer::Users(users) = self.ask(AuthQuestion::Users(caller)).await? else {
+            return Err(unexpected());
+        };
+        Ok(Response::new(AuthUserListResponse {
+            header: Some(self.node.header_now()),
+            users: names(users)?,
+        }))
+    }
+
+    async fn user_delete(
+        &self,
+        request: Request<AuthUserDeleteRequest>,
+    ) -> Result<Response<AuthUserDeleteResponse>, Status> {
+        let user = existing_user(request.get_ref().name.clone())?;
+        let header = Some(self.change(&request, AuthCommand::UserDelete { user }).await?);
+        Ok(Response::new(AuthUserDeleteResponse { header }))
+    }
+
+    async fn user_change_password(
+        &self,
+        mut request: Request<AuthUserChangePasswordRequest>,
+    ) -> Result<Response<AuthUserChangePasswordResponse>, Status> {
+        let AuthUserChangePasswordRequest { name, password, .. } = std::mem::take(request.get_mut());
+        let user = existing_user(name)?;
+        let password = self.node.passwords().hash(password).await?;
+        let command = AuthCommand::UserChangePassword { user, password };
+        let header = Some(self.change(&request, command).await?);
+        Ok(Response::new(AuthUserChangePasswordResponse { header }))
+    }
+
+    async fn user_grant_role(
+        &self,
+        request: Request<AuthUserGrantRoleRequest>,
+    ) -> Result<Response<AuthUserGrantRoleResponse>, Status> {
+        let AuthUserGrantRoleRequest { user, role } = request.get_ref().clone();
+        let (user, role) = (existing_user(user)?, existing_role(role)?);
+        let command = AuthCommand::UserGrantRole { user, role };
+        let header = Some(self.change(&request, command).await?);
+        Ok(Response::new(AuthUserGrantRoleResponse { header }))
+    }
+
+    async fn user_revoke_role(
+        &self,
+        request: Request<AuthUserRevokeRoleRequest>,
+    ) -> Result<Response<AuthUserRevokeRoleResponse>, Status> {
+        let AuthUserRevokeRoleRequest { name, role } = request.get_ref().clone();
+        let user = existing_user(name)?;
+        let role = RoleName::parse(role).map_err(|_| EtcdError::RoleNotGranted)?;
+        let command = AuthCommand::UserRevokeRole { user, role };
+        let header = Some(self.change(&request, command).await?);
+        Ok(Response::new(AuthUserRevokeRoleResponse { header }))
+    }
+
+    async fn role_add(
+        &self,
+        request: Request<AuthRoleAddRequest>,
+    ) -> Result<Response<AuthRoleAddResponse>, Status> {
+        let role =
+            RoleName::parse(request.get_ref().name.clone()).map_err(|error| translate::refused(&error))?;
+        let header = Some(self.change(&request, AuthCommand::RoleAdd { role }).await?);
+        Ok(Response::new(AuthRoleAddResponse { header }))
+    }
+
+    async fn role_get(
+        &self,
+        request: Request<AuthRoleGetRequest>,
+    ) -> Result<Response<AuthRoleGetResponse>, Status> {
+        let caller = session(&request).caller();
+        let role = existing_role(request.into_inner().role)?;
+        let AuthAnswer::Role(permissions) = self.ask(AuthQuestion::Role(caller, role)).await? else {
+            return Err(unexpected());
+        };
+        let permissions = permissions.map_err(|error| translate::refused(&error))?;
+        Ok(Response::new(AuthRoleGetResponse {
+            header: Some(self.node.header_now()),
+            perm: permissions.iter().map(translate::permission_response).collect(),
+        }))
+    }
+
+    async fn role_list(
+        &self,
+        request: Request<AuthRoleListRequest>,
+    ) -> Result<Response<AuthRoleListResponse>, Status> {
+        let caller = session(&request).caller();
+        let AuthAnswer::Roles(roles) = self.ask(AuthQuestion::Roles(caller)).await? else {
+            return Err(unexpected());
+        };
+        Ok(Response::new(AuthRoleListResponse {
+            header: Some(self.node.header_now()),
+            roles: names(roles)?,
+        }))
+    }
+
+    async fn role_delete(
+        &self,
+        request: Request<AuthRoleDeleteRequest>,
+    ) -> Result<Response<AuthRoleDeleteResponse>, Status> {
+        let role = existing_role(request.get_ref().role.clone())?;
+        let header = Some(self.change(&request, AuthCommand::RoleDelete { role }).await?);
+        Ok(Response::new(AuthRoleDeleteResponse { header }))
+    }
+
+    async fn role_grant_permission(
+        &self,
+        request: Request<AuthRoleGrantPermissionRequest>,
+    ) -> Result<Response<AuthRoleGrantPermissionResponse>, Status> {
+        let AuthRoleGrantPermissionRequest { name, perm } = request.get_ref().clone();
+        let permission = translate::permission(perm.ok_or(EtcdError::PermissionNotGiven)?)?;
+        let role = existing_role(name)?;
+        let command = AuthCommand::RoleGrantPermission { role, permission };
+        let header = Some(self.change(&request, command).await?);
+        Ok(Response::new(AuthRoleGrantPermissionResponse { header }))
+    }
+
+    async fn role_revoke_permission(
+        &self,
+        request: Request<AuthRoleRevokePermissionRequest>,
+    ) -> Result<Response<AuthRoleRevokePermissionResponse>, Status> {
+        let AuthRoleRevokePermissionRequest { role, key, range_end } = request.get_ref().clone();
+        let role = existing_role(role)?;
+        let keys = KeyRange::parse(key, range_end).map_err(|_| EtcdError::PermissionNotGranted)?;
+        let command = AuthCommand::RoleRevokePermission { role, keys };
+        let header = Some(self.change(&request, command).await?);
+        Ok(Response::new(AuthRoleRevokePermissionResponse { header }))
+    }
 }
+
+/// The name of a user that is there: none has an empty one.
+fn existing_user(name: String) -> Result<UserName, Status> {
+    UserName::parse(name).map_err(|_| EtcdError::UserNotFound.into())
+}
+
+/// The name of a role that is there: none has an empty one.
+fn existing_role(name: String) -> Result<RoleName, Status> {
+    RoleName::parse(name).map_err(|_| EtcdError::RoleNotFound.into())
+}
+
+fn names<N: ToString>(names: Result<Vec<N>, Error>) -> Result<Vec<String>, Status> {
+    let names = names.map_err(|error| translate::refused(&error))?;
+    Ok(names.iter().map(ToString::to_string).collect())
+}
+
+/// How often a login is tried again because users change all the time.
+const MAX_ATTEMPTS: usize = 8;

@@ -8,6 +8,7 @@ use quorate_kv::{Command, ReadTxn, Response as Applied, Revision};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
+use crate::auth::{Session, session};
 use crate::machine::Query;
 use crate::node::{Node, answer};
 use crate::services::unexpected;
@@ -25,14 +26,25 @@ impl Kv {
         Kv { node }
     }
 
+    async fn propose(
+        &self,
+        session: &Session,
+        command: Command,
+    ) -> Result<(pb::ResponseHeader, Applied), Status> {
+        session.note(&command);
+        self.node.propose(session.caller(), command).await
+    }
+
     async fn read_txn(
         &self,
+        session: &Session,
         txn: ReadTxn,
         is_serializable: IsSerializable,
     ) -> Result<pb::TxnResponse, Status> {
         txn.check(self.node.limits())
             .map_err(|error| translate::refused(&error))?;
-        let query = Query::Txn(txn);
+        session.note(&txn);
+        let query = Query::Txn(session.caller(), txn);
         let answer = match is_serializable {
             IsSerializable::Yes => self.node.read_local(query).await?,
             IsSerializable::No => self.node.read(query).await?,
@@ -50,10 +62,13 @@ impl KvRpc for Kv {
     type RangeStreamStream = BoxStream<RangeStreamResponse>;
 
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        let session = session(&request);
         let request = request.into_inner();
         self.node.metrics().ranges.inc();
         let is_serializable = request.serializable;
-        let query = Query::Range(translate::range(request)?);
+        let range = translate::range(request)?;
+        session.note(&range);
+        let query = Query::Range(session.caller(), range);
         let answer = if is_serializable {
             self.node.read_local(query).await?
         } else {
@@ -75,8 +90,9 @@ impl KvRpc for Kv {
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         self.node.metrics().puts.inc();
+        let session = session(&request);
         let command = Command::Put(translate::put(request.into_inner())?);
-        let (header, Applied::Put(response)) = self.node.propose(command).await? else {
+        let (header, Applied::Put(response)) = self.propose(&session, command).await? else {
             return Err(unexpected());
         };
         Ok(Response::new(translate::put_response(header, response)))
@@ -87,8 +103,9 @@ impl KvRpc for Kv {
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         self.node.metrics().deletes.inc();
+        let session = session(&request);
         let command = Command::DeleteRange(translate::delete_range(request.into_inner())?);
-        let (header, Applied::DeleteRange(response)) = self.node.propose(command).await? else {
+        let (header, Applied::DeleteRange(response)) = self.propose(&session, command).await? else {
             return Err(unexpected());
         };
         Ok(Response::new(translate::delete_range_response(header, response)))
@@ -96,13 +113,19 @@ impl KvRpc for Kv {
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
         self.node.metrics().txns.inc();
+        let session = session(&request);
         let request = request.into_inner();
         let is_serializable = is_serializable(&request);
         let txn = match translate::txn(request)?.into_read_only() {
-            Ok(txn) => return self.read_txn(txn, is_serializable).await.map(Response::new),
+            Ok(txn) => {
+                return self
+                    .read_txn(&session, txn, is_serializable)
+                    .await
+                    .map(Response::new);
+            }
             Err(txn) => txn,
         };
-        let (header, Applied::Txn(response)) = self.node.propose(Command::Txn(txn)).await? else {
+        let (header, Applied::Txn(response)) = self.propose(&session, Command::Txn(txn)).await? else {
             return Err(unexpected());
         };
         Ok(Response::new(translate::txn_response(header, response)))
@@ -112,9 +135,10 @@ impl KvRpc for Kv {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let session = session(&request);
         let request = request.into_inner();
         let revision = Revision(request.revision);
-        let (header, _) = self.node.propose(Command::Compact { revision }).await?;
+        let (header, _) = self.propose(&session, Command::Compact { revision }).await?;
         if request.physical {
             crate::tasks::finish_chores(&self.node).await?;
         }

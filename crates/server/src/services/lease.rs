@@ -6,14 +6,16 @@ use futures::StreamExt;
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::lease_server::Lease as LeaseRpc;
 use quorate_etcd_api::etcdserverpb::*;
-use quorate_kv::{Command, LeaseId, RevokeCause};
+use quorate_kv::{Caller, Command, LeaseId, RevokeCause};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::auth::session;
 use crate::leases::{LeaseIds, Renewals};
 use crate::machine::Query;
 use crate::node::{Node, answer};
 use crate::services::{Ending, unexpected};
+use crate::translate;
 
 /// The service.
 pub(crate) struct Lease {
@@ -32,10 +34,10 @@ impl Lease {
         }
     }
 
-    async fn grant(&self, id: LeaseId, ttl_secs: i64) -> Result<LeaseGrantResponse, Status> {
+    async fn grant(&self, caller: Caller, id: LeaseId, ttl_secs: i64) -> Result<LeaseGrantResponse, Status> {
         let command = Command::LeaseGrant { id, ttl_secs };
-        let (header, quorate_kv::Response::LeaseGrant { id, ttl_secs }) = self.node.propose(command).await?
-        else {
+        let granted = self.node.propose(caller, command).await?;
+        let (header, quorate_kv::Response::LeaseGrant { id, ttl_secs }) = granted else {
             return Err(unexpected());
         };
         Ok(LeaseGrantResponse {
@@ -55,13 +57,14 @@ impl LeaseRpc for Lease {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
+        let caller = session(&request).caller();
         let request = request.into_inner();
         let ttl_secs = request.ttl.max(self.node.config().min_lease_ttl());
         if let Some(id) = LeaseId::from_wire(request.id) {
-            return self.grant(id, ttl_secs).await.map(Response::new);
+            return self.grant(caller, id, ttl_secs).await.map(Response::new);
         }
         loop {
-            let granted = self.grant(self.ids.next(), ttl_secs).await;
+            let granted = self.grant(caller.clone(), self.ids.next(), ttl_secs).await;
             // A client has chosen an id that we would have: the next one is as good.
             match granted {
                 Err(status) if is(&status, EtcdError::LeaseExist) => {}
@@ -74,9 +77,12 @@ impl LeaseRpc for Lease {
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
+        let session = session(&request);
         let id = LeaseId(request.into_inner().id);
         let cause = RevokeCause::Requested;
-        let (header, _) = self.node.propose(Command::LeaseRevoke { id, cause }).await?;
+        let command = Command::LeaseRevoke { id, cause };
+        session.note(&command);
+        let (header, _) = self.node.propose(session.caller(), command).await?;
         let header = Some(header);
         Ok(Response::new(LeaseRevokeResponse { header }))
     }
@@ -86,12 +92,14 @@ impl LeaseRpc for Lease {
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let ending = Ending::of(&self.node, request.metadata());
+        let session = session(&request);
         let (node, renewals) = (Arc::clone(&self.node), self.renewals.clone());
         let answer = move |request: Result<LeaseKeepAliveRequest, Status>| {
-            let (node, renewals) = (Arc::clone(&node), renewals.clone());
+            let (node, renewals, session) = (Arc::clone(&node), renewals.clone(), session.clone());
             async move {
                 let id = request?.id;
-                let renewed = renewals.renew(LeaseId(id)).await?;
+                let caller = session.caller_now(&node).await?;
+                let renewed = renewals.renew(caller, LeaseId(id)).await?;
                 Ok(LeaseKeepAliveResponse {
                     header: Some(node.header_now()),
                     id,
@@ -107,8 +115,15 @@ impl LeaseRpc for Lease {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        let caller = session(&request).caller();
         let request = request.into_inner();
-        let (revision, lease) = answer!(self.node.read(Query::Lease(LeaseId(request.id))).await?, Lease);
+        let id = LeaseId(request.id);
+        let query = match request.keys {
+            true => Query::LeaseWithKeys(caller, id),
+            false => Query::Lease(id),
+        };
+        let found = answer!(self.node.read(query).await?, Lease);
+        let (revision, lease) = found.map_err(|error| translate::refused(&error))?;
         let mut response = LeaseTimeToLiveResponse {
             header: Some(self.node.header(revision)),
             id: request.id,

@@ -7,11 +7,12 @@ use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::alarm_request::AlarmAction as Action;
 use quorate_etcd_api::etcdserverpb::maintenance_server::Maintenance as MaintenanceRpc;
 use quorate_etcd_api::etcdserverpb::*;
-use quorate_kv::{Alarm, AlarmAction, AlarmKind, Command, MemberId, Response as Applied, Revision};
+use quorate_kv::{Alarm, AlarmAction, AlarmKind, Caller, Command, MemberId, Response as Applied, Revision};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::ETCD_VERSION;
+use crate::auth::session;
 use crate::machine::Query;
 use crate::node::{Node, answer};
 use crate::services::unexpected;
@@ -31,18 +32,19 @@ impl Maintenance {
 
     async fn change_alarm(
         &self,
+        caller: Caller,
         action: AlarmAction,
         request: &AlarmRequest,
     ) -> Result<AlarmResponse, Status> {
         let kind = match request.alarm() {
             AlarmType::Nospace => AlarmKind::NoSpace,
             AlarmType::Corrupt => AlarmKind::Corrupt,
-            AlarmType::None => return self.change_no_alarm(action).await,
+            AlarmType::None => return self.change_no_alarm(&caller, action).await,
         };
         let member = MemberId(request.member_id);
         let alarm = Alarm { member, kind };
-        let (header, Applied::Alarm(changed)) = self.node.propose(Command::Alarm { action, alarm }).await?
-        else {
+        let command = Command::Alarm { action, alarm };
+        let (header, Applied::Alarm(changed)) = self.node.propose(caller, command).await? else {
             return Err(unexpected());
         };
         Ok(AlarmResponse {
@@ -52,7 +54,8 @@ impl Maintenance {
     }
 
     /// No alarm of no kind is ever on: to end one is done, to raise one is refused.
-    async fn change_no_alarm(&self, action: AlarmAction) -> Result<AlarmResponse, Status> {
+    async fn change_no_alarm(&self, caller: &Caller, action: AlarmAction) -> Result<AlarmResponse, Status> {
+        self.node.check_root(caller).await?;
         match action {
             AlarmAction::Activate => Err(Status::invalid_argument("quorate: name the alarm to raise")),
             AlarmAction::Deactivate => {
@@ -126,11 +129,12 @@ impl MaintenanceRpc for Maintenance {
     }
 
     async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
+        let caller = session(&request).caller();
         let request = request.into_inner();
         let response = match request.action() {
             Action::Get => self.list_alarms(&request).await,
-            Action::Activate => self.change_alarm(AlarmAction::Activate, &request).await,
-            Action::Deactivate => self.change_alarm(AlarmAction::Deactivate, &request).await,
+            Action::Activate => self.change_alarm(caller, AlarmAction::Activate, &request).await,
+            Action::Deactivate => self.change_alarm(caller, AlarmAction::Deactivate, &request).await,
         };
         response.map(Response::new)
     }

@@ -10,6 +10,7 @@ mod lock;
 mod maintenance;
 mod queue;
 mod watch;
+mod watched;
 
 pub(crate) use auth::Auth;
 pub(crate) use cluster::Cluster;

@@ -3,20 +3,26 @@
 //! What a watcher is given and when is the hub's business; here it is fetched and translated. The
 //! client's pace drives it: a response is made when the connection has room for it, so a slow client
 //! leaves its events in the hub, where they are bounded.
+//!
+//! - Who may not read keys may not watch them: a watcher is asked for its right when it is created, and again
+//!   whenever users or roles have changed. It is canceled when it has none any more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use quorate_etcd_api::etcdserverpb::watch_request::RequestUnion;
 use quorate_etcd_api::etcdserverpb::watch_server::Watch as WatchRpc;
-use quorate_etcd_api::etcdserverpb::{WatchRequest, WatchResponse};
-use quorate_kv::{StreamId, WatchId, WatchOutput};
-use tokio::sync::Notify;
+use quorate_etcd_api::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
+use quorate_kv::{AuthStatus, StreamId, WatchId};
+use tokio::sync::{Notify, watch};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::node::Node;
-use crate::services::Ending;
+use crate::auth::{AuthAnswer, AuthQuestion, Session, audit_watch, session};
+use crate::machine::Query;
+use crate::node::{Node, answer};
+use crate::services::watched::Watched;
+use crate::services::{Ending, unexpected};
 use crate::translate;
 
 /// The service.
@@ -41,7 +47,8 @@ impl WatchRpc for Watch {
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let ending = Ending::of(&self.node, request.metadata());
-        let watching = Watching::open(&self.node, request.into_inner());
+        let session = session(&request);
+        let watching = Watching::open(&self.node, session, request.into_inner());
         let responses = futures::stream::unfold(watching, async |mut watching| {
             let response = watching.next().await;
             Some((response, watching))
@@ -53,16 +60,27 @@ impl WatchRpc for Watch {
 /// One client's stream.
 struct Watching {
     node: Arc<Node>,
+    session: Session,
     /// None once the client has said that it asks no more.
     requests: Option<Streaming<WatchRequest>>,
     stream: StreamId,
     /// Woken when the hub has something to fetch.
     woken: Arc<Notify>,
-    fetched: VecDeque<WatchOutput>,
+    fetched: VecDeque<WatchResponse>,
+    /// Tells when users or roles have changed.
+    auth: watch::Receiver<AuthStatus>,
+    watched: Watched,
+}
+
+/// What a stream has to do next.
+enum Next {
+    Request(Result<WatchRequest, Status>),
+    AuthChanged,
+    Fetch,
 }
 
 impl Watching {
-    fn open(node: &Arc<Node>, requests: Streaming<WatchRequest>) -> Watching {
+    fn open(node: &Arc<Node>, session: Session, requests: Streaming<WatchRequest>) -> Watching {
         let woken = Arc::new(Notify::new());
         let waker = Arc::clone(&woken);
         let mut hub = node.shared().watches.lock();
@@ -70,10 +88,13 @@ impl Watching {
         drop(hub);
         Watching {
             node: Arc::clone(node),
+            session,
             requests: Some(requests),
             stream,
             woken,
             fetched: VecDeque::new(),
+            auth: node.shared().watch_auth(),
+            watched: Watched::default(),
         }
     }
 
@@ -81,26 +102,111 @@ impl Watching {
     /// watchers live until it leaves, and then the stream is dropped.
     async fn next(&mut self) -> Result<WatchResponse, Status> {
         loop {
-            if let Some(output) = self.fetched.pop_front() {
-                return Ok(translate::watch_response(&self.node, output));
+            if self.auth.has_changed().unwrap_or(false) {
+                // Before anything is sent that it may forbid.
+                self.auth.mark_unchanged();
+                self.recheck().await?;
             }
-            tokio::select! {
-                request = next_request(&mut self.requests) => self.take(request?),
-                () = self.woken.notified() => {}
+            if let Some(response) = self.fetched.pop_front() {
+                return Ok(response);
             }
-            self.fetched = self.node.shared().watches.lock().poll(self.stream).into();
+            let next = tokio::select! {
+                request = next_request(&mut self.requests) => Next::Request(request),
+                Ok(()) = self.auth.changed() => Next::AuthChanged,
+                () = self.woken.notified() => Next::Fetch,
+            };
+            match next {
+                Next::Request(request) => self.take(request?).await?,
+                Next::AuthChanged => self.recheck().await?,
+                Next::Fetch => {}
+            }
+            self.fetch();
         }
     }
 
-    fn take(&self, request: WatchRequest) {
-        let mut hub = self.node.shared().watches.lock();
+    fn fetch(&mut self) {
+        let outputs = self.node.shared().watches.lock().poll(self.stream);
+        for output in outputs {
+            let reason = self.watched.observe(&output);
+            let mut response = translate::watch_response(&self.node, output);
+            if let Some(reason) = reason {
+                response.cancel_reason = reason;
+            }
+            self.fetched.push_back(response);
+        }
+    }
+
+    async fn take(&mut self, request: WatchRequest) -> Result<(), Status> {
         match request.request_union {
-            Some(RequestUnion::CreateRequest(create)) => hub.create(self.stream, translate::watch(create)),
-            Some(RequestUnion::CancelRequest(cancel)) => hub.cancel(self.stream, WatchId(cancel.watch_id)),
-            Some(RequestUnion::ProgressRequest(_)) => hub.request_progress(self.stream),
+            Some(RequestUnion::CreateRequest(create)) => return self.create(create).await,
+            Some(RequestUnion::CancelRequest(cancel)) => {
+                let id = WatchId(cancel.watch_id);
+                self.node.shared().watches.lock().cancel(self.stream, id);
+            }
+            Some(RequestUnion::ProgressRequest(_)) => {
+                self.node.shared().watches.lock().request_progress(self.stream);
+            }
             // An unset union is how a newer client's request looks: etcd ignores it.
             None => {}
         }
+        Ok(())
+    }
+
+    /// Creates a watcher if the client may read its keys. A change of users in between is noticed by
+    /// [`Self::recheck`], which looks at the new watcher as well.
+    async fn create(&mut self, request: WatchCreateRequest) -> Result<(), Status> {
+        let spec = translate::watch(request);
+        let permitted = match self.session.caller_now(&self.node).await {
+            Ok(caller) => {
+                let question = AuthQuestion::MayWatch(caller.clone(), spec.keys.clone());
+                let may = self.ask(question).await?;
+                let AuthAnswer::May(may) = may else {
+                    return Err(unexpected());
+                };
+                let permitted = may.map_err(|error| translate::refused(&error));
+                audit_watch(&caller, &spec.keys, &permitted);
+                permitted.map(|()| caller)
+            }
+            Err(status) => Err(status),
+        };
+        match permitted {
+            Ok(caller) => {
+                self.watched.create(&caller, spec.keys.clone());
+                self.node.shared().watches.lock().create(self.stream, spec);
+            }
+            Err(status) => {
+                self.fetch();
+                self.fetched
+                    .push_back(translate::watch_denied(&self.node, &status));
+            }
+        }
+        Ok(())
+    }
+
+    /// Cancels the watchers of keys that the client may not read any more.
+    async fn recheck(&mut self) -> Result<(), Status> {
+        self.fetch();
+        for (user, keys) in self.watched.by_user() {
+            let question = AuthQuestion::Unwatchable(user.clone(), keys);
+            let AuthAnswer::Unwatchable(unwatchable) = self.ask(question).await? else {
+                return Err(unexpected());
+            };
+            for (keys, error) in unwatchable {
+                let reason = translate::go_error(&translate::refused(&error));
+                for id in self.watched.deny(user.as_ref(), &keys, &reason) {
+                    self.node.shared().watches.lock().cancel(self.stream, id);
+                    // What was fetched before is of a time when it was allowed; it is late all the same.
+                    self.fetched
+                        .retain(|response| response.watch_id != id.0 || response.created);
+                }
+            }
+        }
+        self.fetch();
+        Ok(())
+    }
+
+    async fn ask(&self, question: AuthQuestion) -> Result<AuthAnswer, Status> {
+        Ok(answer!(self.node.read_local(Query::Auth(question)).await?, Auth))
     }
 }
 

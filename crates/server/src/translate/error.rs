@@ -5,6 +5,8 @@ use quorate_etcd_api::EtcdError;
 use quorate_kv::Error;
 use tonic::Status;
 
+use crate::rpc::code_label;
+
 /// The keyspace refused a request.
 pub(crate) fn refused(error: &Error) -> Status {
     match error {
@@ -23,8 +25,32 @@ pub(crate) fn refused(error: &Error) -> Status {
         Error::LeaseNotFound(_) | Error::LeaseRenewed(_) => EtcdError::LeaseNotFound.into(),
         Error::LeaseExists(_) => EtcdError::LeaseExist.into(),
         Error::LeaseTtlTooLarge => EtcdError::LeaseTtlTooLarge.into(),
+        Error::RootUserNotExist => EtcdError::RootUserNotExist.into(),
+        Error::RootRoleNotExist => EtcdError::RootRoleNotExist.into(),
+        Error::UserAlreadyExist => EtcdError::UserAlreadyExist.into(),
+        Error::UserEmpty => EtcdError::UserEmpty.into(),
+        Error::UserNotFound => EtcdError::UserNotFound.into(),
+        Error::RoleAlreadyExist => EtcdError::RoleAlreadyExist.into(),
+        Error::RoleNotFound => EtcdError::RoleNotFound.into(),
+        Error::RoleEmpty => EtcdError::RoleEmpty.into(),
+        Error::AuthFailed => EtcdError::AuthFailed.into(),
+        Error::PermissionDenied => EtcdError::PermissionDenied.into(),
+        Error::RoleNotGranted => EtcdError::RoleNotGranted.into(),
+        Error::PermissionNotGranted => EtcdError::PermissionNotGranted.into(),
+        Error::AuthNotEnabled => EtcdError::AuthNotEnabled.into(),
+        Error::InvalidAuthMgmt => EtcdError::InvalidAuthMgmt.into(),
+        Error::AuthOldRevision => EtcdError::AuthOldRevision.into(),
         other => Status::unknown(format!("etcdserver: {other}")),
     }
+}
+
+/// A status as Go's clients print it, which is how etcd gives the reason for which a watcher is refused.
+pub(crate) fn go_error(status: &Status) -> String {
+    format!(
+        "rpc error: code = {} desc = {}",
+        code_label(status.code()),
+        status.message()
+    )
 }
 
 /// A proposal has no response.

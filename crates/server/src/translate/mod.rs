@@ -4,12 +4,14 @@
 //!   error.
 //! - Keys and values are shared, never copied.
 
+mod auth;
 mod error;
 mod request;
 mod response;
 
-pub(crate) use error::{propose_failed, read_failed, reconfigure_failed, refused, transfer_failed};
+pub(crate) use auth::{permission, permission_response};
+pub(crate) use error::{go_error, propose_failed, read_failed, reconfigure_failed, refused, transfer_failed};
 pub(crate) use request::{delete_range, put, range, txn, watch};
 pub(crate) use response::{
-    alarms, delete_range_response, put_response, range_response, txn_response, watch_response,
+    alarms, delete_range_response, put_response, range_response, txn_response, watch_denied, watch_response,
 };

@@ -106,6 +106,18 @@ pub(crate) fn watch_response(node: &Node, output: WatchOutput) -> pb::WatchRespo
     }
 }
 
+/// The answer to a watcher that its client may not have.
+pub(crate) fn watch_denied(node: &Node, status: &tonic::Status) -> pb::WatchResponse {
+    pb::WatchResponse {
+        header: Some(node.header_now()),
+        watch_id: NO_WATCHER.0,
+        created: true,
+        canceled: true,
+        cancel_reason: super::go_error(status),
+        ..Default::default()
+    }
+}
+
 fn watch_event_with_prev(event: &Event) -> mvccpb::Event {
     mvccpb::Event {
         prev_kv: event.prev().cloned().map(key_value),

@@ -4,7 +4,9 @@
 
 mod harness;
 
+mod auth;
 mod cluster;
+mod demands;
 mod election;
 mod gateway;
 mod http;

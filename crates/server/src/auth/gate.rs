@@ -1,0 +1,175 @@
+//! The gate: who shows a token, and whether that will do for a method.
+//!
+//! - What a call demands is declared with its method. What is decided by keys is left to the keyspace; that
+//!   somebody has logged in at all is asked here.
+//! - A member that has just started may not know yet that authentication is on. Until it has once been told
+//!   what is current, it asks its peers before it trusts that nobody need log in.
+
+use std::sync::Arc;
+
+use quorate_etcd_api::EtcdError;
+use quorate_kv::{AuthSwitch, Caller};
+use tonic::{Request, Status};
+
+use super::audit::{AuditedKeys, Record};
+use super::question::{AuthAnswer, AuthQuestion, OwnRight};
+use super::token::{Token, Tokens, caller};
+use crate::machine::Query;
+use crate::node::{Node, answer};
+use crate::rpc::Demand;
+use crate::translate;
+
+/// Who calls, for as long as the call lasts.
+#[derive(Clone)]
+pub(crate) struct Session {
+    caller: Caller,
+    token: Option<Token>,
+    record: Option<Arc<Record>>,
+}
+
+/// Who calls: nobody in particular, unless the gate has found out.
+pub(crate) fn session<T>(request: &Request<T>) -> Session {
+    let known = request.extensions().get::<Session>().cloned();
+    known.unwrap_or(Session {
+        caller: Caller::Anonymous,
+        token: None,
+        record: None,
+    })
+}
+
+impl Session {
+    /// A call that has passed the gate.
+    pub(crate) fn new(caller: Caller, token: Option<Token>, record: Arc<Record>) -> Session {
+        Session {
+            caller,
+            token,
+            record: Some(record),
+        }
+    }
+
+    /// Who it was when the call began.
+    pub(crate) fn caller(&self) -> Caller {
+        self.caller.clone()
+    }
+
+    /// Notes for the audit log which keys the call is about.
+    pub(crate) fn note(&self, keys: &impl AuditedKeys) {
+        if let Some(record) = &self.record {
+            record.note(keys);
+        }
+    }
+
+    /// Who it is at this moment: tokens run out, and users change, while a stream lasts.
+    pub(crate) async fn caller_now(&self, node: &Node) -> Result<Caller, Status> {
+        node.identify(self.token.as_ref()).await
+    }
+}
+
+impl Node {
+    /// Whether calls with this demand have to pass [`Node::admit`].
+    pub(crate) fn guards(&self, demand: Demand) -> bool {
+        let is_off = || self.shared().auth_status().switch == AuthSwitch::Off;
+        match demand {
+            Demand::Nothing => false,
+            Demand::Login | Demand::Decided => !(is_off() && self.is_current()),
+            Demand::Root => true,
+        }
+    }
+
+    /// Who calls, if that will do for the method.
+    pub(crate) async fn admit(&self, demand: Demand, token: Option<&Token>) -> Result<Caller, Status> {
+        if self.is_witness() {
+            return admit_to_witness(demand);
+        }
+        let caller = self.identify(token).await?;
+        match demand {
+            Demand::Nothing => {}
+            Demand::Login => self.check_right(&caller, OwnRight::Login).await?,
+            Demand::Root => self.check_right(&caller, OwnRight::Root).await?,
+            Demand::Decided => {
+                let is_on = self.shared().auth_status().switch == AuthSwitch::On;
+                if is_on && caller == Caller::Anonymous {
+                    return Err(EtcdError::UserEmpty.into());
+                }
+            }
+        }
+        Ok(caller)
+    }
+
+    /// Refuses a caller that may not do what only root may, by the state of this member.
+    pub(crate) async fn check_root(&self, caller: &Caller) -> Result<(), Status> {
+        self.check_right(caller, OwnRight::Root).await
+    }
+
+    async fn check_right(&self, caller: &Caller, right: OwnRight) -> Result<(), Status> {
+        let query = Query::Auth(AuthQuestion::May(caller.clone(), right));
+        let answer = match right {
+            OwnRight::Root if !self.is_current() => self.read(query).await?,
+            OwnRight::Root | OwnRight::Login => self.read_local(query).await?,
+        };
+        let AuthAnswer::May(may) = answer!(answer, Auth) else {
+            return Err(Status::internal(
+                "quorate: the answer belongs to another question",
+            ));
+        };
+        may.map_err(|error| translate::refused(&error))
+    }
+
+    /// Who shows a token. It is not said what that one may do.
+    pub(crate) async fn identify(&self, token: Option<&Token>) -> Result<Caller, Status> {
+        let Some(token) = token else {
+            return Ok(Caller::Anonymous);
+        };
+        if self.shared().auth_status().switch == AuthSwitch::Off {
+            if self.is_current() {
+                return Ok(Caller::Anonymous);
+            }
+            self.confirm_current().await?;
+            if self.shared().auth_status().switch == AuthSwitch::Off {
+                return Ok(Caller::Anonymous);
+            }
+        }
+        match self.tokens() {
+            Tokens::Simple => self.identify_simple(token).await,
+            Tokens::Jwt(jwt) => {
+                let credentials = jwt.check(token).ok_or(EtcdError::InvalidAuthToken)?;
+                if credentials.revision > self.shared().auth_status().revision {
+                    // Another member has made it, at a state that this one has yet to reach.
+                    self.confirm_current().await?;
+                }
+                Ok(Caller::User(credentials))
+            }
+        }
+    }
+
+    async fn identify_simple(&self, token: &Token) -> Result<Caller, Status> {
+        if !token.is_well_formed() {
+            return Err(EtcdError::InvalidAuthToken.into());
+        }
+        if let Some(caller) = self.find_simple(token) {
+            return Ok(caller);
+        }
+        // It may be of a login at another member that has not arrived here.
+        self.confirm_current().await?;
+        let found = self.find_simple(token);
+        found.ok_or_else(|| EtcdError::InvalidAuthToken.into())
+    }
+
+    /// The revision is read first: if the token is taken back in between, the revision has passed.
+    fn find_simple(&self, token: &Token) -> Option<Caller> {
+        let shared = self.shared();
+        let revision = shared.auth_status().revision;
+        let user = shared.sessions.lock().find(token.digest(), shared.now())?;
+        Some(caller(user, revision))
+    }
+}
+
+/// A witness has no users, so that it cannot tell who is root: it changes nothing for anybody.
+fn admit_to_witness(demand: Demand) -> Result<Caller, Status> {
+    match demand {
+        Demand::Nothing | Demand::Login | Demand::Decided => Ok(Caller::Anonymous),
+        Demand::Root => Err(Status::failed_precondition(
+            "quorate: this member is a witness: it knows no users; ask another member",
+        )),
+    }
+}
