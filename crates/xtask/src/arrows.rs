@@ -9,24 +9,32 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Each crate of the workspace with those of ours that it may import.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("quorate-mutants", &[]),
     ("quorate-raft", &["quorate-mutants"]),
     ("quorate-wal", &["quorate-mutants"]),
     ("quorate-kv", &[]),
     ("quorate-etcd-api", &[]),
-    ("quorate", &["quorate-raft", "quorate-wal", "quorate-mutants"]),
+    ("quorate-tls", &[]),
+    (
+        "quorate",
+        &["quorate-raft", "quorate-wal", "quorate-tls", "quorate-mutants"],
+    ),
     (
         "quorate-sim",
         &["quorate", "quorate-raft", "quorate-wal", "quorate-mutants"],
     ),
-    ("quorate-server", &["quorate", "quorate-kv", "quorate-etcd-api"]),
+    (
+        "quorate-server",
+        &["quorate", "quorate-kv", "quorate-etcd-api", "quorate-tls"],
+    ),
     (
         "quorate-cli",
         &[
             "quorate-server",
             "quorate-sim",
             "quorate-etcd-api",
+            "quorate-tls",
             "quorate-mutants",
         ],
     ),

@@ -1,0 +1,108 @@
+//! The listening end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::Stream;
+use crate::files::{Contents, Files, KeyPairFiles, TlsError, malformed};
+use crate::handshake::HandshakeError;
+use crate::live::Live;
+
+/// Whose connections are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// Anybody's: none is asked for a certificate.
+    Anyone,
+    /// Those who show a certificate by an authority in this file, in PEM form.
+    CertifiedBy(PathBuf),
+}
+
+/// Takes TLS connections.
+pub struct Acceptor(Live<ServerConfig>);
+
+impl Acceptor {
+    /// An acceptor that shows the certificate in `pair` and offers `protocols` (ALPN), best first.
+    ///
+    /// # Errors
+    /// When a file cannot be read or does not contain what it should.
+    pub fn open(pair: KeyPairFiles, clients: &Clients, protocols: &[&[u8]]) -> Result<Acceptor, TlsError> {
+        let authorities = match clients {
+            Clients::Anyone => None,
+            Clients::CertifiedBy(file) => Some(file.clone()),
+        };
+        let files = Files {
+            pair: Some(pair),
+            authorities,
+        };
+        Live::open(files, protocols, make).map(Acceptor)
+    }
+
+    /// Reads the files again if they have changed. Blocks for as long as that takes.
+    ///
+    /// What is wrong with them is logged, and changes nothing.
+    pub fn refresh(&self) {
+        self.0.refresh();
+    }
+
+    /// Makes the handshake on a connection that was accepted, within `patience`.
+    ///
+    /// # Errors
+    /// When it does not come to one: the connection is closed then, and the other end was told why.
+    pub async fn accept(&self, stream: TcpStream, patience: Duration) -> Result<Stream, HandshakeError> {
+        let acceptor = TlsAcceptor::from(self.0.current());
+        let handshake = timeout(patience, acceptor.accept(stream).into_fallible()).await;
+        match handshake.map_err(|_elapsed| HandshakeError::TimedOut)? {
+            Ok(stream) => Ok(Stream::Tls(Box::new(stream.into()))),
+            Err((error, stream)) => {
+                part(stream).await;
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// Lets the other end read the alert: closing with bytes unread would reset the connection and lose it.
+async fn part(mut stream: TcpStream) {
+    let parting = async {
+        stream.shutdown().await?;
+        let mut rest = stream.take(UNREAD_BYTES);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // Whatever comes of it, the connection has ended.
+    let _ = timeout(PARTING, parting).await;
+}
+
+fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| files.explain(&error))?;
+    let builder = match (files.authorities(contents)?, &files.authorities) {
+        (Some(authorities), Some(file)) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider);
+            let verifier = verifier.build().map_err(|error| malformed(file, error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    let shown = files.shown(contents)?;
+    let shown = shown.ok_or_else(|| TlsError::Generate("no certificate is named".to_owned()))?;
+    let made = builder.with_single_cert(shown.chain, shown.key);
+    let mut config = made.map_err(|error| files.explain(&error))?;
+    config.alpn_protocols = protocols.to_vec();
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+const PARTING: Duration = Duration::from_secs(1);
+const UNREAD_BYTES: u64 = 64 << 10;

@@ -1,0 +1,172 @@
+//! The dialing end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::Stream;
+use crate::files::{Contents, Files, KeyPairFiles, TlsError, malformed};
+use crate::handshake::HandshakeError;
+use crate::live::Live;
+
+/// Who is believed to be who they say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Those whose certificate is for the host that was dialed, by an authority in this file, in PEM form.
+    CertifiedBy(PathBuf),
+    /// Whoever answers. What is sent cannot be read on the way, but may be sent to anybody.
+    Anyone,
+}
+
+/// Makes TLS connections.
+pub struct Connector(Live<ClientConfig>);
+
+/// A connection for threads that may wait: `Read` and `Write`.
+pub type BlockingStream = StreamOwned<ClientConnection, std::net::TcpStream>;
+
+impl Connector {
+    /// A connector that shows the certificate in `pair`, if there is one, and offers `protocols` (ALPN).
+    ///
+    /// # Errors
+    /// When a file cannot be read or does not contain what it should.
+    pub fn open(
+        pair: Option<KeyPairFiles>,
+        trust: &Trust,
+        protocols: &[&[u8]],
+    ) -> Result<Connector, TlsError> {
+        let authorities = match trust {
+            Trust::Anyone => None,
+            Trust::CertifiedBy(file) => Some(file.clone()),
+        };
+        let files = Files { pair, authorities };
+        Live::open(files, protocols, make).map(Connector)
+    }
+
+    /// Reads the files again if they have changed. Blocks for as long as that takes.
+    ///
+    /// What is wrong with them is logged, and changes nothing.
+    pub fn refresh(&self) {
+        self.0.refresh();
+    }
+
+    /// Makes the handshake on a connection to `host`, a name or an address without brackets, within `patience`.
+    ///
+    /// # Errors
+    /// When it does not come to one, or whoever answers is not trusted to be `host`.
+    pub async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+        patience: Duration,
+    ) -> Result<Stream, HandshakeError> {
+        let connector = TlsConnector::from(self.0.current());
+        let handshake = timeout(patience, connector.connect(server_name(host)?, stream)).await;
+        let stream = handshake.map_err(|_elapsed| HandshakeError::TimedOut)??;
+        Ok(Stream::Tls(Box::new(stream.into())))
+    }
+
+    /// As [`Self::connect`], for a thread that may wait. The stream's own timeouts bound each of its steps.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_blocking(
+        &self,
+        host: &str,
+        mut stream: std::net::TcpStream,
+    ) -> Result<BlockingStream, HandshakeError> {
+        let connection = ClientConnection::new(self.0.current(), server_name(host)?);
+        let mut connection = connection.map_err(HandshakeError::Failed)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream)?;
+        }
+        Ok(StreamOwned::new(connection, stream))
+    }
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, HandshakeError> {
+    let name = ServerName::try_from(host.to_owned());
+    name.map_err(|_invalid| HandshakeError::Host(host.to_owned()))
+}
+
+fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| files.explain(&error))?;
+    let verifier: Arc<dyn ServerCertVerifier> = match (files.authorities(contents)?, &files.authorities) {
+        (Some(authorities), Some(file)) => {
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider);
+            verifier.build().map_err(|error| malformed(file, error))?
+        }
+        _ => Arc::new(Whoever(provider)),
+    };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let mut config = match files.shown(contents)? {
+        None => builder.with_no_client_auth(),
+        Some(shown) => {
+            let made = builder.with_client_auth_cert(shown.chain, shown.key);
+            made.map_err(|error| files.explain(&error))?
+        }
+    };
+    config.alpn_protocols = protocols.to_vec();
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// Takes any certificate whose key the other end has.
+#[derive(Debug)]
+struct Whoever(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Whoever {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
