@@ -18,6 +18,7 @@ use crate::error::StartError;
 use crate::machine::{StateMachine, Typed};
 use crate::replica::Replica;
 use crate::sessions::{SessionLimits, Sessions};
+use crate::tls::PeerTls;
 
 /// How a node is set up. [`Config::new`] has a default for all but the members and the directory.
 #[derive(Clone)]
@@ -42,6 +43,8 @@ pub struct Config {
     pub listen: Option<String>,
     /// A socket that listens already, used in place of `listen`.
     pub listener: Option<Arc<TcpListener>>,
+    /// How connections between peers are secured; plain TCP unless set. Nodes of a `LocalNetwork` have none.
+    pub tls: Option<PeerTls>,
     /// Where the node keeps its data. Made if it is not there. One process at a time uses it.
     pub data_dir: PathBuf,
     /// The unit of the two timeouts below.
@@ -114,6 +117,7 @@ impl Config {
             start: Start::Found,
             listen: None,
             listener: None,
+            tls: None,
             data_dir: PathBuf::new(),
             tick: Duration::from_millis(50),
             election_ticks: 10,
@@ -144,6 +148,13 @@ impl Config {
     #[must_use]
     pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.data_dir = directory.into();
+        self
+    }
+
+    /// Sets how connections between peers are secured.
+    #[must_use]
+    pub fn tls(mut self, tls: PeerTls) -> Self {
+        self.tls = Some(tls);
         self
     }
 

@@ -9,6 +9,7 @@ use crate::apply::ApplyFailure;
 use crate::machine::EncodeError;
 use crate::sessions::Refusal;
 use crate::storage::StorageError;
+use crate::tls::TlsError;
 
 /// Why a node stopped, for all who wait for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -171,6 +172,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The certificates for peers cannot be used.
+    #[error("TLS between peers: {0}")]
+    Tls(#[from] TlsError),
     /// The operating system gave no thread, randomness or event queue.
     #[error("cannot start the node's threads: {0}")]
     System(std::io::Error),

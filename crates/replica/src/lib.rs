@@ -41,6 +41,7 @@ mod members;
 mod mutant;
 mod queue;
 mod threads;
+mod tls;
 mod transport;
 
 pub use apply::SnapshotPolicy;
@@ -59,4 +60,5 @@ pub use quorate_raft::{
 };
 pub use replica::{Consistency, Replica};
 pub use sessions::{Session, SessionLimits, Sessions};
-pub use transport::{InquiryError, Introduced, inquire};
+pub use tls::{AllowedPeers, KeyPairFiles, PeerTls, TlsError};
+pub use transport::{InquiryError, Introduced, inquire, inquire_securely};

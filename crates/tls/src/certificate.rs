@@ -8,6 +8,7 @@ use rustls::server::ParsedCertificate;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
+use crate::connect::BlockingStream;
 use crate::files::{TlsError, malformed};
 
 /// The certificate that the other end of a connection showed, was found good, and has the key of.
@@ -18,6 +19,12 @@ impl PeerCertificate {
     pub(crate) fn first_of(chain: Option<&[CertificateDer<'static>]>) -> Option<PeerCertificate> {
         let first = chain?.first()?;
         Some(PeerCertificate(first.clone()))
+    }
+
+    /// The one that was shown on a connection, if one was.
+    #[must_use]
+    pub fn shown_on(stream: &BlockingStream) -> Option<PeerCertificate> {
+        PeerCertificate::first_of(stream.conn.peer_certificates())
     }
 
     /// The common name of its subject. None if it has none, or more than one: who would say which counts?

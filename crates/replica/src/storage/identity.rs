@@ -169,4 +169,4 @@ pub(super) const FILE: &str = "IDENTITY";
 const TEMPORARY: &str = "IDENTITY.tmp";
 const MAX_BYTES: usize = 4096;
 /// What may be in a directory that was never used: a lock, and an identity whose writing was cut short.
-pub(super) const HARMLESS: [&str; 3] = [TEMPORARY, "LOCK", "lost+found"];
+pub(super) const HARMLESS: [&str; 4] = [TEMPORARY, "LOCK", "lost+found", "tls"];

@@ -20,7 +20,7 @@ mod requests;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ use crate::local::{LocalCourier, LocalNetwork, LocalStopper, MemoryLog};
 use crate::machine::Machine;
 use crate::queue::{Bound, Queue};
 use crate::storage::{self, Identity, KnownPeers, Opened, Options, Snapshots, Storage, StorageError};
-use crate::transport::{self, Deliver, Transport};
+use crate::transport::{self, Deliver, Door, Transport};
 use loops::{ApplyLoop, LogLoop, MainLoop, ReadLoop, SnapshotLoop, Ticker, UpkeepTimer};
 use ports::{Log, LogWork, Post, SnapshotWork, ThreadPorts};
 
@@ -103,7 +103,7 @@ struct Site {
 
 /// Where a node meets its peers.
 enum Meeting {
-    Sockets(TcpListener),
+    Sockets(Door),
     Local(LocalNetwork),
 }
 
@@ -112,9 +112,9 @@ impl Place {
     fn open(self, config: &Config) -> Result<Site, StartError> {
         let (disk, lock, meeting) = match self {
             Self::Directory => {
-                let listener = transport::listen(config)?;
+                let door = transport::listen(config)?;
                 let (disk, lock) = open_directory(config)?;
-                (disk, Some(lock), Meeting::Sockets(listener))
+                (disk, Some(lock), Meeting::Sockets(door))
             }
             Self::Disk(disk) => (disk, None, Meeting::Sockets(transport::listen(config)?)),
             Self::Memory(network) => {
@@ -171,7 +171,7 @@ pub(crate) fn start<M: Machine>(config: Config, machine: M, place: Place) -> Res
         disk,
     };
     let connection = match meeting {
-        Meeting::Sockets(listener) => Connection::by_sockets(&config, own, listener, mailroom)?,
+        Meeting::Sockets(door) => Connection::by_sockets(&config, own, door, mailroom)?,
         Meeting::Local(network) => Connection::local(&network, config.node, own.snapshots, mailroom),
     };
     let peer_address = connection.address;
@@ -266,7 +266,7 @@ impl Connection {
     fn by_sockets<M: Machine>(
         config: &Config,
         own: Own,
-        listener: TcpListener,
+        door: Door,
         mailroom: Mailroom<M>,
     ) -> Result<Self, StartError> {
         let directory = config.data_dir.display().to_string();
@@ -276,7 +276,7 @@ impl Connection {
             config,
             own.identity,
             random()?,
-            listener,
+            door,
             storage,
             own.members,
             Arc::new(mailroom),

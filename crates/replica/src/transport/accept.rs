@@ -59,7 +59,7 @@ async fn serve(office: &Office, stream: TcpStream, address: SocketAddr) {
 async fn listen_to(office: &Office, stream: TcpStream) -> (Option<NodeId>, ConnectionError) {
     let mut from = None;
     let ended = async {
-        let mut connection = Connection::new(stream, office.patience)?;
+        let mut connection = Connection::accept(office, stream).await?;
         let hello = connection.hello(office).await?;
         from = Some(hello.from);
         connection.answer(office, &hello).await?;

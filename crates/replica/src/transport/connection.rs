@@ -1,16 +1,18 @@
-//! One TCP connection: frames in, frames out, and the handshake of either end.
+//! One TCP connection, plain or with TLS: frames in, frames out, and the handshake of either end.
 
 use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use quorate_raft::NodeId;
+use quorate_tls::{HandshakeError, PeerCertificate, Stream};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Office;
+use super::security::host_of;
 use crate::codec::frame::{self, MAX_BODY_BYTES, MAX_HANDSHAKE_BYTES};
 use crate::codec::{DecodeError, Frame, Hello, Refusal, StreamKind, Welcome};
 use crate::storage::Identity;
@@ -19,11 +21,17 @@ use crate::storage::Identity;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
+    #[error(transparent)]
+    Tls(HandshakeError),
+    #[error("the other end speaks TLS, and this node does not: all members must be set up alike")]
+    UnexpectedTls,
     #[error("bad frame: {0}")]
-    Decode(#[from] DecodeError),
+    Decode(DecodeError),
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
+    #[error("whoever answers is not trusted: {0}")]
+    Untrusted(String),
     #[error("unexpected {0} frame")]
     Unexpected(&'static str),
     #[error("the message says that it is from {from} to {to}, which this connection is not")]
@@ -41,44 +49,80 @@ impl ConnectionError {
     }
 }
 
+impl From<io::Error> for ConnectionError {
+    fn from(error: io::Error) -> Self {
+        match HandshakeError::found_in(&error) {
+            Some(error) => Self::Tls(error),
+            None => Self::Io(error),
+        }
+    }
+}
+
+impl From<HandshakeError> for ConnectionError {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Io(error) => Self::Io(error),
+            other => Self::Tls(other),
+        }
+    }
+}
+
+impl From<DecodeError> for ConnectionError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Magic([TLS_ALERT | TLS_HANDSHAKE, TLS_VERSION, _, _]) => Self::UnexpectedTls,
+            other => Self::Decode(other),
+        }
+    }
+}
+
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
+    /// What the other end showed and has the key of.
+    certificate: Option<PeerCertificate>,
     inbound: BytesMut,
     outbound: BytesMut,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, patience: Duration) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        let socket = SockRef::from(&stream);
-        // A cut link is noticed by what stays unacknowledged, not by retransmissions minutes apart.
-        socket.set_tcp_user_timeout(Some(patience))?;
-        socket.set_tcp_keepalive(
-            &TcpKeepalive::new()
-                .with_time(KEEPALIVE)
-                .with_interval(KEEPALIVE)
-                .with_retries(3),
-        )?;
-        Ok(Self {
+    fn new(stream: Stream) -> Self {
+        Self {
+            certificate: stream.peer_certificate(),
             stream,
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
-        })
+        }
+    }
+
+    /// Takes a connection.
+    pub(super) async fn accept(office: &Office, socket: TcpStream) -> Result<Self, ConnectionError> {
+        set_up(&socket, office.patience)?;
+        let stream = match &office.security {
+            None => Stream::Plain(socket),
+            Some(security) => security.acceptor.accept(socket, HANDSHAKE).await?,
+        };
+        Ok(Self::new(stream))
     }
 
     /// Connects to a peer and is welcomed by it.
-    pub(super) async fn dial(
-        office: &Office,
-        to: NodeId,
-        stream: StreamKind,
-    ) -> Result<Self, ConnectionError> {
+    pub(super) async fn dial(office: &Office, to: NodeId, kind: StreamKind) -> Result<Self, ConnectionError> {
         let roster = office.roster();
         let contact = roster.contacts().get(&to);
         let address = contact.map_or("", |contact| contact.address.as_str());
         let connected = timeout(office.patience, TcpStream::connect(address)).await;
         let socket = connected.map_err(|_elapsed| ConnectionError::TimedOut)??;
-        let mut connection = Self::new(socket, office.patience)?;
-        connection.write(&Frame::Hello(office.hello(to, stream))).await?;
+        set_up(&socket, office.patience)?;
+        let stream = match &office.security {
+            None => Stream::Plain(socket),
+            Some(security) => {
+                let host = host_of(address);
+                security.connector.connect(host, socket, HANDSHAKE).await?
+            }
+        };
+        let mut connection = Self::new(stream);
+        let admitted = office.check_stranger(connection.certificate.as_ref());
+        admitted.map_err(|Refusal { reason }| ConnectionError::Untrusted(reason))?;
+        connection.write(&Frame::Hello(office.hello(to, kind))).await?;
         let answer = timeout(HANDSHAKE, connection.read(MAX_HANDSHAKE_BYTES)).await;
         match answer.map_err(|_elapsed| ConnectionError::TimedOut)?? {
             Frame::Welcome(welcome) => office.check_welcome(to, &welcome)?,
@@ -95,6 +139,8 @@ impl Connection {
             match frame.map_err(|_elapsed| ConnectionError::TimedOut)?? {
                 Frame::Hello(hello) => return Ok(hello),
                 Frame::Inquiry(inquiry) => {
+                    let admitted = office.check_stranger(self.certificate.as_ref());
+                    self.refuse_unless(admitted).await?;
                     let answer = Frame::Introduction(office.introduce(&inquiry));
                     self.write(&answer).await?;
                 }
@@ -105,19 +151,26 @@ impl Connection {
 
     /// Welcomes whoever dialed, or refuses it.
     pub(super) async fn answer(&mut self, office: &Office, hello: &Hello) -> Result<(), ConnectionError> {
-        match office.check_hello(hello) {
-            Ok(welcome) => self.write(&Frame::Welcome(welcome)).await,
-            Err(refusal) => {
-                self.write(&Frame::Refusal(refusal.clone())).await?;
-                Err(refusal.into())
-            }
+        let checked = office
+            .check_certificate(hello.from, self.certificate.as_ref())
+            .and_then(|()| office.check_hello(hello));
+        let welcome = self.refuse_unless(checked).await?;
+        self.write(&Frame::Welcome(welcome)).await
+    }
+
+    /// Tells the other end of a refusal.
+    async fn refuse_unless<T>(&mut self, outcome: Result<T, Refusal>) -> Result<T, ConnectionError> {
+        if let Err(refusal) = &outcome {
+            self.write(&Frame::Refusal(refusal.clone())).await?;
         }
+        Ok(outcome?)
     }
 
     /// Writes one frame.
     pub(super) async fn write(&mut self, frame: &Frame) -> Result<(), ConnectionError> {
         frame::encode(frame, &mut self.outbound);
         self.stream.write_all(&self.outbound).await?;
+        self.stream.flush().await?;
         self.outbound.clear();
         Ok(())
     }
@@ -152,9 +205,22 @@ impl Connection {
         }
     }
 
-    pub(super) fn into_stream(self) -> TcpStream {
+    pub(super) fn into_stream(self) -> Stream {
         self.stream
     }
+}
+
+fn set_up(socket: &TcpStream, patience: Duration) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    // A cut link is noticed by what stays unacknowledged, not by retransmissions minutes apart.
+    socket.set_tcp_user_timeout(Some(patience))?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(KEEPALIVE)
+            .with_retries(3),
+    )
 }
 
 impl Office {
@@ -203,6 +269,10 @@ impl Office {
 }
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How the records of TLS begin that are the first on a connection: their kind, then their version.
+const TLS_ALERT: u8 = 21;
+const TLS_HANDSHAKE: u8 = 22;
+const TLS_VERSION: u8 = 3;
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// How much room there is for each read, in bytes.
 const READ_BYTES: usize = 64 << 10;

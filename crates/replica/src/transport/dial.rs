@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use quorate_raft::{Envelope, NodeId};
+use quorate_tls::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::Office;
 use super::connection::{Connection, ConnectionError};
@@ -44,8 +44,8 @@ pub(super) async fn keep_sending(office: Arc<Office>, to: NodeId, lane: Arc<Lane
 }
 
 /// Sends until the connection ends, and says how it did.
-async fn send_all(office: &Office, to: NodeId, lane: &Lane, mut stream: TcpStream) -> ConnectionError {
-    let (mut reader, mut writer) = stream.split();
+async fn send_all(office: &Office, to: NodeId, lane: &Lane, stream: Stream) -> ConnectionError {
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let mut batch = Vec::new();
     let mut buffer = BytesMut::new();
     let mut nothing = [0; 1];
@@ -87,6 +87,7 @@ async fn send_batch(
         }
     }
     writer.write_all(buffer).await?;
+    writer.flush().await?;
     bytes += buffer.len();
     buffer.clear();
     if buffer.capacity() > KEPT_BYTES {

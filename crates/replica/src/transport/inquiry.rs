@@ -4,16 +4,19 @@
 //!   in the configuration: its id, and the cluster's.
 //! - An answer promises nothing. The node that joins believes the log only.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use quorate_raft::{Configuration, MemberKind, NodeId};
+use quorate_tls::{PeerCertificate, TlsError};
 
 use super::Office;
+use super::security::{Security, host_of};
 use crate::codec::frame::{self, ClusterId, MAX_BODY_BYTES};
 use crate::codec::{DecodeError, Frame, Inquiry, Introduction, MemberContext, Refusal};
+use crate::tls::PeerTls;
 
 /// Who a node that is to join is, and whom it joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,9 @@ pub enum InquiryError {
         /// Why it did not answer.
         source: io::Error,
     },
+    /// The certificates with which the node would ask cannot be used.
+    #[error("TLS between peers: {0}")]
+    Tls(#[from] TlsError),
     /// There is nobody to ask.
     #[error("no member is named that could be asked")]
     Nobody,
@@ -58,9 +64,29 @@ pub enum InquiryError {
 /// # Errors
 /// When none of them says.
 pub fn inquire(members: &[String], address: &str) -> Result<Introduced, InquiryError> {
+    inquire_of(members, address, None)
+}
+
+/// As [`inquire`], of members that speak TLS.
+///
+/// # Errors
+/// When none of them says, or the certificates cannot be used.
+pub fn inquire_securely(
+    members: &[String],
+    address: &str,
+    tls: &PeerTls,
+) -> Result<Introduced, InquiryError> {
+    inquire_of(members, address, Some(&Security::open(tls)?))
+}
+
+fn inquire_of(
+    members: &[String],
+    address: &str,
+    security: Option<&Security>,
+) -> Result<Introduced, InquiryError> {
     let mut error = InquiryError::Nobody;
     for member in members {
-        let expected = match ask(member, address) {
+        let expected = match ask(member, address, security) {
             Ok(introduction) => introduced(introduction),
             // That somebody does not expect it says more than that somebody does not answer.
             Err(_) if matches!(error, InquiryError::NotExpected { .. }) => None,
@@ -91,13 +117,24 @@ fn introduced(introduction: Introduction) -> Option<Introduced> {
     })
 }
 
-fn ask(member: &str, address: &str) -> io::Result<Introduction> {
+fn ask(member: &str, address: &str, security: Option<&Security>) -> io::Result<Introduction> {
     let mut addresses = member.to_socket_addrs()?;
     let first = addresses.next();
     let first = first.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&first, PATIENCE)?;
+    let stream = TcpStream::connect_timeout(&first, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    let Some(security) = security else {
+        return ask_on(stream, address);
+    };
+    let connected = security.connector.connect_blocking(host_of(member), stream);
+    let stream = connected.map_err(io::Error::other)?;
+    let admitted = security.admit(PeerCertificate::shown_on(&stream).as_ref());
+    admitted.map_err(|Refusal { reason }| io::Error::other(reason))?;
+    ask_on(stream, address)
+}
+
+fn ask_on(mut stream: impl Read + Write, address: &str) -> io::Result<Introduction> {
     let mut bytes = BytesMut::new();
     let inquiry = Inquiry {
         version: frame::VERSION,
@@ -106,6 +143,7 @@ fn ask(member: &str, address: &str) -> io::Result<Introduction> {
     };
     frame::encode(&Frame::Inquiry(inquiry), &mut bytes);
     stream.write_all(&bytes)?;
+    stream.flush()?;
     bytes.clear();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {

@@ -10,8 +10,7 @@
 //!
 //! - The members are those of the configuration in effect: they are dialed, and they may connect.
 //!   Whoever is none is refused, except that it may ask who the members are, to become one.
-//!
-//! Left out: encryption.
+//! - With TLS, both ends show certificates, and each is held to being who it says (see `security`).
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -28,6 +27,7 @@ mod lane;
 mod lines;
 mod quorum;
 mod roster;
+mod security;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -46,10 +46,11 @@ use crate::error::StartError;
 use crate::storage::{Identity, KnownPeers, Snapshots};
 use bulk::Receiving;
 use complaints::Complaints;
-pub use inquiry::{InquiryError, Introduced, inquire};
+pub use inquiry::{InquiryError, Introduced, inquire, inquire_securely};
 pub(crate) use lane::weight;
 use lines::Lanes;
 use roster::{Contact, Roster};
+use security::Security;
 
 /// Where the transport delivers what it brings. No method may wait.
 pub(crate) trait Deliver: Send + Sync + 'static {
@@ -98,6 +99,8 @@ struct Office {
     life: u64,
     roster: watch::Receiver<Arc<Roster>>,
     complaints: Complaints,
+    /// None if peers speak plain TCP.
+    security: Option<Arc<Security>>,
     /// A peer that has acknowledged nothing for so long is taken to be gone.
     patience: Duration,
     snapshots: Snapshots,
@@ -183,8 +186,16 @@ pub(crate) struct Stopper {
     _stop: oneshot::Sender<()>,
 }
 
-/// Listens for peers, before anything on the disk is touched: a port in use is found out first.
-pub(crate) fn listen(config: &Config) -> Result<TcpListener, StartError> {
+/// Where peers come in, and how they prove who they are.
+pub(crate) struct Door {
+    listener: TcpListener,
+    security: Option<Arc<Security>>,
+}
+
+/// Listens for peers, before anything on the disk is touched: a port in use and certificates that cannot
+/// be used are found out first.
+pub(crate) fn listen(config: &Config) -> Result<Door, StartError> {
+    let security = config.tls.as_ref().map(Security::open).transpose()?;
     let own = config.peers.get(&config.node);
     let address = config.listen.as_ref().or(own).cloned().unwrap_or_default();
     let listener = match &config.listener {
@@ -195,7 +206,10 @@ pub(crate) fn listen(config: &Config) -> Result<TcpListener, StartError> {
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
-    listening.map_err(|source| StartError::Listen { address, source })
+    Ok(Door {
+        listener: listening.map_err(|source| StartError::Listen { address, source })?,
+        security: security.map(Arc::new),
+    })
 }
 
 impl Transport {
@@ -203,11 +217,12 @@ impl Transport {
         config: &Config,
         identity: Identity,
         life: u64,
-        listener: TcpListener,
+        door: Door,
         storage: (Snapshots, KnownPeers),
         members: Arc<Configuration>,
         deliver: Arc<dyn Deliver>,
     ) -> Result<(Self, Outbox), StartError> {
+        let Door { listener, security } = door;
         let address = listener.local_addr().map_err(StartError::System)?;
         let (snapshots, known) = storage;
         let lanes = Arc::new(Lanes::new(config.max_unsent_bytes));
@@ -228,6 +243,7 @@ impl Transport {
             life,
             roster,
             complaints: Complaints::default(),
+            security,
             patience: (config.tick * config.election_ticks * 2).max(LEAST_PATIENCE),
             snapshots,
             deliver,
@@ -275,6 +291,9 @@ impl Transport {
     async fn serve(mut self) -> std::io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         tokio::spawn(accept::accept(Arc::clone(&self.office), listener));
+        if let Some(security) = &self.office.security {
+            tokio::spawn(security::keep_fresh(Arc::clone(security)));
+        }
         tokio::spawn(quorum::watch(Arc::clone(&self.office), Arc::clone(&self.lanes)));
         tokio::spawn(lines::keep(Arc::clone(&self.office), self.lanes));
         let senders = async {

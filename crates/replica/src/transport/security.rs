@@ -1,0 +1,167 @@
+//! Who may be at the other end of a connection, if peers speak TLS.
+//!
+//! - Whoever dials checks that the certificate is for the host that it dialed. Whoever is dialed checks that
+//!   it is for the host of the member that the other end says it is. A list of names may take the place
+//!   of the latter, and counts for both.
+//! - That a certificate is by the authority is found out by the handshake, before a word is said.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_raft::NodeId;
+use quorate_tls::{Acceptor, Clients, Connector, PeerCertificate, TlsError, Trust};
+use tokio::task::spawn_blocking;
+
+use super::Office;
+use super::roster::Roster;
+use crate::codec::Refusal;
+use crate::tls::{AllowedPeers, PeerTls};
+
+/// Both ends of a node, and whom they take for whom.
+pub(crate) struct Security {
+    pub(super) acceptor: Acceptor,
+    pub(super) connector: Connector,
+    /// None if nobody is asked who they are.
+    allowed: Option<AllowedPeers>,
+}
+
+impl Security {
+    pub(crate) fn open(tls: &PeerTls) -> Result<Self, TlsError> {
+        let (pair, authority, allowed) = match tls {
+            PeerTls::Mutual {
+                pair,
+                trusted_ca_file,
+                allowed,
+            } => (pair, Some(trusted_ca_file.clone()), Some(allowed.clone())),
+            PeerTls::EncryptedOnly(pair) => (pair, None, None),
+        };
+        let clients = authority.clone().map_or(Clients::Anyone, Clients::CertifiedBy);
+        let trust = authority.map_or(Trust::Anyone, Trust::CertifiedBy);
+        Ok(Self {
+            acceptor: Acceptor::open(pair.clone(), &clients, &[])?,
+            connector: Connector::open(Some(pair.clone()), &trust, &[])?,
+            allowed,
+        })
+    }
+
+    /// Whether whoever showed `certificate` may be a peer, as far as that can be said without knowing which.
+    pub(super) fn admit(&self, certificate: Option<&PeerCertificate>) -> Result<(), Refusal> {
+        let Some(allowed) = &self.allowed else {
+            return Ok(());
+        };
+        let certificate = certificate.ok_or_else(|| refusal("no certificate was shown".to_owned()))?;
+        match allowed {
+            AllowedPeers::MemberHost => Ok(()),
+            AllowedPeers::CommonNames(names) => {
+                let name = certificate.common_name();
+                match name.as_ref().is_some_and(|name| names.contains(name)) {
+                    true => Ok(()),
+                    false => Err(refusal(format!(
+                        "the certificate that was shown has the common name {:?}, which is not among those allowed",
+                        name.unwrap_or_default()
+                    ))),
+                }
+            }
+            AllowedPeers::Hosts(hosts) => match hosts.iter().any(|host| certificate.is_for(host)) {
+                true => Ok(()),
+                false => Err(refusal(
+                    "the certificate that was shown is for none of the hosts allowed".to_owned(),
+                )),
+            },
+        }
+    }
+
+    /// As [`Self::admit`], for somebody who says to be `node`.
+    fn admit_as(
+        &self,
+        node: NodeId,
+        certificate: Option<&PeerCertificate>,
+        roster: &Roster,
+    ) -> Result<(), Refusal> {
+        self.admit(certificate)?;
+        let (Some(AllowedPeers::MemberHost), Some(certificate)) = (&self.allowed, certificate) else {
+            return Ok(());
+        };
+        match roster.contacts().get(&node) {
+            Some(contact) if certificate.is_for(host_of(&contact.address)) => Ok(()),
+            Some(contact) => Err(refusal(format!(
+                "the certificate that was shown is not for {}, where node {:x} is reached",
+                host_of(&contact.address),
+                node.0
+            ))),
+            // Until the log says who the members are, the authority's word has to do.
+            None if roster.configuration().is_unknown() => Ok(()),
+            None => Err(refusal(format!(
+                "where node {:x} is reached is not known, so that no certificate could be for it",
+                node.0
+            ))),
+        }
+    }
+
+    fn refresh(&self) {
+        self.acceptor.refresh();
+        self.connector.refresh();
+    }
+}
+
+impl Office {
+    /// Whether whoever showed `certificate` may speak for `node`.
+    pub(super) fn check_certificate(
+        &self,
+        node: NodeId,
+        certificate: Option<&PeerCertificate>,
+    ) -> Result<(), Refusal> {
+        match &self.security {
+            None => Ok(()),
+            Some(security) => security.admit_as(node, certificate, &self.roster()),
+        }
+    }
+
+    /// Whether whoever showed `certificate` may ask who the members are.
+    pub(super) fn check_stranger(&self, certificate: Option<&PeerCertificate>) -> Result<(), Refusal> {
+        match &self.security {
+            None => Ok(()),
+            Some(security) => security.admit(certificate),
+        }
+    }
+}
+
+/// Reads certificates again when their files change, for ever.
+pub(super) async fn keep_fresh(security: Arc<Security>) {
+    loop {
+        tokio::time::sleep(REFRESH).await;
+        let security = Arc::clone(&security);
+        // A panic in there would be a bug, and would say so by itself.
+        let _ = spawn_blocking(move || security.refresh()).await;
+    }
+}
+
+/// The host in `host:port`, without brackets.
+pub(super) fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    inner.unwrap_or(host)
+}
+
+fn refusal(reason: String) -> Refusal {
+    Refusal { reason }
+}
+
+const REFRESH: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_no_port_and_no_brackets() {
+        for (address, host) in [
+            ("a:1", "a"),
+            ("10.0.0.1:2", "10.0.0.1"),
+            ("[::1]:3", "::1"),
+            ("a", "a"),
+        ] {
+            assert_eq!(host_of(address), host);
+        }
+    }
+}
