@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::auth::{AuthConfig, AuthTokenError};
-use crate::url::{Url, UrlError};
+use crate::security::{self, ClientTls, MemberTls, SecurityError};
+use crate::url::{Scheme, Url, UrlError};
 
 /// What a member is told at its start. Names and defaults are etcd's.
 #[derive(Clone, Debug)]
@@ -34,6 +35,10 @@ pub struct ServerConfig {
     pub initial_advertise_peer_urls: Vec<Url>,
     /// Where clients reach it; empty means where it listens.
     pub advertise_client_urls: Vec<Url>,
+    /// How connections of clients to `https://` URLs are secured. There are none without it.
+    pub client_tls: Option<ClientTls>,
+    /// How connections between members are secured; their URLs are `https://` if it is set.
+    pub peer_tls: Option<MemberTls>,
     /// All members, this one among them.
     pub initial_cluster: InitialCluster,
     /// Tells clusters apart that would otherwise have the same members.
@@ -192,6 +197,9 @@ pub enum ConfigError {
     /// A URL cannot be read.
     #[error(transparent)]
     Url(#[from] UrlError),
+    /// What is said of TLS makes no sense.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// The name is empty.
     #[error("the member has no name: give it one with --name")]
     NoName,
@@ -268,6 +276,8 @@ impl ServerConfig {
             listen_client_urls: vec![Url::new("localhost", 2379)],
             initial_advertise_peer_urls: vec![peer],
             advertise_client_urls: Vec::new(),
+            client_tls: None,
+            peer_tls: None,
             initial_cluster,
             initial_cluster_token: "etcd-cluster".to_owned(),
             initial_cluster_state: ClusterState::New,
@@ -289,6 +299,7 @@ impl ServerConfig {
         self.check_cluster()?;
         self.check_existing()?;
         self.check_witnesses()?;
+        security::check(self)?;
         Ok(self.identity())
     }
 
@@ -301,6 +312,14 @@ impl ServerConfig {
     pub fn min_lease_ttl(&self) -> i64 {
         let millis = self.election_timeout.as_millis() * 3 / 2;
         i64::try_from(millis.div_ceil(1000)).unwrap_or(i64::MAX)
+    }
+
+    /// How all members' peer URLs begin.
+    pub(crate) fn peer_scheme(&self) -> Scheme {
+        match &self.peer_tls {
+            None => Scheme::Http,
+            Some(_) => Scheme::Https,
+        }
     }
 
     fn check_urls(&self) -> Result<(), ConfigError> {
@@ -516,6 +535,47 @@ mod tests {
             text.contains("--listen-client-urls") && text.contains("--listen-peer-urls"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn urls_and_certificates_must_agree() {
+        let secured = |config: &mut ServerConfig| {
+            let text = config.initial_cluster.to_string().replace("http:", "https:");
+            config.initial_cluster = text.parse().unwrap();
+            for url in config
+                .initial_advertise_peer_urls
+                .iter_mut()
+                .chain(&mut config.listen_peer_urls)
+            {
+                *url = url.clone().with_scheme(Scheme::Https);
+            }
+        };
+        let text = error(secured);
+        assert!(text.contains("--peer-cert-file"), "{text}");
+        let text = error(|config| config.peer_tls = Some(MemberTls::Automatic));
+        assert!(
+            text.contains("would not be secured") && text.contains("--listen-peer-urls"),
+            "{text}"
+        );
+        let text = error(|config| {
+            config
+                .initial_cluster
+                .insert("d", "https://10.0.0.4:2380".parse().unwrap());
+        });
+        assert!(text.contains("differ in http:// and https://"), "{text}");
+        let text = error(|config| config.client_tls = Some(ClientTls::Automatic));
+        assert!(
+            text.contains("would not be secured") && text.contains("--listen-client-urls"),
+            "{text}"
+        );
+        let text = error(|config| config.listen_client_urls = vec!["https://h:1".parse().unwrap()]);
+        assert!(text.contains("https://h:1 needs a certificate"), "{text}");
+        let mut config = three("a");
+        secured(&mut config);
+        config.peer_tls = Some(MemberTls::Automatic);
+        config.listen_client_urls.push("https://h:1".parse().unwrap());
+        config.client_tls = Some(ClientTls::Automatic);
+        assert!(config.check().is_ok(), "a client URL in clear may stand beside");
     }
 
     #[test]

@@ -11,10 +11,10 @@
 use std::collections::BTreeMap;
 
 use quorate::storage::StorageError;
-use quorate::{InquiryError, MemberContext, MemberKind, NodeId, Start};
+use quorate::{InquiryError, MemberContext, MemberKind, NodeId, PeerTls, Start};
 
 use crate::config::{ClusterState, Identity, MemberConfig, ServerConfig};
-use crate::url::Url;
+use crate::url::{Scheme, Url};
 
 /// Who a member is, and how its replica is to start.
 pub(crate) struct Entrance {
@@ -31,7 +31,11 @@ pub(crate) enum EntranceError {
 }
 
 /// Who the member is that was told `told`. May block for as long as peers do not answer.
-pub(crate) fn entrance(config: &ServerConfig, told: Identity) -> Result<Entrance, EntranceError> {
+pub(crate) fn entrance(
+    config: &ServerConfig,
+    told: Identity,
+    peer_tls: Option<&PeerTls>,
+) -> Result<Entrance, EntranceError> {
     let owner = quorate::storage::owner(&config.data_dir).map_err(EntranceError::Directory)?;
     match (owner, config.initial_cluster_state) {
         // Members that came and went since make no other cluster of it.
@@ -57,11 +61,11 @@ pub(crate) fn entrance(config: &ServerConfig, told: Identity) -> Result<Entrance
             start: Start::Found,
             witnesses: Vec::new(),
         }),
-        (None, ClusterState::Existing) => join(config).map_err(EntranceError::Inquiry),
+        (None, ClusterState::Existing) => join(config, peer_tls).map_err(EntranceError::Inquiry),
     }
 }
 
-fn join(config: &ServerConfig) -> Result<Entrance, InquiryError> {
+fn join(config: &ServerConfig, peer_tls: Option<&PeerTls>) -> Result<Entrance, InquiryError> {
     let asked: Vec<String> = config
         .initial_cluster
         .iter()
@@ -70,10 +74,13 @@ fn join(config: &ServerConfig) -> Result<Entrance, InquiryError> {
         .collect();
     // The configuration has at least one: its check has seen to that.
     let own = config.initial_advertise_peer_urls[0].authority();
-    let introduced = quorate::inquire(&asked, &own)?;
+    let introduced = match peer_tls {
+        None => quorate::inquire(&asked, &own),
+        Some(tls) => quorate::inquire_securely(&asked, &own, tls),
+    }?;
     let members = introduced.members.members().into_iter().filter_map(|node| {
         let context = MemberContext::of(&introduced.members.info(node));
-        let peer_urls = peer_urls(&context);
+        let peer_urls = peer_urls(&context, config.peer_scheme());
         let member = MemberConfig {
             name: context.name,
             peer_urls,
@@ -97,8 +104,8 @@ fn join(config: &ServerConfig) -> Result<Entrance, InquiryError> {
 }
 
 /// Where the peers of a member reach it.
-pub(crate) fn peer_urls(context: &MemberContext) -> Vec<Url> {
+pub(crate) fn peer_urls(context: &MemberContext, scheme: Scheme) -> Vec<Url> {
     let urls = context.addresses.iter();
-    urls.filter_map(|address| format!("http://{address}").parse().ok())
+    urls.filter_map(|address| format!("{}{address}", scheme.prefix()).parse().ok())
         .collect()
 }

@@ -13,8 +13,6 @@
 //!   is the replica's.
 //! - Errors are etcd's, code and text, wherever etcd has one.
 //! - Nothing is opened, bound or changed before the configuration makes sense.
-//!
-//! Left out: TLS.
 
 mod auth;
 mod config;
@@ -29,6 +27,7 @@ mod metrics;
 mod node;
 mod reflection;
 mod rpc;
+mod security;
 mod server;
 mod services;
 mod surface;
@@ -40,8 +39,11 @@ pub use auth::{AuthConfig, AuthTokenError, BcryptCost, JwtConfig, SignMethod, To
 pub use config::{
     ClusterState, ConfigError, Identity, InitialCluster, LearnerPromotion, Limits, MemberConfig, ServerConfig,
 };
+pub use quorate::{AllowedPeers, KeyPairFiles, PeerTls};
+pub use quorate_tls::Clients;
+pub use security::{ClientName, ClientTls, MemberTls, SecurityError};
 pub use server::{Server, StartError};
-pub use url::{Url, UrlError};
+pub use url::{Scheme, Url, UrlError};
 
 /// The version of etcd whose API this is, where clients ask for it. Some parse it: the API server of
 /// Kubernetes trusts the progress of watches from certain versions on.

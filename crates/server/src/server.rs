@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use quorate::{NodeId, Replica, SnapshotPolicy, Stopped};
+use quorate::{NodeId, PeerTls, Replica, SnapshotPolicy, Stopped};
 use quorate_kv::WatchConfig;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket};
@@ -24,8 +24,9 @@ use crate::machine::{KvMachine, Shared};
 use crate::metrics::Metrics;
 use crate::node::{Node, Parts, ReplicaObserver};
 use crate::rpc::Methods;
+use crate::security::{self, Entry, Security};
 use crate::surface::Surface;
-use crate::url::Url;
+use crate::url::{Scheme, Url};
 use crate::{leases, listener, tasks};
 
 /// A running member. Dropping it leaves it to its fate; [`Server::shutdown`] ends it in order.
@@ -55,6 +56,9 @@ pub enum StartError {
         /// Why it could not.
         source: io::Error,
     },
+    /// The certificates cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] quorate_tls::TlsError),
     /// The cluster that the member is to join does not say who it is.
     #[error(
         "--initial-cluster-state is existing and the data directory is empty, so this node joins the members in --initial-cluster: {0}"
@@ -91,13 +95,14 @@ impl Server {
         quorate::storage::inspect(&config.data_dir).map_err(quorate::StartError::from)?;
         let (clients, client_addrs) = bind_clients(&config)?;
         let peers = bind_peers(&config)?;
-        let entrance = enter(&config, told).await?;
+        let security = Security::open(&config)?;
+        let entrance = enter(&config, told, security.peers.as_ref()).await?;
         let identity = entrance.identity.clone();
         let mut registry = Registry::default();
         let methods = Methods::new(&mut registry);
         let metrics = Arc::new(Metrics::new(registry));
         let shared = Arc::new(shared(&config));
-        let replica = start_replica(&config, &entrance, peers, &shared, &metrics).await?;
+        let replica = start_replica(&config, &entrance, peers, security.peers, &shared, &metrics).await?;
         let (stop, stopping) = watch::channel(false);
         let (leaderless, is_leaderless) = watch::channel(false);
         let (ready, is_ready) = watch::channel(false);
@@ -127,7 +132,7 @@ impl Server {
             stop,
             tasks: JoinSet::new(),
         };
-        server.serve(clients, Arc::new(surface));
+        server.serve(clients, security.clients.as_ref(), &Arc::new(surface));
         server.begin_chores(ready, leaderless);
         Ok(server)
     }
@@ -178,12 +183,21 @@ impl Server {
         self.node.replica().shutdown().await;
     }
 
-    fn serve(&mut self, listeners: Vec<TcpListener>, surface: Arc<Surface>) {
-        let max_streams = self.node.config().limits.max_concurrent_streams;
-        for listener in listeners {
-            let (surface, stop) = (Arc::clone(&surface), self.node.stop());
+    fn serve(&mut self, listeners: Vec<TcpListener>, entry: Option<&Arc<Entry>>, surface: &Arc<Surface>) {
+        let config = self.node.config();
+        let max_streams = config.limits.max_concurrent_streams;
+        for (listener, url) in listeners.into_iter().zip(&config.listen_client_urls) {
+            let entry = match url.scheme() {
+                Scheme::Http => None,
+                Scheme::Https => entry.cloned(),
+            };
+            let (surface, stop) = (Arc::clone(surface), self.node.stop());
             self.tasks
-                .spawn(listener::serve(listener, surface, max_streams, stop));
+                .spawn(listener::serve(listener, entry, surface, max_streams, stop));
+        }
+        if let Some(entry) = entry {
+            let refreshing = security::keep_fresh(Arc::clone(entry), self.node.stop());
+            self.tasks.spawn(refreshing);
         }
     }
 
@@ -201,8 +215,10 @@ impl Server {
     fn advertised(&self) -> Vec<String> {
         let configured = &self.node.config().advertise_client_urls;
         if configured.is_empty() {
-            let listening = self.client_addrs.iter().copied();
-            listening.map(|addr| Url::from_addr(addr).to_string()).collect()
+            let urls = self.node.config().listen_client_urls.iter();
+            let listening = self.client_addrs.iter().zip(urls);
+            let listening = listening.map(|(addr, url)| Url::from_addr(*addr).with_scheme(url.scheme()));
+            listening.map(|url| url.to_string()).collect()
         } else {
             configured.iter().map(Url::to_string).collect()
         }
@@ -270,9 +286,13 @@ fn not_bound(url: &Url, flag: &'static str, source: io::Error) -> StartError {
 }
 
 /// Finds out who the member is: a node that joins has to ask.
-async fn enter(config: &ServerConfig, told: Identity) -> Result<Entrance, StartError> {
-    let config = config.clone();
-    let entering = tokio::task::spawn_blocking(move || entrance(&config, told)).await;
+async fn enter(
+    config: &ServerConfig,
+    told: Identity,
+    peer_tls: Option<&PeerTls>,
+) -> Result<Entrance, StartError> {
+    let (config, peer_tls) = (config.clone(), peer_tls.cloned());
+    let entering = tokio::task::spawn_blocking(move || entrance(&config, told, peer_tls.as_ref())).await;
     let entered = entering.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     entered.map_err(|error| match error {
         EntranceError::Directory(error) => quorate::StartError::from(error).into(),
@@ -284,10 +304,12 @@ async fn start_replica(
     config: &ServerConfig,
     entrance: &Entrance,
     peers: std::net::TcpListener,
+    peer_tls: Option<PeerTls>,
     shared: &Arc<Shared>,
     metrics: &Arc<Metrics>,
 ) -> Result<Replica<KvMachine>, StartError> {
-    let replica_config = replica_config(config, entrance, peers, metrics);
+    let mut replica_config = replica_config(config, entrance, peers, metrics);
+    replica_config.tls = peer_tls;
     let machine = KvMachine::new(Arc::clone(shared));
     let start = move || Replica::start(replica_config, machine);
     let started = tokio::task::spawn_blocking(start).await;

@@ -190,7 +190,7 @@ pub(crate) struct Answering {
 }
 
 impl Answering {
-    fn uncounted(inner: Inner) -> Answering {
+    pub(crate) fn uncounted(inner: Inner) -> Answering {
         Answering { inner, method: None }
     }
 }

@@ -6,14 +6,24 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// Where a member listens or can be reached: `http://host:port`.
+/// Where a member listens or can be reached: `http://host:port` or `https://host:port`.
 ///
 /// The host is never empty and the port always given. A port of 0 means "any free one" and is only
 /// good for listening.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Url {
+    scheme: Scheme,
     host: String,
     port: u16,
+}
+
+/// Whether connections are secured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scheme {
+    /// They are not.
+    Http,
+    /// They are, by TLS.
+    Https,
 }
 
 /// Why a text is not a [`Url`].
@@ -21,7 +31,7 @@ pub struct Url {
 #[non_exhaustive]
 pub enum UrlError {
     /// It does not start with a scheme that is served.
-    #[error("URL {0:?} must start with http:// (only http://HOST:PORT is served: no TLS, no unix sockets)")]
+    #[error("URL {0:?} must start with http:// or https:// (unix sockets are not served)")]
     Scheme(String),
     /// It has no port, or one that is no number below 65,536.
     #[error("URL {0:?} must end with a port, as in http://127.0.0.1:2379")]
@@ -30,20 +40,37 @@ pub enum UrlError {
     #[error("URL {0:?}: its port is larger than 65535")]
     LargePort(String),
     /// It has no host, or something after the port.
-    #[error("URL {0:?} must have the form http://host:port")]
+    #[error("URL {0:?} must have the form http://host:port or https://host:port")]
     Form(String),
 }
 
 impl Url {
-    /// The URL of a host, which is a name or an address without brackets, and a port.
+    /// The `http://` URL of a host, which is a name or an address without brackets, and a port.
     pub fn new(host: impl Into<String>, port: u16) -> Url {
         Url {
+            scheme: Scheme::Http,
             host: host.into(),
             port,
         }
     }
 
-    /// The URL of a socket address.
+    /// The same with this scheme.
+    #[must_use]
+    pub fn with_scheme(self, scheme: Scheme) -> Url {
+        Url { scheme, ..self }
+    }
+
+    /// Whether connections to it are secured.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The host, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The `http://` URL of a socket address.
     pub fn from_addr(addr: SocketAddr) -> Url {
         Url::new(addr.ip().to_string(), addr.port())
     }
@@ -81,9 +108,10 @@ impl FromStr for Url {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Url, UrlError> {
-        let Some(authority) = text.strip_prefix("http://") else {
-            return Err(UrlError::Scheme(text.to_owned()));
-        };
+        let (scheme, authority) = [Scheme::Http, Scheme::Https]
+            .into_iter()
+            .find_map(|scheme| Some((scheme, text.strip_prefix(scheme.prefix())?)))
+            .ok_or_else(|| UrlError::Scheme(text.to_owned()))?;
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (host, port) = authority
             .rsplit_once(':')
@@ -96,7 +124,17 @@ impl FromStr for Url {
         if host.is_empty() || host.contains(['/', '@', '?', '#']) {
             return Err(UrlError::Form(text.to_owned()));
         }
-        Ok(Url::new(host, port))
+        Ok(Url::new(host, port).with_scheme(scheme))
+    }
+}
+
+impl Scheme {
+    /// How URLs of it begin.
+    pub(crate) fn prefix(self) -> &'static str {
+        match self {
+            Scheme::Http => "http://",
+            Scheme::Https => "https://",
+        }
     }
 }
 
@@ -110,7 +148,7 @@ fn parse_port(port: &str, url: &str) -> Result<u16, UrlError> {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority())
+        write!(f, "{}{}", self.scheme.prefix(), self.authority())
     }
 }
 
@@ -120,7 +158,12 @@ mod tests {
 
     #[test]
     fn a_url_prints_as_it_was_read() {
-        for text in ["http://127.0.0.1:2379", "http://[::1]:2380", "http://node-1:80"] {
+        for text in [
+            "http://127.0.0.1:2379",
+            "http://[::1]:2380",
+            "http://node-1:80",
+            "https://node-1:443",
+        ] {
             assert_eq!(text.parse::<Url>().unwrap().to_string(), text);
         }
         assert_eq!("http://a:1/".parse::<Url>().unwrap().to_string(), "http://a:1");
@@ -129,7 +172,7 @@ mod tests {
     #[test]
     fn what_is_no_url_says_how_one_looks() {
         let error = |text: &str| text.parse::<Url>().unwrap_err();
-        assert!(matches!(error("https://a:1"), UrlError::Scheme(_)));
+        assert!(matches!(error("unix://a:1"), UrlError::Scheme(_)));
         assert!(matches!(error("a:1"), UrlError::Scheme(_)));
         assert!(matches!(error("http://a"), UrlError::Port(_)));
         assert!(matches!(error("http://a:70000"), UrlError::LargePort(_)));

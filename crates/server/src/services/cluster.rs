@@ -24,7 +24,7 @@ use crate::identity::peer_urls;
 use crate::machine::Query;
 use crate::node::{Node, answer};
 use crate::translate;
-use crate::url::Url;
+use crate::url::{Scheme, Url};
 
 /// The service.
 pub(crate) struct Cluster {
@@ -45,9 +45,10 @@ impl Cluster {
             published.map(|member| (member.id.0, member)).collect();
         let members = self.members().await?;
         let is_published = |node: NodeId| published.get(&node.0);
+        let scheme = self.node.config().peer_scheme();
         let nodes = members.members().into_iter();
         let mut list: Vec<Member> = nodes
-            .map(|node| listed(node, &members, is_published(node)))
+            .map(|node| listed(node, &members, is_published(node), scheme))
             .collect();
         if self.node.is_witness() {
             // It has nothing that was published, so that nobody would have a name.
@@ -112,7 +113,7 @@ impl ClusterRpc for Cluster {
     ) -> Result<Response<MemberAddResponse>, Status> {
         let extras = Extras::of(request.metadata())?;
         let request = request.into_inner();
-        let addresses = addresses(&request.peer_ur_ls)?;
+        let addresses = addresses(&request.peer_ur_ls, self.node.config().peer_scheme())?;
         let new = NodeId(new_id()?);
         let context = MemberContext {
             name: extras.name,
@@ -164,7 +165,7 @@ impl ClusterRpc for Cluster {
     ) -> Result<Response<MemberUpdateResponse>, Status> {
         let request = request.into_inner();
         let node = NodeId(request.id);
-        let addresses = addresses(&request.peer_ur_ls)?;
+        let addresses = addresses(&request.peer_ur_ls, self.node.config().peer_scheme())?;
         let update = |members: &Configuration| -> Result<Target, Refused> {
             if !members.is_member(node) {
                 return Err(ReconfigureError::NotAMember(node).into());
@@ -279,10 +280,15 @@ impl From<Refused> for Status {
 
 /// A member that has not published itself yet has no name, which is how etcd shows "unstarted". A
 /// witness never does: it is called what it was added as.
-fn listed(node: NodeId, members: &Configuration, published: Option<&quorate_kv::Member>) -> Member {
+fn listed(
+    node: NodeId,
+    members: &Configuration,
+    published: Option<&quorate_kv::Member>,
+    scheme: Scheme,
+) -> Member {
     let info = members.info(node);
     let context = MemberContext::of(&info);
-    let urls = peer_urls(&context);
+    let urls = peer_urls(&context, scheme);
     Member {
         id: node.0,
         name: match (published, info.kind) {
@@ -299,14 +305,15 @@ fn listed(node: NodeId, members: &Configuration, published: Option<&quorate_kv::
     }
 }
 
-/// The addresses of peer URLs.
-fn addresses(urls: &[String]) -> Result<Vec<String>, Status> {
-    let addresses: Result<BTreeSet<String>, _> = urls
-        .iter()
-        .map(|url| Ok::<_, crate::url::UrlError>(url.parse::<Url>()?.authority()))
-        .collect();
-    match addresses {
-        Ok(addresses) if !addresses.is_empty() => Ok(addresses.into_iter().collect()),
+/// The addresses of peer URLs, all of which must begin as those of this cluster do.
+fn addresses(urls: &[String], scheme: Scheme) -> Result<Vec<String>, Status> {
+    let urls: Result<BTreeSet<Url>, _> = urls.iter().map(|url| url.parse()).collect();
+    match urls {
+        Ok(urls) if urls.iter().any(|url| url.scheme() != scheme) => Err(Status::invalid_argument(format!(
+            "quorate: the members of this cluster are reached by {}HOST:PORT",
+            scheme.prefix()
+        ))),
+        Ok(urls) if !urls.is_empty() => Ok(urls.iter().map(Url::authority).collect()),
         Ok(_) | Err(_) => Err(EtcdError::MemberBadURLs.into()),
     }
 }

@@ -173,7 +173,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn new(channel: Channel) -> Client {
+    /// The clients over this channel.
+    pub(crate) fn new(channel: Channel) -> Client {
         Client {
             kv: KvClient::new(channel.clone()),
             watch: WatchClient::new(channel.clone()),

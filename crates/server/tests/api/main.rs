@@ -16,5 +16,6 @@ mod limits;
 mod lock;
 mod maintenance;
 mod reflection;
+mod tls;
 mod txn;
 mod watch;
