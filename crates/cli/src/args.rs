@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// Run a whole cluster in this process, to try things out
     Dev(dev::Options),
     /// Run one node of a real cluster, with etcd's flags and environment variables
-    Start(start::Options),
+    Start(Box<start::Options>),
     /// Show and change the members of a running cluster
     Member(member::Options),
     /// Measure a running cluster

@@ -42,25 +42,21 @@ pub(crate) fn suffix(flag: &str) -> String {
 pub(crate) const VARIABLES: [&str; 2] = ["QUORATE", "ETCD"];
 
 /// Families of etcd's flags of which none is served.
-const PREFIXES: [&str; 7] = [
+const PREFIXES: [&str; 6] = [
     "auto-compaction-",
     "bootstrap-defrag-",
     "compaction-",
     "discovery",
     "experimental-",
     "grpc-keepalive-",
-    "peer-",
 ];
 
 /// etcd's other flags that are not served.
 const FLAGS: &[&str] = &[
-    "auto-tls",
     "backend-batch-interval",
     "backend-batch-limit",
-    "cert-file",
     "cipher-suites",
     "client-cert-allowed-hostname",
-    "client-cert-auth",
     "client-cert-file",
     "client-crl-file",
     "client-key-file",
@@ -77,7 +73,6 @@ const FLAGS: &[&str] = &[
     "force-new-cluster",
     "host-whitelist",
     "initial-election-tick-advance",
-    "key-file",
     "listen-client-http-urls",
     "listen-metrics-urls",
     "log-outputs",
@@ -90,6 +85,10 @@ const FLAGS: &[&str] = &[
     "max-txn-ops",
     "max-wals",
     "metrics",
+    "peer-client-cert-file",
+    "peer-client-key-file",
+    "peer-crl-file",
+    "peer-skip-client-san-verification",
     "pre-vote",
     "quota-backend-bytes",
     "self-signed-cert-validity",
@@ -99,7 +98,6 @@ const FLAGS: &[&str] = &[
     "strict-reconfig-check",
     "tls-max-version",
     "tls-min-version",
-    "trusted-ca-file",
     "unsafe-no-fsync",
     "wal-dir",
     "warning-apply-duration",
@@ -115,7 +113,7 @@ mod tests {
     fn etcds_flags_are_told_from_typing_errors() {
         for flag in [
             "--quota-backend-bytes",
-            "--peer-cert-file",
+            "--peer-crl-file",
             "--max-wals=5",
             "--wal-dir",
         ] {

@@ -9,10 +9,12 @@
 mod args;
 mod bench;
 mod dev;
+mod endpoint;
 mod etcd_flags;
 mod logging;
 mod member;
 mod output;
+mod security;
 mod sim;
 mod start;
 
@@ -28,7 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let outcome = match args::parse() {
         Command::Dev(options) => block_on(dev::run(options)),
-        Command::Start(options) => block_on(start::run(options)),
+        Command::Start(options) => block_on(start::run(*options)),
         Command::Member(options) => block_on(member::run(options)),
         Command::Bench(options) => block_on(bench::run(options)),
         Command::Sim(options) => sim::run(options),

@@ -5,7 +5,7 @@
 //! where it listens.
 
 use crate::args::positive;
-use crate::{etcd_flags, logging};
+use crate::{etcd_flags, logging, security};
 use anyhow::{Context, anyhow, ensure};
 use clap::{Arg, Args, ValueEnum};
 use quorate_server::{AuthConfig, BcryptCost, ClusterState, InitialCluster, LearnerPromotion};
@@ -24,6 +24,8 @@ Examples:
   quorate start --name a --listen-client-urls http://10.0.0.1:2379 \\
     --listen-peer-urls http://10.0.0.1:2380 \\
     --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380
+  quorate start --name a --listen-client-urls https://10.0.0.1:2379 \\
+    --cert-file server.pem --key-file server-key.pem --trusted-ca-file client-ca.pem
 
 Every flag can be given as an environment variable too: --data-dir as QUORATE_DATA_DIR or
 ETCD_DATA_DIR. A flag wins over QUORATE_, which wins over ETCD_. Flags of etcd's that are not listed
@@ -63,6 +65,8 @@ pub(crate) struct Options {
     /// Where clients reach this member [default: where it listens for them]
     #[arg(long, value_name = "URLS", value_delimiter = ',')]
     advertise_client_urls: Vec<Url>,
+    #[command(flatten)]
+    security: security::Flags,
     /// All members, as name=URL,name=URL [default: this member alone]
     #[arg(long, value_name = "MEMBERS")]
     initial_cluster: Option<InitialCluster>,
@@ -211,6 +215,8 @@ impl Options {
             listen_client_urls: self.listen_client_urls,
             initial_advertise_peer_urls: peer_urls,
             advertise_client_urls: client_urls,
+            client_tls: self.security.client_tls()?,
+            peer_tls: self.security.peer_tls()?,
             initial_cluster,
             initial_cluster_token: self.initial_cluster_token,
             initial_cluster_state: state,

@@ -1,5 +1,6 @@
 //! The connections of a load: dealt over the endpoints, and moved on when a node is gone.
 
+use crate::endpoint::{Target, TlsFlags, targets};
 use crate::output;
 use anyhow::Context;
 use futures::future::join_all;
@@ -44,12 +45,13 @@ impl Connection {
 ///
 /// # Errors
 ///
-/// If one of the endpoints cannot be parsed, or none can be reached.
-pub(super) async fn connect(endpoints: &[String], count: NonZeroU64) -> anyhow::Result<Vec<Arc<Connection>>> {
-    let endpoints: Vec<Endpoint> = endpoints
-        .iter()
-        .map(|text| parse(text))
-        .collect::<anyhow::Result<_>>()?;
+/// If one of the endpoints cannot be parsed, the certificates cannot be used, or no endpoint can be reached.
+pub(super) async fn connect(
+    endpoints: &[String],
+    tls: &TlsFlags,
+    count: NonZeroU64,
+) -> anyhow::Result<Vec<Arc<Connection>>> {
+    let endpoints = targets(endpoints, tls, set_up)?;
     let living = reachable(&endpoints).await?;
     Ok((0..count.get())
         .zip((0..living.len()).cycle())
@@ -58,21 +60,20 @@ pub(super) async fn connect(endpoints: &[String], count: NonZeroU64) -> anyhow::
 }
 
 /// A connection to the endpoint at `first`, with the ones after it to move on to.
-fn connection(endpoints: &[Endpoint], first: usize) -> Connection {
+fn connection(endpoints: &[Target], first: usize) -> Connection {
     let in_turn = endpoints.iter().cycle().skip(first).take(endpoints.len());
     Connection {
-        channels: in_turn.map(Endpoint::connect_lazy).collect(),
+        channels: in_turn.map(Target::connect_lazy).collect(),
         moves: AtomicUsize::new(0),
     }
 }
 
 /// The endpoints at which somebody listens; says which of the others are left out.
-async fn reachable(endpoints: &[Endpoint]) -> anyhow::Result<Vec<Endpoint>> {
-    let attempts = join_all(endpoints.iter().map(Endpoint::connect)).await;
+async fn reachable(endpoints: &[Target]) -> anyhow::Result<Vec<Target>> {
+    let attempts = join_all(endpoints.iter().map(Target::connect)).await;
     let (mut living, mut failures) = (Vec::new(), Vec::new());
     for (endpoint, attempt) in endpoints.iter().zip(attempts) {
-        let address = endpoint.uri().to_string();
-        let address = address.trim_end_matches('/');
+        let address = endpoint.address();
         match attempt.with_context(|| format!("cannot reach {address}; is a node running there?")) {
             Ok(_) => living.push(endpoint.clone()),
             Err(error) => failures.push(error),
@@ -88,19 +89,12 @@ async fn reachable(endpoints: &[Endpoint]) -> anyhow::Result<Vec<Endpoint>> {
     Ok(living)
 }
 
-fn parse(text: &str) -> anyhow::Result<Endpoint> {
-    let address = if text.contains("://") {
-        text.to_string()
-    } else {
-        format!("http://{text}")
-    };
-    let endpoint = Endpoint::from_shared(address.clone())
-        .with_context(|| format!("{address} is not an endpoint; give host:port or http://host:port"))?;
-    Ok(endpoint
+fn set_up(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .connect_timeout(Duration::from_secs(5))
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES))
+        .initial_connection_window_size(WINDOW_BYTES)
 }
 
 /// HTTP/2 windows that many small requests on one connection never fill.
@@ -112,7 +106,8 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_first_of_many_failures_moves_a_connection() {
-        let endpoints = ["127.0.0.1:1", "127.0.0.1:2"].map(|text| parse(text).unwrap());
+        let endpoints = ["127.0.0.1:1", "127.0.0.1:2"].map(str::to_owned);
+        let endpoints = targets(&endpoints, &TlsFlags::default(), set_up).unwrap();
         let connection = connection(&endpoints, 1);
         let (first, _) = connection.current();
         connection.move_on(first);

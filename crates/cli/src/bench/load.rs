@@ -1,6 +1,7 @@
 //! The load itself: clients, connections, what each request is and what became of it.
 
 use crate::bench::connection::{Connection, connect};
+use crate::endpoint::TlsFlags;
 use anyhow::Context;
 use bytes::Bytes;
 use hdrhistogram::Histogram;
@@ -25,6 +26,7 @@ pub(super) struct Load {
     pub(super) total: NonZeroU64,
     pub(super) connections: NonZeroU64,
     pub(super) endpoints: Vec<String>,
+    pub(super) tls: TlsFlags,
     pub(super) key_size: usize,
     pub(super) key_space: NonZeroU64,
     pub(super) rate: Option<NonZeroU64>,
@@ -177,7 +179,7 @@ impl Load {
     ///
     /// If an endpoint cannot be parsed, or none can be reached.
     pub(super) async fn run(&self) -> anyhow::Result<Outcome> {
-        let connections = connect(&self.endpoints, self.connections).await?;
+        let connections = connect(&self.endpoints, &self.tls, self.connections).await?;
         let progress = progress_bar(self.total.get());
         let shared = Arc::new(Shared {
             operation: self.operation.clone(),

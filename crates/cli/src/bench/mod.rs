@@ -15,6 +15,7 @@ mod report;
 
 use crate::args::positive;
 use crate::bench::load::{Load, Operation, Outcome};
+use crate::endpoint::TlsFlags;
 use crate::output;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -69,6 +70,8 @@ struct Common {
         default_value = "127.0.0.1:2379"
     )]
     endpoints: Vec<String>,
+    #[command(flatten)]
+    tls: TlsFlags,
     /// Bytes in each key; at least 8
     #[arg(long, value_name = "BYTES", default_value_t = 16, value_parser = parse_key_size)]
     key_size: usize,
@@ -108,6 +111,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         total: common.total,
         connections: common.conns,
         endpoints: common.endpoints,
+        tls: common.tls,
         key_size: common.key_size,
         key_space: common.key_space,
         rate: common.rate,

@@ -1,5 +1,6 @@
 //! The cluster service of whichever endpoint answers.
 
+use crate::endpoint::{Target, TlsFlags, targets};
 use anyhow::{Context, anyhow, bail};
 use quorate_etcd_api::etcdserverpb::cluster_client::ClusterClient;
 use quorate_etcd_api::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -16,6 +17,7 @@ use tonic::{Code, Request, Status};
 /// A cluster, by its client endpoints.
 pub(super) struct Cluster {
     endpoints: Vec<(String, Channel)>,
+    tls: TlsFlags,
 }
 
 /// A member that is to be.
@@ -44,12 +46,23 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// If one of them is no endpoint.
-    pub(super) fn at(endpoints: &[String]) -> anyhow::Result<Self> {
-        let endpoints = endpoints.iter().map(|text| Ok((text.clone(), channel(text)?)));
+    /// If one of them is no endpoint, or the certificates cannot be used.
+    pub(super) fn at(endpoints: &[String], tls: &TlsFlags) -> anyhow::Result<Self> {
+        let targets = targets(endpoints, tls, set_up)?;
+        let channels = targets.iter().map(Target::connect_lazy);
         Ok(Self {
-            endpoints: endpoints.collect::<anyhow::Result<_>>()?,
+            endpoints: endpoints.iter().cloned().zip(channels).collect(),
+            tls: tls.clone(),
         })
+    }
+
+    /// The same cluster at other endpoints.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::at`].
+    pub(super) fn at_other(&self, endpoints: &[String]) -> anyhow::Result<Self> {
+        Self::at(endpoints, &self.tls)
     }
 
     /// The members.
@@ -176,14 +189,8 @@ impl Cluster {
     }
 }
 
-fn channel(text: &str) -> anyhow::Result<Channel> {
-    let address = match text.contains("://") {
-        true => text.to_string(),
-        false => format!("http://{text}"),
-    };
-    let endpoint = Endpoint::from_shared(address.clone())
-        .with_context(|| format!("{address} is not an endpoint; give host:port or http://host:port"))?;
-    Ok(endpoint.connect_timeout(CONNECT).timeout(ANSWER).connect_lazy())
+fn set_up(endpoint: Endpoint) -> Endpoint {
+    endpoint.connect_timeout(CONNECT).timeout(ANSWER)
 }
 
 const CONNECT: Duration = Duration::from_secs(3);

@@ -9,6 +9,7 @@ mod cluster;
 mod replace;
 mod show;
 
+use crate::endpoint::TlsFlags;
 use crate::output;
 use clap::{Args, Subcommand, ValueEnum};
 use cluster::{Cluster, NewMember};
@@ -82,6 +83,8 @@ struct Common {
         default_value = "127.0.0.1:2379"
     )]
     endpoints: Vec<String>,
+    #[command(flatten)]
+    tls: TlsFlags,
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
@@ -114,7 +117,7 @@ enum Output {
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     match options.action {
         Action::List { common } => {
-            let cluster = Cluster::at(&common.endpoints)?;
+            let cluster = Cluster::at(&common.endpoints, &common.tls)?;
             let members = cluster.members().await?;
             output::print(&show::members(&members, common.output))
         }
@@ -123,24 +126,24 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
                 true => NewMember::witness(new.name, new.peer_url),
                 false => NewMember::full(new.name, new.peer_url),
             };
-            let cluster = Cluster::at(&common.endpoints)?;
+            let cluster = Cluster::at(&common.endpoints, &common.tls)?;
             let added = cluster.add(&new, None).await?;
             output::print(&show::added(&new, &added, common.output))
         }
         Action::Remove { common, member } => {
-            let cluster = Cluster::at(&common.endpoints)?;
+            let cluster = Cluster::at(&common.endpoints, &common.tls)?;
             let member = cluster.find(&member).await?;
             let members = cluster.remove(member.id).await?;
             output::print(&show::members(&members, common.output))
         }
         Action::Promote { common, member } => {
-            let cluster = Cluster::at(&common.endpoints)?;
+            let cluster = Cluster::at(&common.endpoints, &common.tls)?;
             let member = cluster.find(&member).await?;
             let members = cluster.promote(member.id).await?;
             output::print(&show::members(&members, common.output))
         }
         Action::Replace { common, new, dead } => {
-            let cluster = Cluster::at(&common.endpoints)?;
+            let cluster = Cluster::at(&common.endpoints, &common.tls)?;
             let new = NewMember::full(new.name, new.peer_url);
             let replaced = replace::replace(&cluster, &dead, &new).await?;
             output::print(&show::replaced(&replaced, common.output))

@@ -75,7 +75,7 @@ async fn progress(cluster: &Cluster, member: &Member) -> String {
     if !member.is_learner {
         return "the new node votes; the dead one is leaving".to_string();
     }
-    let Ok(new) = Cluster::at(&member.client_ur_ls) else {
+    let Ok(new) = cluster.at_other(&member.client_ur_ls) else {
         return WAITING.to_string();
     };
     match (new.status().await, cluster.status().await) {

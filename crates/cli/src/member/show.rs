@@ -5,6 +5,7 @@ use super::cluster::NewMember;
 use super::replace::Replaced;
 use comfy_table::{Table, presets};
 use quorate_etcd_api::etcdserverpb::{Member, MemberAddResponse};
+use quorate_server::Scheme;
 use serde_json::{Value, json};
 
 /// The members.
@@ -75,8 +76,12 @@ pub(super) fn start_command(new: &NewMember, members: &[Member]) -> String {
     });
     let own = format!("{}={}", new.name, new.peer_url);
     let cluster: Vec<String> = others.chain([own]).collect();
+    let certificates = match new.peer_url.scheme() {
+        Scheme::Http => "",
+        Scheme::Https => " --peer-cert-file FILE --peer-key-file FILE --peer-trusted-ca-file FILE",
+    };
     format!(
-        "quorate start --name {name} --listen-peer-urls {url} --initial-cluster-state existing --initial-cluster {cluster}",
+        "quorate start --name {name} --listen-peer-urls {url}{certificates} --initial-cluster-state existing --initial-cluster {cluster}",
         name = new.name,
         url = new.peer_url,
         cluster = cluster.join(","),
