@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::{Error, KeyRange, KeyRanges, Limits, Op, Put, ReadTxn, Txn};
+use crate::{DeleteRange, Error, KeyRange, KeyRanges, Limits, Op, Put, ReadTxn, Txn};
 
 /// The longest time to live of a lease, in seconds.
 pub const MAX_TTL_SECS: i64 = 9_000_000_000;
@@ -102,8 +102,15 @@ impl Written {
 fn written(ops: &[Op]) -> Result<Written, Error> {
     let mut written = Written::default();
     for op in ops {
-        if let Op::DeleteRange(delete) = op {
-            written.deletes.insert(&delete.keys);
+        match op {
+            // Here etcd reads the end "\0" by the letter: a range that ends before it begins, and so
+            // deletes nothing. A put beside it is allowed, and happens in its turn.
+            Op::DeleteRange(DeleteRange {
+                keys: KeyRange::From(_),
+                ..
+            }) => {}
+            Op::DeleteRange(delete) => written.deletes.insert(&delete.keys),
+            Op::Range(_) | Op::Put(_) | Op::Txn(_) => {}
         }
     }
     for op in ops {
@@ -137,7 +144,7 @@ fn add_nested(written_here: &mut Written, nested: &Txn) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Command, DeleteRange, LeaseId};
+    use crate::{Command, LeaseId};
 
     fn put(key: &'static str) -> Op {
         Op::Put(Put::new(key, "v"))
@@ -229,6 +236,13 @@ mod tests {
     }
 
     #[test]
+    fn a_key_may_be_put_beside_a_deletion_without_an_end() {
+        let rest = || delete(KeyRange::From("a".into()));
+        assert_eq!(check(then(vec![rest(), put("b")])), Ok(()));
+        assert_eq!(check(then(vec![Op::Txn(then(vec![rest()])), put("b")])), Ok(()));
+    }
+
+    #[test]
     fn the_lists_of_a_nested_transaction_exclude_each_other() {
         let nested = Txn {
             success: vec![put("a")],
@@ -242,7 +256,7 @@ mod tests {
         );
         let crossed = Txn {
             success: vec![put("a")],
-            failure: vec![delete(KeyRange::all())],
+            failure: vec![delete(KeyRange::Single("a".into()))],
             compares: vec![],
         };
         assert_eq!(check(then(vec![Op::Txn(crossed)])), Ok(()));

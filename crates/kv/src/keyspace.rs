@@ -268,16 +268,30 @@ impl Keyspace {
 
     /// Refuses a put that cannot be done in this state.
     pub(crate) fn check_put(&self, put: &Put) -> Result<(), Error> {
-        if let Assign::Set(Some(lease)) = put.lease
-            && self.leases.get(lease).is_none()
-        {
-            return Err(Error::LeaseNotFound(lease));
+        self.check_lease(put)?;
+        self.check_kept(put)
+    }
+
+    /// Refuses what a put in a transaction cannot do in this state. Of two errors it finds the other one
+    /// first, as etcd does.
+    pub(crate) fn check_put_within(&self, put: &Put) -> Result<(), Error> {
+        self.check_kept(put)?;
+        self.check_lease(put)
+    }
+
+    fn check_lease(&self, put: &Put) -> Result<(), Error> {
+        match put.lease {
+            Assign::Set(Some(lease)) if self.leases.get(lease).is_none() => Err(Error::LeaseNotFound(lease)),
+            Assign::Set(_) | Assign::Keep => Ok(()),
         }
+    }
+
+    fn check_kept(&self, put: &Put) -> Result<(), Error> {
         let keeps = put.value == Assign::Keep || put.lease == Assign::Keep;
-        if keeps && self.store.latest(&put.key).is_none() {
-            return Err(Error::KeyNotFound);
+        match keeps && self.store.latest(&put.key).is_none() {
+            true => Err(Error::KeyNotFound),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) fn writer(&mut self) -> Writer<'_> {

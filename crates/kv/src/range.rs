@@ -18,7 +18,9 @@ impl Range {
 
     /// Reads from a store; `revision` is the newest one, for the answer.
     pub(crate) fn read(&self, store: &Store, revision: Revision) -> RangeResponse {
-        let mut found = store.range(&self.keys, self.at);
+        // No revision is that low: what passes the check is a wish for the newest.
+        let at = self.at.filter(|at| *at > Revision(0));
+        let mut found = store.range(&self.keys, at);
         if self.projection == Projection::CountOnly {
             return RangeResponse {
                 revision,

@@ -114,7 +114,8 @@ pub struct DeleteRange {
 pub struct Range {
     /// The keys.
     pub keys: KeyRange,
-    /// The revision to read at; none: the newest.
+    /// The revision to read at; none: the newest. So is one below 1, unless it is compacted, which etcd
+    /// minds in a transaction only.
     pub at: Option<Revision>,
     /// The most keys to answer with.
     pub limit: Option<NonZeroUsize>,

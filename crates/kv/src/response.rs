@@ -160,7 +160,8 @@ impl Change {
         match self.record.kind() {
             crate::record::Kind::Put => Event::Put {
                 kv: self.record.to_key_value(),
-                prev,
+                // A key that a transaction deletes and puts again is created, and so has nothing before it.
+                prev: prev.filter(|_| self.record.create() < self.record.revision()),
             },
             crate::record::Kind::Tombstone => Event::Delete {
                 key: self.record.to_key_value().key,

@@ -48,13 +48,26 @@ impl Txn {
 }
 
 impl Decided<'_> {
-    /// Refuses the transaction if one of its steps would fail.
+    /// Refuses the transaction if one of its steps would fail: for a put first, of nested transactions
+    /// too, as etcd does.
     fn check(&self, keyspace: &Keyspace) -> Result<(), Error> {
+        self.check_puts(keyspace)?;
+        self.check_ranges(keyspace)
+    }
+
+    fn check_puts(&self, keyspace: &Keyspace) -> Result<(), Error> {
+        self.steps.iter().try_for_each(|step| match step {
+            Step::Plain(Op::Put(put)) => keyspace.check_put_within(put),
+            Step::Plain(Op::Range(_) | Op::DeleteRange(_) | Op::Txn(_)) => Ok(()),
+            Step::Nested(nested) => nested.check_puts(keyspace),
+        })
+    }
+
+    fn check_ranges(&self, keyspace: &Keyspace) -> Result<(), Error> {
         self.steps.iter().try_for_each(|step| match step {
             Step::Plain(Op::Range(range)) => range.check(&keyspace.store),
-            Step::Plain(Op::Put(put)) => keyspace.check_put(put),
-            Step::Plain(Op::DeleteRange(_) | Op::Txn(_)) => Ok(()),
-            Step::Nested(nested) => nested.check(keyspace),
+            Step::Plain(Op::Put(_) | Op::DeleteRange(_) | Op::Txn(_)) => Ok(()),
+            Step::Nested(nested) => nested.check_ranges(keyspace),
         })
     }
 

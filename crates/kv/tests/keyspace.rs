@@ -475,6 +475,77 @@ mod transactions {
     }
 
     #[test]
+    fn a_key_is_put_after_a_deletion_without_an_end() {
+        let mut keyspace = prefix_of_three();
+        let before = get(&keyspace, "a");
+        let delete = delete_op(KeyRange::From("a".into()));
+        txn(&mut keyspace, then(vec![delete, put_op("a")]));
+        let kv = get(&keyspace, "a").unwrap();
+        assert_eq!((kv.create_revision.0, kv.version), (6, 1));
+        assert_ne!(before, Some(kv));
+        assert_eq!(get(&keyspace, "b"), None);
+    }
+
+    #[test]
+    fn a_key_that_is_deleted_and_put_at_once_is_created() {
+        let mut keyspace = prefix_of_three();
+        let delete = delete_op(KeyRange::From("a".into()));
+        txn(&mut keyspace, then(vec![delete, put_op("a")]));
+        let events = all_events(&keyspace);
+        let of_a: Vec<_> = events
+            .iter()
+            .filter(|event| event.key() == "a")
+            .map(|event| (event.revision().0, event.prev().is_some()))
+            .collect();
+        assert_eq!(of_a[1..], [(6, true), (6, false)]);
+    }
+
+    #[test]
+    fn puts_are_checked_before_ranges_and_kept_keys_before_leases() {
+        let future = || {
+            Op::Range(Range {
+                at: Some(Revision(100)),
+                ..Range::new(single("a"))
+            })
+        };
+        let of_lease = || Op::Put(Put::new("x", "").with_lease(LeaseId(7)));
+        let kept = Op::Put(Put {
+            value: Assign::Keep,
+            ..Put::new("x", "").with_lease(LeaseId(7))
+        });
+        let refused = |ops| err(&mut prefix_of_three(), Command::Txn(then(ops)));
+        let current = Revision(5);
+        assert_eq!(refused(vec![future()]), Error::FutureRevision { current });
+        let nested = Op::Txn(then(vec![of_lease()]));
+        assert_eq!(refused(vec![future(), nested]), Error::LeaseNotFound(LeaseId(7)));
+        assert_eq!(refused(vec![future(), kept]), Error::KeyNotFound);
+        let alone = Put {
+            value: Assign::Keep,
+            ..Put::new("x", "").with_lease(LeaseId(7))
+        };
+        let alone = err(&mut prefix_of_three(), Command::Put(alone));
+        assert_eq!(alone, Error::LeaseNotFound(LeaseId(7)));
+    }
+
+    #[test]
+    fn a_revision_below_zero_is_the_newest_or_compacted() {
+        let at = |revision| {
+            Command::Txn(then(vec![Op::Range(Range {
+                at: Some(Revision(revision)),
+                ..Range::new(single("a"))
+            })]))
+        };
+        let mut keyspace = prefix_of_three();
+        let response = ok(&mut keyspace, at(-1));
+        let Response::Txn(response) = response else {
+            panic!("{response:?}");
+        };
+        assert!(matches!(&response.responses[..], [OpResponse::Range(range)] if range.count == 1));
+        let compacted = Revision(-1);
+        assert_eq!(err(&mut keyspace, at(-2)), Error::Compacted { compacted });
+    }
+
+    #[test]
     fn overlapping_deletes_delete_once() {
         let mut keyspace = prefix_of_three();
         let response = txn(

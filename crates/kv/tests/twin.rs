@@ -147,11 +147,20 @@ impl Twin {
     }
 
     fn check_put(&self, put: &Put, before: &State) -> Result<(), Error> {
+        self.check_lease(put)?;
+        self.check_kept(put, before)
+    }
+
+    fn check_lease(&self, put: &Put) -> Result<(), Error> {
         if let Assign::Set(Some(lease)) = put.lease
             && !self.leases.contains_key(&lease)
         {
             return Err(Error::LeaseNotFound(lease));
         }
+        Ok(())
+    }
+
+    fn check_kept(&self, put: &Put, before: &State) -> Result<(), Error> {
         let keeps = put.value == Assign::Keep || put.lease == Assign::Keep;
         if keeps && !before.contains_key(&put.key) {
             Err(Error::KeyNotFound)
@@ -173,12 +182,16 @@ impl Twin {
     }
 
     fn check_txn(&self, txn: &Txn, before: &State) -> Result<(), Error> {
-        for op in chosen(txn, before) {
-            match op {
-                Op::Range(range) => self.check_range(range)?,
-                Op::Put(put) => self.check_put(put, before)?,
-                Op::DeleteRange(_) => {}
-                Op::Txn(txn) => self.check_txn(txn, before)?,
+        let steps = steps(txn, before);
+        for op in &steps {
+            if let Op::Put(put) = op {
+                self.check_kept(put, before)?;
+                self.check_lease(put)?;
+            }
+        }
+        for op in &steps {
+            if let Op::Range(range) = op {
+                self.check_range(range)?;
             }
         }
         Ok(())
@@ -219,7 +232,10 @@ impl Twin {
                 Assign::Keep => old.as_ref().and_then(|kv| kv.lease),
             },
         };
-        let prev = self.state_at(self.revision).remove(&put.key);
+        let prev = match kv.version {
+            1 => None,
+            _ => self.state_at(self.revision).remove(&put.key),
+        };
         self.events.push(Event::Put { kv, prev });
         PutResponse {
             revision,
@@ -280,7 +296,8 @@ impl Twin {
     }
 
     fn range(&self, range: &Range) -> RangeResponse {
-        let state = self.state_at(range.at.unwrap_or(self.visible()));
+        let at = range.at.filter(|at| *at > Revision(0));
+        let state = self.state_at(at.unwrap_or(self.visible()));
         let all: Vec<KeyValue> = state
             .into_values()
             .filter(|kv| range.keys.contains(&kv.key))
@@ -365,6 +382,16 @@ fn chosen<'a>(txn: &'a Txn, before: &State) -> &'a [Op] {
     } else {
         &txn.failure
     }
+}
+
+/// What a transaction does, with what the transactions within do in their place.
+fn steps<'a>(txn: &'a Txn, before: &State) -> Vec<&'a Op> {
+    let ops = chosen(txn, before).iter();
+    ops.flat_map(|op| match op {
+        Op::Txn(txn) => steps(txn, before),
+        Op::Range(_) | Op::Put(_) | Op::DeleteRange(_) => vec![op],
+    })
+    .collect()
 }
 
 fn holds(compare: &Compare, before: &State) -> bool {
