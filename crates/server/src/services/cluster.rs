@@ -165,6 +165,10 @@ impl ClusterRpc for Cluster {
     ) -> Result<Response<MemberUpdateResponse>, Status> {
         let request = request.into_inner();
         let node = NodeId(request.id);
+        // Whether there is such a member is said first, as etcd does.
+        if !self.members().await?.is_member(node) {
+            return Err(EtcdError::MemberNotFound.into());
+        }
         let addresses = addresses(&request.peer_ur_ls, self.node.config().peer_scheme())?;
         let update = |members: &Configuration| -> Result<Target, Refused> {
             if !members.is_member(node) {

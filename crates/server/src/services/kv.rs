@@ -116,7 +116,7 @@ impl KvRpc for Kv {
         let session = session(&request);
         let request = request.into_inner();
         let is_serializable = is_serializable(&request);
-        let txn = match translate::txn(request)?.into_read_only() {
+        let txn = match translate::txn(request, self.node.limits().max_txn_ops)?.into_read_only() {
             Ok(txn) => {
                 return self
                     .read_txn(&session, txn, is_serializable)

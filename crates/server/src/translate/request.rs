@@ -42,13 +42,19 @@ pub(crate) fn range(request: pb::RangeRequest) -> Result<Range, Status> {
     parse_range(request).map_err(|error| refused(&error))
 }
 
-/// A transaction.
-pub(crate) fn txn(request: pb::TxnRequest) -> Result<Txn, Status> {
+/// A transaction whose lists have at most `allowed` members; one within has what its parent leaves. They
+/// are counted before anything in them is looked at, so that the error is the one that etcd finds first.
+pub(crate) fn txn(request: pb::TxnRequest, allowed: usize) -> Result<Txn, Status> {
+    let lists = [request.success.len(), request.failure.len()];
+    let most = lists.into_iter().fold(request.compare.len(), usize::max);
+    let left = allowed
+        .checked_sub(most)
+        .ok_or_else(|| Status::from(EtcdError::TooManyOps))?;
     let compares = request.compare.into_iter().map(compare);
     Ok(Txn {
         compares: compares.collect::<Result<_, _>>()?,
-        success: ops(request.success)?,
-        failure: ops(request.failure)?,
+        success: ops(request.success, left)?,
+        failure: ops(request.failure, left)?,
     })
 }
 
@@ -84,6 +90,15 @@ fn parse_range(request: pb::RangeRequest) -> Result<Range, Error> {
     })
 }
 
+/// A range in a transaction, where a revision below 0 is not the newest, but one that may be compacted.
+fn range_within(request: pb::RangeRequest) -> Result<Range, Status> {
+    let at = (request.revision != 0).then_some(Revision(request.revision));
+    Ok(Range {
+        at,
+        ..range(request)?
+    })
+}
+
 fn bound(revision: i64) -> Option<Revision> {
     (revision != 0).then_some(Revision(revision))
 }
@@ -96,16 +111,16 @@ fn projection(request: &pb::RangeRequest) -> Projection {
     }
 }
 
-fn ops(requests: Vec<pb::RequestOp>) -> Result<Vec<Op>, Status> {
-    requests.into_iter().map(op).collect()
+fn ops(requests: Vec<pb::RequestOp>, left: usize) -> Result<Vec<Op>, Status> {
+    requests.into_iter().map(|request| op(request, left)).collect()
 }
 
-fn op(request: pb::RequestOp) -> Result<Op, Status> {
+fn op(request: pb::RequestOp, left: usize) -> Result<Op, Status> {
     Ok(match request.request {
-        Some(Request::RequestRange(request)) => Op::Range(range(request)?),
+        Some(Request::RequestRange(request)) => Op::Range(range_within(request)?),
         Some(Request::RequestPut(request)) => Op::Put(put(request)?),
         Some(Request::RequestDeleteRange(request)) => Op::DeleteRange(delete_range(request)?),
-        Some(Request::RequestTxn(request)) => Op::Txn(txn(request)?),
+        Some(Request::RequestTxn(request)) => Op::Txn(txn(request, left)?),
         None => return Err(EtcdError::KeyNotFound.into()),
     })
 }
@@ -179,6 +194,50 @@ mod tests {
         for request in [request(9, 0), request(0, 9)] {
             assert_eq!(compare(request).unwrap_err().code(), tonic::Code::InvalidArgument);
         }
+    }
+
+    #[test]
+    fn lists_are_counted_before_they_are_read() {
+        let range = || pb::RequestOp {
+            request: Some(Request::RequestRange(pb::RangeRequest::default())),
+        };
+        let request = |count: usize| pb::TxnRequest {
+            success: (0..count).map(|_| range()).collect(),
+            ..Default::default()
+        };
+        let within = |count: usize| pb::TxnRequest {
+            failure: vec![pb::RequestOp {
+                request: Some(Request::RequestTxn(request(count))),
+            }],
+            ..Default::default()
+        };
+        let message = |request, allowed| txn(request, allowed).unwrap_err().message().to_owned();
+        let (too_many, empty) = (EtcdError::TooManyOps.message(), EtcdError::EmptyKey.message());
+        assert_eq!(message(request(3), 2), too_many);
+        assert_eq!(message(request(2), 2), empty);
+        assert_eq!(message(within(2), 2), too_many);
+        assert_eq!(message(within(1), 2), empty);
+    }
+
+    #[test]
+    fn in_a_transaction_a_revision_below_zero_is_kept() {
+        let at = |revision| {
+            let request = pb::RequestOp {
+                request: Some(Request::RequestRange(pb::RangeRequest {
+                    key: "k".into(),
+                    revision,
+                    ..Default::default()
+                })),
+            };
+            match op(request, 1) {
+                Ok(Op::Range(range)) => range.at,
+                other => panic!("{other:?} is no range"),
+            }
+        };
+        assert_eq!(
+            (at(-7), at(0), at(7)),
+            (Some(Revision(-7)), None, Some(Revision(7)))
+        );
     }
 
     #[test]

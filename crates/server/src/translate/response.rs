@@ -40,7 +40,8 @@ pub(crate) fn range_response(header: pb::ResponseHeader, response: RangeResponse
     }
 }
 
-/// The answer to a transaction under this header; the answers within carry only their revision.
+/// The answer to a transaction under this header; the answers within carry only their revision, and of
+/// transactions within not even that.
 pub(crate) fn txn_response(header: pb::ResponseHeader, response: TxnResponse) -> pb::TxnResponse {
     pb::TxnResponse {
         header: Some(header),
@@ -152,7 +153,7 @@ fn op_response(response: OpResponse) -> pb::ResponseOp {
         OpResponse::DeleteRange(delete) => {
             Response::ResponseDeleteRange(delete_range_response(inner(delete.revision), delete))
         }
-        OpResponse::Txn(txn) => Response::ResponseTxn(txn_response(inner(txn.revision), txn)),
+        OpResponse::Txn(txn) => Response::ResponseTxn(txn_response(pb::ResponseHeader::default(), txn)),
     };
     pb::ResponseOp {
         response: Some(response),
