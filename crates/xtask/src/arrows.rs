@@ -38,6 +38,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
             "quorate-mutants",
         ],
     ),
+    ("quorate-diff", &["quorate-etcd-api"]),
     ("xtask", &[]),
 ];
 
