@@ -10,6 +10,7 @@
 //! It leaves out what depends on time, when leases end above all, and clusters of more than one member:
 //! those are for the simulator and the torture runs.
 
+mod ask;
 mod call;
 mod generate;
 mod known;

@@ -150,18 +150,24 @@ impl Pair {
     /// The difference for which a call is not made, since the servers would go different ways after it.
     fn not_comparable(&self, call: &Call) -> Option<&'static str> {
         let waits = |start: &i64| *start > self.state.current;
-        match call {
-            Call::Progress(stream) if self.starts[*stream as usize].iter().any(waits) => {
-                Some(PROGRESS_OF_THE_FUTURE)
-            }
-            Call::Range(range) if !(0..=4).contains(&range.sort_target) => Some(SORT_TARGET_PANIC),
-            Call::MemberUpdate {
-                member: MemberRef::Itself,
-                ..
-            } => Some(MEMBER_URLS),
-            Call::Watch(watch) if resolve(self.state, watch.start) < 0 => Some(WATCH_BEFORE_ALL),
-            _ => None,
+        if let Call::Progress(stream) = call
+            && self.starts[*stream as usize].iter().any(waits)
+        {
+            return Some(PROGRESS_OF_THE_FUTURE);
         }
+        if let Call::Watch(watch) = call
+            && resolve(self.state, watch.start) < 0
+        {
+            return Some(WATCH_BEFORE_ALL);
+        }
+        if let Call::Range(range) = call
+            && !(0..=4).contains(&range.sort_target)
+        {
+            return Some(SORT_TARGET_PANIC);
+        }
+        let updates_itself =
+            matches!(call, Call::MemberUpdate { member, .. } if *member == MemberRef::Itself);
+        updates_itself.then_some(MEMBER_URLS)
     }
 
     /// Keeps the state that both servers have reached.
@@ -170,19 +176,16 @@ impl Pair {
         if let Some(revision) = outcome.revision {
             self.state.current = self.state.current.max(revision);
         }
-        match call {
-            Call::Compact { revision, .. } if outcome.revision.is_some() => {
-                self.state.compacted = resolve(before, *revision);
+        if let (Call::Compact { revision, .. }, Some(_)) = (call, outcome.revision) {
+            self.state.compacted = resolve(before, *revision);
+        }
+        if let Call::Watch(watch) = call {
+            let (start, stream) = (resolve(before, watch.start), watch.stream as usize);
+            if start != 0 && start <= before.current {
+                self.catching_up[stream] = true;
+            } else if start != 0 {
+                self.starts[stream].push(start);
             }
-            Call::Watch(watch) => {
-                let (start, stream) = (resolve(before, watch.start), watch.stream as usize);
-                if start != 0 && start <= before.current {
-                    self.catching_up[stream] = true;
-                } else if start != 0 {
-                    self.starts[stream].push(start);
-                }
-            }
-            _ => {}
         }
     }
 
