@@ -229,10 +229,10 @@ mod tests {
                     ..Default::default()
                 })),
             };
-            match op(request, 1) {
-                Ok(Op::Range(range)) => range.at,
-                other => panic!("{other:?} is no range"),
-            }
+            let Ok(Op::Range(range)) = op(request, 1) else {
+                panic!("it is no range");
+            };
+            range.at
         };
         assert_eq!(
             (at(-7), at(0), at(7)),
