@@ -6,16 +6,15 @@
 //! - All is done by the services for keys and leases, as the caller and with the caller's rights.
 //! - Whoever goes away before it is told that it is first loses its place.
 
+mod requests;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_etcd_api::EtcdError;
-use quorate_etcd_api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use quorate_etcd_api::etcdserverpb::kv_server::Kv as KvRpc;
 use quorate_etcd_api::etcdserverpb::lease_server::Lease as LeaseRpc;
-use quorate_etcd_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quorate_etcd_api::etcdserverpb::request_op::Request as OpRequest;
-use quorate_etcd_api::etcdserverpb::response_op::Response as OpAnswer;
 use quorate_etcd_api::etcdserverpb::*;
 use quorate_etcd_api::mvccpb::KeyValue;
 use quorate_etcd_api::mvccpb::event::EventType;
@@ -23,6 +22,8 @@ use quorate_kv::{KeyRange, LeaseId, Revision};
 use tokio::sync::oneshot;
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request, Status};
+
+use requests::{first_of, found, last_before, op, place_key, prefix, prefix_end, was_created_at};
 
 use crate::node::Node;
 use crate::services::follow::Following;
@@ -383,94 +384,5 @@ async fn give_up(queues: &Queues, caller: &Caller, place: PlaceKey) {
     }
 }
 
-fn op(request: OpRequest) -> RequestOp {
-    RequestOp {
-        request: Some(request),
-    }
-}
-
-fn found(answer: ResponseOp) -> Option<KeyValue> {
-    match answer.response {
-        Some(OpAnswer::ResponseRange(mut range)) => range.kvs.pop(),
-        _ => None,
-    }
-}
-
-fn was_created_at(key: &Bytes, revision: Revision) -> Compare {
-    Compare {
-        result: CompareResult::Equal.into(),
-        target: CompareTarget::Create.into(),
-        key: key.clone(),
-        target_union: Some(TargetUnion::CreateRevision(revision.0)),
-        ..Default::default()
-    }
-}
-
-fn first_of(name: &[u8]) -> RangeRequest {
-    RangeRequest {
-        key: prefix(name),
-        range_end: prefix_end(name),
-        sort_order: SortOrder::Ascend.into(),
-        sort_target: SortTarget::Create.into(),
-        limit: 1,
-        ..Default::default()
-    }
-}
-
-fn last_before(name: &[u8], rank: Revision) -> RangeRequest {
-    RangeRequest {
-        sort_order: SortOrder::Descend.into(),
-        max_create_revision: rank.prev().0,
-        keys_only: true,
-        ..first_of(name)
-    }
-}
-
-fn prefix(name: &[u8]) -> Bytes {
-    [name, b"/"].concat().into()
-}
-
-/// The key after all with the prefix.
-fn prefix_end(name: &[u8]) -> Bytes {
-    [name, b"0"].concat().into()
-}
-
-/// etcd's recipes write the lease as Go writes a number in base 16: without zeros in front, with its sign.
-fn place_key(entry: &Entry) -> Bytes {
-    let LeaseId(id) = entry.lease;
-    let sign = if id < 0 { "-" } else { "" };
-    let lease = format!("{sign}{:x}", id.unsigned_abs());
-    [&prefix(&entry.name), lease.as_bytes()].concat().into()
-}
-
 /// What etcd's sessions live without being renewed, unless told otherwise.
 const SESSION_TTL_SECS: i64 = 60;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(name: &str, lease: i64) -> Bytes {
-        place_key(&Entry {
-            name: name.to_owned().into(),
-            lease: LeaseId(lease),
-            value: Bytes::new(),
-        })
-    }
-
-    #[test]
-    fn a_place_has_the_key_that_etcds_recipes_give_it() {
-        assert_eq!(key("jobs", 0x694d_7f2a), "jobs/694d7f2a");
-        assert_eq!(key("", 10), "/a");
-        assert_eq!(key("jobs", -255), "jobs/-ff");
-        assert_eq!(key("jobs", i64::MIN), "jobs/-8000000000000000");
-    }
-
-    #[test]
-    fn a_prefix_ends_where_its_keys_do() {
-        for lease in [1, -1, i64::MAX] {
-            let key = key("jobs", lease);
-            assert!(prefix(b"jobs") < key && key < prefix_end(b"jobs"), "{key:?}");
-        }
-    }
-}
