@@ -51,6 +51,11 @@ ask() {
     curl --silent --show-error --max-time 60 "$@" --data "$body" "$url"
 }
 
+# follow MEMBER PATH BODY: the same as it comes, until it is killed: for the background, whose process becomes curl.
+follow() {
+    exec curl --silent --show-error --no-buffer --max-time 60 --data "$3" "http://${endpoints[$1]}$2"
+}
+
 # headless MEMBER PATH BODY: the answer without its header, whose numbers differ from run to run.
 headless() {
     ask "$@" | sed -E 's/^\{"header":\{[^}]*\},?/{/'
@@ -146,8 +151,8 @@ watches() {
     local key start
     key=$(b64 "$p/watched")
     start=$(string revision "$(ask 0 /v3/kv/put "{\"key\":\"$key\",\"value\":\"MQ==\"}")")
-    ask $last /v3/watch "{\"create_request\":{\"key\":\"$key\",\"start_revision\":\"$start\",\"prev_kv\":true}}" \
-        --no-buffer >"$scratch/watch" &
+    follow $last /v3/watch "{\"create_request\":{\"key\":\"$key\",\"start_revision\":\"$start\",\"prev_kv\":true}}" \
+        >"$scratch/watch" &
     background=$!
     await_lines "$scratch/watch" 2
     ask 0 /v3/kv/put "{\"key\":\"$key\",\"value\":\"Mg==\"}" >/dev/null
@@ -174,7 +179,7 @@ locks() {
     first=$(ask 0 /v3/lock/lock "{\"name\":\"$name\"}")
     key=$(string key "$first")
     check_like "lock" "^$p/lock/[0-9a-f]+\$" "$(base64 -d <<<"$key")"
-    ask $last /v3/lock/lock "{\"name\":\"$name\"}" >"$scratch/lock" &
+    follow $last /v3/lock/lock "{\"name\":\"$name\"}" >"$scratch/lock" &
     background=$!
     for _ in $(seq 100); do
         [ "$(headless 0 /v3/kv/range "{\"key\":\"$(b64 "$p/lock/")\",\"range_end\":\"$(b64 "$p/lock0")\",\"count_only\":true}")" \
@@ -197,7 +202,7 @@ elections() {
         "$(ask 0 /v3/election/leader "{\"name\":\"$name\"}")"
     leader=$(ask 0 /v3/election/campaign "{\"name\":\"$name\",\"value\":\"MQ==\"}" | sed -E 's/.*("leader":\{[^}]*\}).*/\1/')
     check_like "campaign" "^\"leader\":\{\"name\":\"$name\",\"key\":\"[^\"]+\",\"rev\":\"[0-9]+\",\"lease\":\"[0-9]+\"\}\$" "$leader"
-    ask $last /v3/election/observe "{\"name\":\"$name\"}" --no-buffer >"$scratch/observe" &
+    follow $last /v3/election/observe "{\"name\":\"$name\"}" >"$scratch/observe" &
     background=$!
     await_lines "$scratch/observe" 1
     check "proclaim" "{}" "$(headless 0 /v3/election/proclaim "{$leader,\"value\":\"Mg==\"}")"
