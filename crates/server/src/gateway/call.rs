@@ -307,3 +307,39 @@ const GATEWAY_MARK: HeaderName = HeaderName::from_static("grpcgateway-accept");
 
 /// So much of a body that is too long is read for the sake of its sender.
 const MAX_DISCARDED_BYTES: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_headers_become_metadata_and_each_call_is_marked() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("authorization", "token.1"),
+            ("cookie", "c"),
+            ("grpc-metadata-hasleader", "true"),
+            ("grpc-metadata-grpc-encoding", "gzip"),
+            ("grpc-metadata-grpcgateway-accept", "forged"),
+            ("accept", "text/plain"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let metadata = Caller::of(&headers, Extensions::default())
+            .metadata
+            .into_headers();
+        let mut found: Vec<(&str, &[u8])> = metadata
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        found.sort_unstable();
+        let expected: [(&str, &[u8]); 3] = [
+            ("authorization", b"token.1"),
+            ("grpcgateway-accept", b"text/plain"),
+            ("hasleader", b"true"),
+        ];
+        assert_eq!(found, expected);
+        let unmarked = Caller::of(&HeaderMap::new(), Extensions::default());
+        assert_eq!(unmarked.metadata.get("grpcgateway-accept").unwrap(), "*/*");
+    }
+}
