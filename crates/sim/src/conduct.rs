@@ -43,8 +43,8 @@ struct Turn {
     heard: Option<Heard>,
     /// Whether the leader gave its place up, or its process is gone.
     released: bool,
-    /// Who campaigns uncalled in a term that the node has not seen.
-    campaigns: Option<Envelope>,
+    /// Those who campaign uncalled in terms that the node has not seen.
+    campaigns: Vec<Envelope>,
     /// Whether anything else brings a term that the node has not seen.
     brings_term: bool,
 }
@@ -155,9 +155,7 @@ impl Turn {
             self.released = true;
         }
         if matches!(message, Message::RequestVote(ask) if ask.cause == Campaign::Timeout) {
-            self.campaigns = Some(envelope.clone())
-                .filter(|_| is_newer)
-                .or(self.campaigns.take());
+            self.campaigns.extend(is_newer.then(|| envelope.clone()));
         } else if !matches!(message, Message::RequestPreVote(_)) {
             // A request for a pre-vote changes nothing.
             self.brings_term |= is_newer;
@@ -184,10 +182,14 @@ fn check_encouragement(envelope: &Envelope, heard: Heard) -> Result<(), Violatio
 }
 
 fn check_term(after: &View, turn: &Turn, heard: Heard) -> Result<(), Violation> {
-    let Some(campaign) = turn.campaigns.as_ref().filter(|_| !turn.brings_term) else {
+    let Some(campaign) = turn.campaigns.first().filter(|_| !turn.brings_term) else {
         return Ok(());
     };
-    if campaign.from == heard.leader {
+    if turn
+        .campaigns
+        .iter()
+        .any(|campaign| campaign.from == heard.leader)
+    {
         return Ok(()); // It leads no more, as it says itself.
     }
     require(after.term <= heard.term, Invariant::LeaderSheltered, || {

@@ -11,6 +11,8 @@ use crate::invariant::{Invariant, Violation, require};
 #[derive(Debug)]
 pub(super) struct Matched {
     term: Term,
+    /// The entry that said who the members are.
+    members: Index,
     indexes: BTreeMap<NodeId, Index>,
 }
 
@@ -93,15 +95,19 @@ impl Safety {
 
     fn check_matches_grow(&mut self, status: &Status) -> Result<(), Violation> {
         let (node, term) = (status.id, status.term);
-        let matches = status.progress.iter();
+        let is_member = |peer: &NodeId| status.configuration.is_member(*peer);
+        let matches = status.progress.iter().filter(|(peer, _)| is_member(peer));
         let indexes: BTreeMap<NodeId, Index> = matches
             .map(|(peer, peer_status)| (*peer, peer_status.match_index))
             .collect();
         let earlier = self.watched(node).matched.take();
         if let Some(earlier) = earlier.filter(|earlier| earlier.term == term) {
-            let shrunk = indexes
-                .iter()
-                .find(|(peer, index)| earlier.indexes.get(peer).is_some_and(|before| before > *index));
+            let members = &self.nodes[&node].members;
+            // Who was left out and came back is counted anew.
+            let stayed = |peer: NodeId| members.always_since(earlier.members, peer);
+            let shrunk = indexes.iter().find(|(peer, index)| {
+                stayed(**peer) && earlier.indexes.get(peer).is_some_and(|before| before > *index)
+            });
             require(shrunk.is_none(), Invariant::MonotonicMatch, || {
                 format!(
                     "{node} leads term {term} and counts {shrunk:?} after {:?}",
@@ -109,7 +115,12 @@ impl Safety {
                 )
             })?;
         }
-        self.watched(node).matched = Some(Matched { term, indexes });
+        let members = self.nodes[&node].members.latest().0;
+        self.watched(node).matched = Some(Matched {
+            term,
+            members,
+            indexes,
+        });
         Ok(())
     }
 }

@@ -50,6 +50,12 @@ impl Members {
         found.unwrap_or(&self.first)
     }
 
+    /// Whether `node` was a member all along, as far as what came after `index` says.
+    pub(super) fn always_since(&self, index: Index, node: NodeId) -> bool {
+        let mut since = self.later.iter().filter(|(later, _)| *later > index);
+        since.all(|(_, members)| members.is_member(node))
+    }
+
     /// What `write` makes of them. Returns the changes: each configuration with the one before it.
     pub(super) fn write(&mut self, write: &Write) -> Vec<(Named, Named)> {
         if let Some(meta) = &write.reset {
