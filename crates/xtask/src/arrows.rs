@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Each crate of the workspace with those of ours that it may import.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("quorate-mutants", &[]),
     ("quorate-raft", &["quorate-mutants"]),
     ("quorate-wal", &["quorate-mutants"]),
