@@ -244,7 +244,12 @@ impl World {
         if !lost.is_empty() && is_time {
             self.asked_for_members = self.now();
             let without = |target: Target, node: &NodeId| target.without(*node);
-            if let Ok(target) = lost.iter().try_fold(Target::of(&members), without) {
+            let target = lost.iter().try_fold(Target::of(&members), without);
+            // Of those who were to vote all may be lost: then those stay who vote so far.
+            let stays = |node: &&NodeId| !lost.contains(node);
+            let info = |node: &NodeId| (*node, members.info(*node));
+            let voters = || members.voters().iter().filter(stays).map(info);
+            if let Ok(target) = target.or_else(|_| Target::new(voters(), [])) {
                 self.reconfigure(leader.id, target, Precondition::Any)?;
             }
         }
