@@ -38,6 +38,9 @@ pub(crate) const PROGRESS_OF_THE_FUTURE: &str = "progress-of-the-future";
 /// A watcher that one server would not create: it is not asked for at all.
 pub(crate) const WATCH_BEFORE_ALL: &str = "watch-before-all-revisions";
 
+/// A watcher that one server would tell less: it is not asked for at all.
+pub(crate) const WATCH_AT_COMPACTED: &str = "watch-at-the-compacted-revision";
+
 /// A range that ends one of the servers: it is not asked for at all.
 pub(crate) const SORT_TARGET_PANIC: &str = "sort-target-panic";
 
@@ -68,6 +71,13 @@ const KNOWN: &[Known] = &[
         name: WATCH_BEFORE_ALL,
         what: "Quorate refuses a watcher that starts below revision 0, as the newest etcd does; etcd 3.4 and \
                3.5.1 create it, and cancel it when its start is compacted.",
+        versions: &[],
+        covers: |_, _, _| false,
+    },
+    Known {
+        name: WATCH_AT_COMPACTED,
+        what: "A watcher that starts at the compacted revision itself is told by Quorate of what was deleted at \
+               it; etcd may have forgotten that.",
         versions: &[],
         covers: |_, _, _| false,
     },

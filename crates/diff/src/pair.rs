@@ -6,7 +6,9 @@ use quorate_etcd_api::etcdserverpb as pb;
 use tokio::time::{Duration, Instant};
 
 use crate::call::{Call, Keys, MemberRef, Range, Rev, Stream};
-use crate::known::{MEMBER_URLS, PROGRESS_OF_THE_FUTURE, SORT_TARGET_PANIC, WATCH_BEFORE_ALL, known};
+use crate::known::{
+    MEMBER_URLS, PROGRESS_OF_THE_FUTURE, SORT_TARGET_PANIC, WATCH_AT_COMPACTED, WATCH_BEFORE_ALL, known,
+};
 use crate::outcome::Outcome;
 use crate::subject::{State, Subject};
 use crate::watches::WatchStream;
@@ -159,6 +161,12 @@ impl Pair {
             && resolve(self.state, watch.start) < 0
         {
             return Some(WATCH_BEFORE_ALL);
+        }
+        if let Call::Watch(watch) = call
+            && self.state.compacted > 0
+            && resolve(self.state, watch.start) == self.state.compacted
+        {
+            return Some(WATCH_AT_COMPACTED);
         }
         if let Call::Range(range) = call
             && !(0..=4).contains(&range.sort_target)

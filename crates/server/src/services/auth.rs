@@ -45,8 +45,11 @@ impl Auth {
 
     /// A token for the user whose password this is.
     async fn log_in(&self, request: AuthenticateRequest) -> Result<(ResponseHeader, Token), Status> {
-        // A name that nobody can have is nobody's.
-        let user = UserName::parse(request.name).map_err(|_| EtcdError::AuthFailed)?;
+        let user = match UserName::parse(request.name) {
+            Ok(user) => user,
+            // A name that nobody can have is nobody's; but whether anybody may log in is said first.
+            Err(_) => return Err(self.refusal_of_nobody().await?.into()),
+        };
         for _ in 0..MAX_ATTEMPTS {
             let AuthAnswer::Password(status, hash) = self.ask(AuthQuestion::Password(user.clone())).await?
             else {
@@ -70,6 +73,14 @@ impl Auth {
             }
         }
         Err(EtcdError::AuthOldRevision.into())
+    }
+
+    async fn refusal_of_nobody(&self) -> Result<EtcdError, Status> {
+        self.node.confirm_current().await?;
+        Ok(match self.node.shared().auth_status().switch {
+            AuthSwitch::Off => EtcdError::AuthNotEnabled,
+            AuthSwitch::On => EtcdError::AuthFailed,
+        })
     }
 
     async fn issue(

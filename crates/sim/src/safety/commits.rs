@@ -29,10 +29,16 @@ impl Safety {
         require(committed == Some(id), Invariant::QuorumLog, || {
             format!("{id} is acknowledged, committed is {committed:?}")
         })?;
-        // Any quorum of the members by the newest commit, or by what a leader has appended since.
+        // Any quorum of the members when it was appended, by the newest commit, or by what was appended since.
         let settled = self.committed_configuration(self.commit_index());
-        let in_logs = self.nodes.values().map(|watched| &watched.members.latest().1);
-        let mut counted = settled.map(|(_, members)| members).into_iter().chain(in_logs);
+        let logs = || self.nodes.values().map(|watched| &watched.members);
+        let at_first = logs().map(|members| &members.before(id.index).1);
+        let of_late = logs().map(|members| &members.latest().1);
+        let mut counted = settled
+            .map(|(_, members)| members)
+            .into_iter()
+            .chain(of_late)
+            .chain(at_first);
         require(
             counted.any(|members| self.is_on_disks(id, members)),
             Invariant::QuorumLog,
