@@ -12,8 +12,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
 use quorate::codec::frame::{self, Frame, MAX_HANDSHAKE_BYTES};
 use quorate_raft::{
-    Config, Configuration, Delivery, GroupId, Input, Limits, LogReadError, Node, NodeId, Proposal, Ready,
-    Session, Stored, Ticket,
+    Config, Configuration, Consistency, Delivery, GroupId, Input, Limits, LogReadError, MemberKind, Node,
+    NodeId, Proposal, Ready, Session, Stored, Ticket,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -45,10 +45,12 @@ impl Member {
         let config = Config {
             id: NodeId(1),
             group: GroupId(1),
+            kind: MemberKind::Full,
             session: Session(1),
             seed: 1,
             election_ticks: 10,
             heartbeat_ticks: 1,
+            leases: None,
             limits: Limits::default(),
         };
         let node = Node::new(config, Stored::new(configuration)).expect("the configuration is sound");
@@ -91,7 +93,10 @@ impl Member {
             ticket: Ticket(self.tickets),
             command,
         }]));
-        self.step(Input::Read(vec![Ticket(self.tickets + 1)]));
+        self.step(Input::Read {
+            tickets: vec![Ticket(self.tickets + 1)],
+            consistency: Consistency::Linearizable,
+        });
         for _ in 0..ticks {
             self.step(Input::Tick);
         }
@@ -121,11 +126,8 @@ impl Member {
             });
         }
         for snapshot in ready.send_snapshots {
-            let to = snapshot.announcement.to;
-            self.node.step(Input::SnapshotSent {
-                to,
-                outcome: Delivery::Failed,
-            });
+            let ended = snapshot.ended(Delivery::Failed);
+            self.node.step(Input::SnapshotSent(ended));
         }
     }
 }
