@@ -95,7 +95,7 @@ fn draw_faults(rng: &mut Rng, kind: Kind) -> BTreeSet<Fault> {
         Kind::Partial => half_and(
             rng,
             &Fault::PARTIAL,
-            &[Fault::Crash, Fault::Drop, Fault::Transfer],
+            &[Fault::Crash, Fault::Drop, Fault::Transfer, Fault::Comeback],
         ),
         Kind::Membership => {
             let more = [
@@ -121,6 +121,7 @@ fn draw_faults(rng: &mut Rng, kind: Kind) -> BTreeSet<Fault> {
                 Fault::Isolate,
                 Fault::Halves,
                 Fault::Blackhole,
+                Fault::Comeback,
             ],
             &[Fault::SlowTail, Fault::Pause, Fault::Crash],
         ),

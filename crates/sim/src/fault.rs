@@ -70,6 +70,9 @@ pub enum Fault {
     LostDirectory,
     /// A peer is reported as gone that is not.
     FalseReport,
+    /// A leader is cut off, and comes back with entries that nobody else has: as its successor dies, or when
+    /// the others have compacted what it lacks.
+    Comeback,
 }
 
 /// How a fault comes about.
@@ -83,7 +86,7 @@ pub(crate) enum Manner {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Drop,
         Self::Duplicate,
         Self::Reorder,
@@ -116,6 +119,7 @@ impl Fault {
         Self::Reconfigure,
         Self::LostDirectory,
         Self::FalseReport,
+        Self::Comeback,
     ];
 
     /// Who reaches whom only in part.
@@ -198,7 +202,8 @@ impl Fault {
             | Self::Transfer
             | Self::Reconfigure
             | Self::LostDirectory
-            | Self::FalseReport => Manner::Strikes,
+            | Self::FalseReport
+            | Self::Comeback => Manner::Strikes,
         }
     }
 
@@ -236,6 +241,7 @@ impl Fault {
             Self::Reconfigure => "reconfigure",
             Self::LostDirectory => "lost-directory",
             Self::FalseReport => "false-report",
+            Self::Comeback => "comeback",
         }
     }
 }

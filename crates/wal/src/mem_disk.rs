@@ -183,11 +183,12 @@ impl Disk for MemDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.attempt(DiskOp::Rename)?;
-        state.lookup(from)?;
+        let node = Node::File(state.lookup(from)?);
         state.check_dir(to.parent().unwrap_or(Path::new("")))?;
         state.change(Change::Rename {
             from: from.to_owned(),
             to: to.to_owned(),
+            node,
         });
         Ok(())
     }
@@ -312,14 +313,20 @@ enum Node {
 enum Change {
     Link { path: PathBuf, node: Node },
     Unlink { path: PathBuf },
-    Rename { from: PathBuf, to: PathBuf },
+    /// As in a directory of a real file system, a name stands for a file, not for another name: whatever
+    /// else a crash leaves of the changes before this one, `to` is this file.
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+        node: Node,
+    },
 }
 
 impl Change {
     fn is_in(&self, dir: &Path) -> bool {
         match self {
             Change::Link { path, .. } | Change::Unlink { path } => path.parent() == Some(dir),
-            Change::Rename { from, to } => from.parent() == Some(dir) || to.parent() == Some(dir),
+            Change::Rename { from, to, .. } => from.parent() == Some(dir) || to.parent() == Some(dir),
         }
     }
 
@@ -331,10 +338,11 @@ impl Change {
             Change::Unlink { path } => {
                 names.remove(path);
             }
-            Change::Rename { from, to } => {
-                if let Some(node) = names.remove(from) {
-                    names.insert(to.clone(), node);
+            Change::Rename { from, to, node } => {
+                if names.get(from) == Some(node) {
+                    names.remove(from);
                 }
+                names.insert(to.clone(), *node);
             }
         }
     }
@@ -542,6 +550,33 @@ mod tests {
         assert_eq!(before.list(Path::new("")).unwrap(), ["file"]);
         disk.crash_choosing(&mut |choices| choices - 1);
         assert_eq!(disk.list(Path::new("")).unwrap(), ["other"]);
+    }
+
+    #[test]
+    fn a_rename_gives_the_name_to_the_file_that_was_renamed() {
+        let (disk, old) = disk_with_file(b"old");
+        old.sync_data().unwrap();
+        disk.sync_dir(Path::new("")).unwrap();
+        disk.remove(path()).unwrap();
+        let new = disk.open(path(), OpenMode::CreateNew).unwrap();
+        new.write_at(0, b"new").unwrap();
+        new.sync_data().unwrap();
+        disk.rename(path(), Path::new("other")).unwrap();
+        // Of the removal, the creation and the renaming, every subset may survive.
+        for kept in 0..8 {
+            let disk = disk.fork();
+            let mut question = 0;
+            disk.crash_choosing(&mut |_| {
+                question += 1;
+                (kept >> (question - 1)) & 1
+            });
+            let other = disk.contents(Path::new("other"));
+            if kept & 4 == 0 {
+                assert_eq!(other.unwrap_err().kind(), io::ErrorKind::NotFound);
+            } else {
+                assert_eq!(other.unwrap(), b"new", "kept {kept:03b}");
+            }
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::server::Process;
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Death {
+pub(super) enum Death {
     /// It is killed: what it wrote stays in the memory of its machine.
     Killed,
     /// Its machine loses power: what was not synced is lost, or torn.
@@ -99,6 +99,7 @@ impl World {
             Fault::Star => self.cut(Cut::star(nodes, rng), lasts),
             Fault::HalfOpen => self.cut(Cut::half_open(nodes, rng), lasts),
             Fault::Blackhole => self.blackhole(node),
+            Fault::Comeback => self.cut_off_leader(rng),
             Fault::Clog => {
                 let other = self.any_node(rng);
                 self.network.clog(node, other, rng);
@@ -125,14 +126,7 @@ impl World {
                 let op = *rng.pick(&FAILING);
                 self.server(node).fail_next(op);
             }
-            Fault::DiskFull => {
-                self.server(node).fill_disk();
-                self.schedule.after(lasts, Happening::Room(node));
-                if rng.chance(DIES_WHEN_FULL) {
-                    self.die(node, Death::draw(rng));
-                    self.schedule.after(lasts / 2, Happening::Restart(node));
-                }
-            }
+            Fault::DiskFull => self.fill_disk(strike, rng),
             Fault::Transfer => return self.ask_for_transfer(node, rng),
             Fault::Reconfigure => {
                 self.ask_for_members(node, rng)?;
@@ -157,6 +151,16 @@ impl World {
             | Fault::BrokenSnapshot => unreachable!("{fault} does not strike: see Fault::manner"),
         }
         Ok(())
+    }
+
+    fn fill_disk(&mut self, strike: Strike, rng: &mut Rng) {
+        let Strike { node, lasts, .. } = strike;
+        self.server(node).fill_disk();
+        self.schedule.after(lasts, Happening::Room(node));
+        if rng.chance(DIES_WHEN_FULL) {
+            self.die(node, Death::draw(rng));
+            self.schedule.after(lasts / 2, Happening::Restart(node));
+        }
     }
 
     fn cut(&mut self, cut: Cut, lasts: Duration) {
@@ -256,7 +260,7 @@ impl World {
         }
     }
 
-    fn die(&mut self, node: NodeId, death: Death) {
+    pub(super) fn die(&mut self, node: NodeId, death: Death) {
         self.note(|| format!("{node} dies: {death:?}"));
         let server = self.server(node);
         server.process = None;

@@ -10,6 +10,7 @@
 
 mod apply;
 mod bulk;
+mod comeback;
 mod disk;
 mod faults;
 mod members;
@@ -27,6 +28,7 @@ use quorate::driver::DriverInput;
 use quorate_raft::message::{Message, PreVerdict, Verdict};
 use quorate_raft::{Configuration, Entry, Envelope, Event, MemberKind, NodeId, Payload, ReadLog};
 
+use self::comeback::Comeback;
 use crate::clients::{Caution, Clients};
 use crate::digest::Digest;
 use crate::executions::Executions;
@@ -140,6 +142,8 @@ enum Happening {
     Mend,
     /// The network is whole again as soon as a node is so far behind that it needs a snapshot.
     MendWhenBehind(NodeId, Time),
+    /// Whether it is time for a leader that is cut off to come back.
+    ComeBack(Comeback),
     /// A process dies once more.
     DieAgain(NodeId),
     /// A node that died starts again.
@@ -295,6 +299,10 @@ impl World {
                 self.mend_when_behind(node, latest);
                 Ok(())
             }
+            Happening::ComeBack(comeback) => {
+                self.come_back_if_due(comeback);
+                Ok(())
+            }
             Happening::DieAgain(node) => {
                 self.die_again(node);
                 Ok(())
@@ -329,6 +337,7 @@ impl World {
             | Happening::SecondOperator(_)
             | Happening::Mend
             | Happening::MendWhenBehind(..)
+            | Happening::ComeBack(_)
             | Happening::DieAgain(_)
             | Happening::Restart(_)
             | Happening::Room(_)
