@@ -242,6 +242,15 @@ impl Server {
         None
     }
 
+    /// Whether its log says, for certain, that it is no member any more.
+    pub(crate) fn knows_its_removal(&self) -> bool {
+        let status = self.process.as_ref().map(|process| process.driver.status());
+        status.is_some_and(|status| {
+            let is_out = !status.configuration.is_unknown() && !status.configuration.is_member(self.id);
+            is_out && status.configuration_index <= status.commit_index
+        })
+    }
+
     pub(crate) fn is_lost(&self) -> bool {
         self.presence == Presence::Lost
     }

@@ -33,15 +33,26 @@ impl Safety {
         self.check_completeness(node, term)
     }
 
-    /// Whoever is in a term has it, by way of others perhaps, from one who stood in it (paper §5.1).
-    pub(super) fn check_terms(&mut self, node: NodeId, step: &Step) -> Result<(), Violation> {
+    /// Whoever is in a term has it, by way of others perhaps, from one who stood in it (paper §5.1), or left the term
+    /// before it with a log that it fetched: what it told the leader of that term does not hold any more (ADR 0008).
+    pub(super) fn check_terms(&mut self, node: NodeId, step: &Step, before: Term) -> Result<(), Violation> {
         for event in &step.events {
             if let Event::BecameCandidate { term } = event {
                 self.campaigned = self.campaigned.max(*term);
             }
         }
         let states = step.writes.iter().filter_map(|write| write.hard_state);
-        let term = states.map(|state| state.term).max().unwrap_or_default();
+        let terms: Vec<Term> = states.map(|state| state.term).collect();
+        let has_fetched = step
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::LogFetched { .. }));
+        if has_fetched {
+            let heard = terms.iter().filter(|term| **term <= self.campaigned).max();
+            let left = heard.map_or(before, |term| before.max(*term));
+            self.campaigned = self.campaigned.max(left.next());
+        }
+        let term = terms.into_iter().max().unwrap_or_default();
         require(term <= self.campaigned, Invariant::TermsByCampaign, || {
             format!(
                 "{node} is in term {term}, nobody has stood in a term after {}",

@@ -4,20 +4,18 @@
 //!   older than the voter's (thesis §3.6.1).
 //! - A node that lacks entries may fetch them from another before it campaigns, so a log counts for
 //!   everyone who can be asked.
-//! - Between what surely can and what surely cannot lie changes that are half done: there nothing is required.
 
-use quorate_raft::{Configuration, EntryId, NodeId};
+use quorate_raft::{Configuration, EntryId, Index, NodeId, Term};
 
-use super::Safety;
+use super::membership::is_quorum;
+use super::{Safety, Watched};
 
 /// Whether a leader can be elected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hope {
-    /// One of those who are left can win as things are.
-    Sure,
-    /// By some configuration in some log a quorum is left, and nobody can win by its own.
+    /// One of those who are left can win, as things are or with what it can fetch.
     Some,
-    /// By no configuration is a quorum left that would elect anyone who has data.
+    /// Whatever anyone fetches, no quorum is left that would elect anyone who has data.
     None,
 }
 
@@ -29,36 +27,50 @@ impl Safety {
             nodes.filter(|(node, _)| is_left(**node) && !self.witnesses.contains(node))
         };
         let votes_for = |members: &Configuration, log: EntryId| {
-            members.has_quorum(|voter| is_left(voter) && self.is_no_newer(voter, log))
+            is_quorum(members, |voter| is_left(voter) && self.is_no_newer(voter, log))
         };
-        let wins = with_data().any(|(node, watched)| {
-            let (_, members) = watched.members.latest();
-            members.is_voter(*node) && votes_for(members, watched.durable.last())
-        });
-        if wins {
-            return Hope::Sure;
-        }
-        let newest = with_data()
-            .map(|(_, watched)| watched.durable.last())
-            .max_by_key(|last| (last.term, last.index))
-            .unwrap_or(EntryId::ZERO);
-        let mut known = self.configurations(&is_left);
-        if known.any(|members| !members.is_unknown() && votes_for(members, newest)) {
+        // Who votes by a configuration that is not settled may campaign, and counts by its newest.
+        let candidates = || {
+            with_data().filter(|(node, watched)| self.live(watched).any(|members| members.is_voter(**node)))
+        };
+        let logs = with_data().map(|(_, watched)| watched.durable.last());
+        let newest = logs.max_by_key(age).unwrap_or(EntryId::ZERO);
+        // It counts by its own log, or by a newer one that it fetches.
+        let reaches = |own: &Watched| {
+            let newer = |watched: &Watched| age(&watched.durable.last()) > age(&own.durable.last());
+            let fetched = with_data().filter(move |(_, watched)| newer(watched));
+            let configurations = fetched.flat_map(|(_, watched)| self.live(watched));
+            self.live(own)
+                .chain(configurations)
+                .any(|members| votes_for(members, newest))
+        };
+        if candidates().any(|(_, watched)| reaches(watched)) {
             Hope::Some
         } else {
             Hope::None
         }
     }
 
+    /// Whether a quorum is left by every configuration that may be in effect, so that none can be a trap.
+    pub(crate) fn can_bear(&self, is_left: impl Fn(NodeId) -> bool) -> bool {
+        let mut known = self.live_configurations(&is_left);
+        known.all(|members| is_quorum(members, &is_left))
+    }
+
     fn is_no_newer(&self, voter: NodeId, log: EntryId) -> bool {
         let last = self.nodes.get(&voter).map(|watched| watched.durable.last());
-        last.is_none_or(|last| (last.term, last.index) <= (log.term, log.index))
+        last.is_none_or(|last| age(&last) <= age(&log))
     }
+}
+
+/// By what logs are compared (thesis §3.6.1).
+fn age(last: &EntryId) -> (Term, Index) {
+    (last.term, last.index)
 }
 
 #[cfg(test)]
 mod tests {
-    use quorate_raft::{Index, Limits, Stored, Term};
+    use quorate_raft::{Limits, Stored};
 
     use super::*;
     use crate::mirror::Change;
@@ -85,8 +97,8 @@ mod tests {
     #[test]
     fn a_quorum_that_is_left_goes_on_and_less_does_not() {
         let safety = cluster(&[5, 5, 3]);
-        assert_eq!(safety.hope(without(&[])), Hope::Sure);
-        assert_eq!(safety.hope(without(&[1])), Hope::Sure);
+        assert_eq!(safety.hope(without(&[])), Hope::Some);
+        assert_eq!(safety.hope(without(&[1])), Hope::Some);
         assert_eq!(safety.hope(without(&[1, 2])), Hope::None);
     }
 
@@ -94,7 +106,7 @@ mod tests {
     fn a_witness_denies_its_vote_to_data_that_is_older() {
         let mut safety = cluster(&[5, 3, 5]);
         safety.keeps_no_data(NodeId(3));
-        assert_eq!(safety.hope(without(&[2])), Hope::Sure);
+        assert_eq!(safety.hope(without(&[2])), Hope::Some);
         assert_eq!(safety.hope(without(&[1])), Hope::None);
         assert_eq!(safety.hope(without(&[1, 2])), Hope::None, "nobody has data");
     }

@@ -74,6 +74,14 @@ impl Safety {
                     meta.id
                 )
             })?;
+            let members = self.committed_configuration(meta.id.index);
+            let is_of_then = members.is_some_and(|(_, members)| *members == meta.configuration);
+            require(is_of_then, Invariant::ConfigurationOfLog, || {
+                format!(
+                    "{node} takes snapshot {} of {}, committed was {members:?}",
+                    meta.id, meta.configuration
+                )
+            })?;
             return require(
                 meta.id.index > log.base().index,
                 Invariant::PermittedLogChanges,
@@ -148,7 +156,7 @@ impl Safety {
         let before = self.committed_configuration(snapshot.index);
         let in_snapshot = &stored.snapshot.configuration;
         require(
-            before.is_none_or(|(_, members)| members == in_snapshot),
+            in_snapshot.is_unknown() || before.is_none_or(|(_, members)| members == in_snapshot),
             Invariant::ConfigurationOfLog,
             || format!("{node} finds snapshot {snapshot} of {in_snapshot}, committed was {before:?}"),
         )

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use quorate_raft::{Configuration, Index, NodeId, Payload, Stage, Stored, Term, Write};
 
-use super::Safety;
+use super::{Safety, Watched};
 use crate::invariant::{Invariant, Violation, require};
 
 /// The configurations in a node's log.
@@ -76,28 +76,48 @@ impl Members {
         changes
     }
 
-    /// The entries after `commit` that change who votes.
-    fn unsettled(&self, commit: Index) -> Vec<Index> {
+    /// Whether the entry at `index` brings `members`.
+    pub(super) fn contains(&self, index: Index, members: &Arc<Configuration>) -> bool {
+        let mut all = [&self.first].into_iter().chain(&self.later);
+        all.any(|(at, found)| *at == index && found == members)
+    }
+
+    /// From the newest on that is settled, as `is_settled` says of entries: these can still be in effect somewhere.
+    pub(super) fn live(
+        &self,
+        is_settled: impl Fn(Index) -> bool,
+    ) -> impl Iterator<Item = &Arc<Configuration>> {
+        let settled = self.later.iter().rposition(|(index, _)| is_settled(*index));
+        let first = settled.is_none().then_some(&self.first);
+        let later = &self.later[settled.unwrap_or(0)..];
+        first.into_iter().chain(later).map(|(_, members)| members)
+    }
+
+    /// The entries that change who votes and are not settled, as `is_settled` says.
+    fn unsettled(&self, is_settled: impl Fn(Index) -> bool) -> Vec<Index> {
         let before = [&self.first].into_iter().chain(&self.later);
         before
             .zip(&self.later)
-            .filter(|((_, old), (index, new))| *index > commit && votes_differ(old, new))
+            .filter(|((_, old), (index, new))| !is_settled(*index) && votes_differ(old, new))
             .map(|(_, (index, _))| *index)
             .collect()
     }
 }
 
 impl Safety {
-    /// Every configuration in the logs of the nodes for which `counts` holds.
-    pub(crate) fn configurations(
+    /// Every configuration that may still be in effect, by the logs of the nodes for which `counts` holds.
+    pub(crate) fn live_configurations(
         &self,
         counts: impl Fn(NodeId) -> bool,
     ) -> impl Iterator<Item = &Configuration> {
         let nodes = self.nodes.iter().filter(move |(node, _)| counts(**node));
-        nodes.flat_map(|(_, watched)| {
-            let Members { first, later } = &watched.members;
-            [first].into_iter().chain(later).map(|(_, members)| &**members)
-        })
+        nodes.flat_map(|(_, watched)| self.live(watched))
+    }
+
+    pub(super) fn live<'a>(&'a self, watched: &'a Watched) -> impl Iterator<Item = &'a Configuration> {
+        let live = watched.members.live(|index| self.is_settled(watched, index));
+        live.map(|members| &**members)
+            .filter(|members| !members.is_unknown())
     }
 
     /// Every change of the members in a write is one that cannot divide them.
@@ -142,11 +162,17 @@ impl Safety {
         Ok(())
     }
 
+    /// Whether the entry that `watched` has at `index` is the one that was committed there.
+    pub(super) fn is_settled(&self, watched: &Watched, index: Index) -> bool {
+        self.committed_id(index)
+            .is_some_and(|id| watched.written.holds(id))
+    }
+
     /// A leader has at most one change of the voters under way.
     pub(super) fn check_one_change(&self, node: NodeId) -> Result<(), Violation> {
         let watched = &self.nodes[&node];
         // A leader that has just started knows less than was committed, and has all of it.
-        let unsettled = watched.members.unsettled(watched.commit.max(self.commit_index()));
+        let unsettled = watched.members.unsettled(|index| self.is_settled(watched, index));
         let is_fine = watched.leads.is_none() || unsettled.len() <= 1;
         require(is_fine, Invariant::OneChange, || {
             format!(
@@ -158,7 +184,7 @@ impl Safety {
 }
 
 /// Whether those for which `agrees` holds are more than half of the voters, and of the outgoing ones if there are any.
-pub(super) fn is_quorum(members: &Configuration, agrees: impl Fn(NodeId) -> bool) -> bool {
+pub(crate) fn is_quorum(members: &Configuration, agrees: impl Fn(NodeId) -> bool) -> bool {
     let has_most = |set: &BTreeSet<NodeId>| 2 * set.iter().filter(|node| agrees(**node)).count() > set.len();
     has_most(members.voters()) && (members.outgoing().is_empty() || has_most(members.outgoing()))
 }

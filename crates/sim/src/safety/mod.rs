@@ -32,7 +32,8 @@ pub(crate) use hope::Hope;
 use leases::Leases;
 pub(crate) use logs::digest_of;
 use look::Matched;
-use membership::Members;
+pub(crate) use membership::is_quorum;
+use membership::{Members, Named};
 
 /// Everything that was ever true of the cluster.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct Safety {
     committed: Vec<Committed>,
     /// Every entry ever written, with the term of the entry before it.
     entries: BTreeMap<(Index, Term), (Term, Digest)>,
+    /// The members that the cluster begins with.
+    first_members: Option<Arc<Configuration>>,
     /// The configurations among them.
     configurations: BTreeMap<(Index, Term), Arc<Configuration>>,
     /// The state after each index, as the first node that applied it said.
@@ -78,7 +81,7 @@ struct Watched {
     /// By all writes.
     members: Members,
     /// The members in effect before the latest step.
-    members_before: Arc<Configuration>,
+    members_before: Named,
     /// The term in which it is a candidate.
     stands: Option<Term>,
     leads: Option<Term>,
@@ -101,6 +104,7 @@ impl Safety {
             campaigned: Term::ZERO,
             committed: Vec::new(),
             entries: BTreeMap::new(),
+            first_members: None,
             configurations: BTreeMap::new(),
             states: BTreeMap::new(),
             contents: BTreeMap::new(),
@@ -126,12 +130,17 @@ impl Safety {
         require(is_possible, Invariant::Recovery, || {
             format!("{node} found {found:?} and snapshot {snapshot}; synced {known:?}")
         })?;
+        let members_found = &stored.snapshot.configuration;
+        if snapshot == EntryId::ZERO && !members_found.is_unknown() {
+            self.first_members
+                .get_or_insert_with(|| Arc::clone(members_found));
+        }
         self.check_members_found(node, &found, stored)?;
         let watched = Watched {
             written: found.clone(),
             durable: found,
             pending: VecDeque::new(),
-            members_before: Arc::clone(&members.latest().1),
+            members_before: members.latest().clone(),
             members,
             stands: None,
             leads: None,
@@ -159,11 +168,12 @@ impl Safety {
         let led = self.nodes[&node].leads;
         let ends = step.events.iter().any(ends_leadership);
         let watched = self.watched(node);
-        watched.members_before = Arc::clone(&watched.members.latest().1);
+        watched.members_before = watched.members.latest().clone();
+        let term = watched.written.hard_state().term;
         for write in &step.writes {
             self.wrote(node, write, if ends { None } else { led })?;
         }
-        self.check_terms(node, step)?;
+        self.check_terms(node, step, term)?;
         let own_log = Self::own_log(&step.events);
         for event in &step.events {
             self.observed(node, event, own_log)?;

@@ -24,6 +24,7 @@ use crate::marks::Mark;
 use crate::ports::Caller;
 use crate::profile::Losses;
 use crate::rng::{Chance, Rng, Stream};
+use crate::safety::is_quorum;
 use crate::server::{Presence, Server};
 
 /// How an operator changes the members.
@@ -212,13 +213,13 @@ impl World {
         let lost: BTreeSet<NodeId> = lost.map(|server| server.id).collect();
         let can_decide = |members: &Configuration| {
             let remains = |member: NodeId| member != node && !lost.contains(&member);
-            members.has_quorum(remains) && !lost.iter().any(|lost| members.is_member(*lost))
+            is_quorum(members, remains) && !lost.iter().any(|lost| members.is_member(*lost))
         };
         self.clients.operators() == 0
             && self.everyone().len() > 1
             && self
                 .safety
-                .configurations(|node| !lost.contains(&node))
+                .live_configurations(|node| !lost.contains(&node))
                 .all(can_decide)
     }
 
@@ -231,25 +232,38 @@ impl World {
             .max_by_key(|status| status.term)
     }
 
-    /// What a change under way, or a lost member, keeps from being at rest. An operator replaces who is lost.
+    /// What a change under way, or a lost member, keeps from being at rest. An operator removes who is lost, once those
+    /// who are left are at rest: they must come to it without him.
     pub(super) fn settle_members(&mut self) -> Result<Option<String>, Violation> {
         let Some(leader) = self.leader() else {
             return Ok(None);
         };
         let members = leader.configuration;
         let is_lost = |node: &NodeId| self.servers[node].is_lost();
-        let lost: Vec<NodeId> = members.members().into_iter().filter(is_lost).collect();
+        let (lost, left): (BTreeSet<NodeId>, BTreeSet<NodeId>) =
+            members.members().into_iter().partition(is_lost);
+        if !lost.is_empty()
+            && let Some(unrest) = self.unrest_of(&left)
+        {
+            return Ok(Some(unrest));
+        }
         // Whoever waits for a member that is lost waits until another change takes the place of his.
         let is_time = self.clients.operators() == 0 || self.now().since(self.asked_for_members) > ASK_AGAIN;
         if !lost.is_empty() && is_time {
             self.asked_for_members = self.now();
             let without = |target: Target, node: &NodeId| target.without(*node);
             let target = lost.iter().try_fold(Target::of(&members), without);
-            // Of those who were to vote all may be lost: then those stay who vote so far.
+            // Of those who were to vote all may be lost: then all stay as they are.
             let stays = |node: &&NodeId| !lost.contains(node);
             let info = |node: &NodeId| (*node, members.info(*node));
-            let voters = || members.voters().iter().filter(stays).map(info);
-            if let Ok(target) = target.or_else(|_| Target::new(voters(), [])) {
+            let that_stay = |set: &BTreeSet<NodeId>| set.iter().filter(stays).map(info).collect::<Vec<_>>();
+            let target = target.or_else(|error| match members.stage() {
+                Stage::CatchingUp(_) => {
+                    Target::new(that_stay(members.voters()), that_stay(members.learners()))
+                }
+                Stage::Settled | Stage::Joint => Err(error),
+            });
+            if let Ok(target) = target {
                 self.reconfigure(leader.id, target, Precondition::Any)?;
             }
         }

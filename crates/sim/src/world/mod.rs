@@ -101,6 +101,8 @@ pub(crate) struct World {
     phase: Phase,
     /// When somebody last asked for members without those who are lost.
     asked_for_members: Time,
+    /// Since the faults ended: those who are left surely could come to rest once, and lost nothing since.
+    had_hope: bool,
     /// The members that an operator saw last.
     members_seen: Option<Arc<Configuration>>,
     trace: Trace,
@@ -186,6 +188,7 @@ impl World {
             seed,
             phase: Phase::Faults,
             asked_for_members: Time::START,
+            had_hope: false,
             members_seen: None,
             trace: Trace::new(options.trace_lines),
             spec_trace: None,

@@ -1,5 +1,6 @@
 //! The end of the faults, and what the cluster must come to after it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate_raft::{Index, MemberKind, NodeId, RoleKind, Status, Term};
@@ -108,26 +109,31 @@ impl World {
     /// The cluster is not at rest. That is excused only by disks that are lost for good.
     fn bear_unrest(&mut self, since: Time, what: &str) -> Result<(), Violation> {
         let has_losses = self.servers.values().any(Server::is_lost);
-        let hope = if has_losses { self.hope() } else { Hope::Sure };
+        let hope = if has_losses && !self.had_hope {
+            self.hope()
+        } else {
+            Hope::Some
+        };
         if hope == Hope::None {
             self.note(|| "too much is lost: nobody can be elected".to_owned());
             self.phase = Phase::Halting { since: self.now() };
             return Ok(());
         }
+        // What was under way has arrived, and no configuration is a trap: whatever comes now is no loss's fault.
+        let is_still = self.now().since(since) >= LAST_WORDS && self.clients.operators() == 0;
+        self.had_hope |= is_still && hope == Hope::Some && self.safety.can_bear(|node| self.is_left(node));
         let is_overdue = self.now().since(since) >= PATIENCE;
-        if is_overdue && hope == Hope::Some {
-            self.note(|| "what is lost leaves a change half done".to_owned());
-            self.phase = Phase::Settled;
-            return Ok(());
-        }
         require(!is_overdue, Invariant::Progress, || {
             format!("{PATIENCE:?} after the faults ended: {what}")
         })
     }
 
     fn hope(&self) -> Hope {
-        let is_left = |node: NodeId| self.servers.get(&node).is_some_and(|server| !server.is_lost());
-        self.safety.hope(is_left)
+        self.safety.hope(|node| self.is_left(node))
+    }
+
+    fn is_left(&self, node: NodeId) -> bool {
+        self.servers.get(&node).is_some_and(|server| !server.is_lost())
     }
 
     fn done(&self) -> Done {
@@ -139,10 +145,16 @@ impl World {
 
     /// What was sent before the loss may still decide something, until a leader that hears nobody gives up.
     fn look_at_halting(&mut self, since: Time) -> Result<(), Violation> {
-        if self.now().since(since) >= LAST_WORDS {
-            let (since, done) = (self.now(), self.done());
-            self.phase = Phase::Halted { since, done };
+        if self.now().since(since) < LAST_WORDS {
+            return Ok(());
         }
+        let since = self.now();
+        self.phase = if self.hope() == Hope::None {
+            let done = self.done();
+            Phase::Halted { since, done }
+        } else {
+            Phase::Healing { since }
+        };
         Ok(())
     }
 
@@ -180,28 +192,17 @@ impl World {
         let Some(leader) = self.leader() else {
             return Some("nobody leads".to_owned());
         };
-        let mut looks = Vec::new();
         // Who is no member is told nothing, and must not hinder the others.
         let members = leader.configuration.members();
-        for server in members.iter().filter_map(|node| self.servers.get(node)) {
-            let Some(process) = &server.process else {
-                return Some(format!("{} is down", server.id));
-            };
-            let keeps_state = server.kind == MemberKind::Full;
-            let state = keeps_state.then(|| content(process.apply.applier.machine()));
-            looks.push(Look::new(&process.driver.status(), state));
+        if let Some(what) = self.unrest_of(&members) {
+            return Some(what);
         }
-        let first = looks.iter().find(|look| look.state.is_some())?;
-        if first.leader.is_none() || looks.iter().any(|look| !look.agrees(first)) {
-            return Some(format!(
-                "the nodes differ, or have no leader: {looks:?}; {}",
-                self.progress()
-            ));
-        }
-        if first.commit != first.last || first.applied != first.last {
-            return Some(format!("the nodes are not done: {first:?}"));
-        }
-        let unanswered = self.clients.unanswered(&members);
+        let owing = self
+            .servers
+            .values()
+            .filter(|server| members.contains(&server.id) || server.knows_its_removal());
+        let owing = owing.map(|server| server.id).collect();
+        let unanswered = self.clients.unanswered(&owing);
         let waiting = || {
             self.clients
                 .waiting()
@@ -212,6 +213,34 @@ impl World {
             let nodes: Vec<String> = statuses.map(|status| format!("{status:?}")).collect();
             format!("{unanswered} requests have no answer, at {}", nodes.join("; "))
         })
+    }
+
+    /// What keeps `members` from being equal and done.
+    pub(super) fn unrest_of(&self, members: &BTreeSet<NodeId>) -> Option<String> {
+        let mut looks = Vec::new();
+        for node in members {
+            let server = self.servers.get(node);
+            let Some((server, process)) = server.and_then(|server| Some((server, server.process.as_ref()?)))
+            else {
+                return Some(format!("{node} is down"));
+            };
+            let keeps_state = server.kind == MemberKind::Full;
+            let state = keeps_state.then(|| content(process.apply.applier.machine()));
+            looks.push(Look::new(&process.driver.status(), state));
+        }
+        let Some(first) = looks.iter().find(|look| look.state.is_some()) else {
+            return Some(format!("nobody of {members:?} keeps data"));
+        };
+        if first.leader.is_none() || looks.iter().any(|look| !look.agrees(first)) {
+            return Some(format!(
+                "the nodes differ, or have no leader: {looks:?}; {}",
+                self.progress()
+            ));
+        }
+        if first.commit != first.last || first.applied != first.last {
+            return Some(format!("the nodes are not done: {first:?}"));
+        }
+        None
     }
 }
 
