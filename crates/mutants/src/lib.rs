@@ -113,6 +113,9 @@ mutants! {
     M62 Client "A command that comes twice is applied twice.";
     M63 Client "A node that restores a snapshot forgets which commands of sessions were applied.";
     M64 Client "The leader ends sessions by its own clock.";
+    M65 Membership "A joint configuration is decided by the incoming voters alone.";
+    M66 Client "Who promised a leader to elect nobody else votes for others all the same.";
+    M67 Vote "A follower that is told that its leader is gone campaigns without a pre-vote.";
 }
 
 impl fmt::Display for Mutant {
