@@ -33,16 +33,13 @@ impl Safety {
         let candidates = || {
             with_data().filter(|(node, watched)| self.live(watched).any(|members| members.is_voter(**node)))
         };
-        let logs = with_data().map(|(_, watched)| watched.durable.last());
-        let newest = logs.max_by_key(age).unwrap_or(EntryId::ZERO);
-        // It counts by its own log, or by a newer one that it fetches.
+        // It counts by the members of its own log, or of as much as it fetches of a newer one.
         let reaches = |own: &Watched| {
-            let newer = |watched: &Watched| age(&watched.durable.last()) > age(&own.durable.last());
-            let fetched = with_data().filter(move |(_, watched)| newer(watched));
-            let configurations = fetched.flat_map(|(_, watched)| self.live(watched));
-            self.live(own)
-                .chain(configurations)
-                .any(|members| votes_for(members, newest))
+            let last = own.durable.last();
+            let fetches = |end: &EntryId| age(end) > age(&last);
+            let others = with_data().flat_map(|(_, watched)| watched.prefixes());
+            let mut fetched = others.filter(|(end, _)| fetches(end));
+            votes_for(&own.members.latest().1, last) || fetched.any(|(end, members)| votes_for(members, end))
         };
         if candidates().any(|(_, watched)| reaches(watched)) {
             Hope::Some
@@ -60,6 +57,17 @@ impl Safety {
     fn is_no_newer(&self, voter: NodeId, log: EntryId) -> bool {
         let last = self.nodes.get(&voter).map(|watched| watched.durable.last());
         last.is_none_or(|last| age(&last) <= age(&log))
+    }
+}
+
+impl Watched {
+    /// The longest prefixes of its log by which each of its configurations is in effect, and where they end.
+    fn prefixes(&self) -> impl Iterator<Item = (EntryId, &Configuration)> {
+        let last = self.durable.last();
+        self.members.until(last.index).filter_map(move |(end, members)| {
+            let term = self.durable.term_at(end)?;
+            (!members.is_unknown()).then(|| (EntryId::new(end, term), &**members))
+        })
     }
 }
 

@@ -82,6 +82,13 @@ impl Members {
         all.any(|(at, found)| *at == index && found == members)
     }
 
+    /// Each configuration, with the last index at which it is in effect in a log that ends at `last`.
+    pub(super) fn until(&self, last: Index) -> impl Iterator<Item = (Index, &Arc<Configuration>)> {
+        let ends = self.later.iter().map(|(index, _)| index.prev()).chain([last]);
+        let all = [&self.first].into_iter().chain(&self.later);
+        all.zip(ends).map(|((_, members), end)| (end, members))
+    }
+
     /// From the newest on that is settled, as `is_settled` says of entries: these can still be in effect somewhere.
     pub(super) fn live(
         &self,
