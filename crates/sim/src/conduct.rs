@@ -3,6 +3,8 @@
 //! - As long as a follower has heard of its leader within an election timeout, it neither campaigns
 //!   nor encourages who does, and no campaign but the leader's own, or one that it asked for, makes it change its
 //!   term.
+//! - Only its leader's end, or that one's word, makes a node look for another: neither what others say nor their
+//!   end. A report that the leader is gone changes no term (ADR 0009).
 //! - Nobody campaigns who has not asked first whether it could win, unless the leader told it to.
 //!
 //! Such a node harms no data, so that nothing else here would notice: it only keeps the others from work.
@@ -41,12 +43,20 @@ struct Turn {
     ticks: u32,
     /// The last word of a leader, and the ticks after it.
     heard: Option<Heard>,
-    /// Whether the leader gave its place up, or its process is gone.
-    released: bool,
-    /// Those who campaign uncalled in terms that the node has not seen.
-    campaigns: Vec<Envelope>,
-    /// Whether anything else brings a term that the node has not seen.
-    brings_term: bool,
+    /// Whether it was told to campaign, in the node's term or a later one.
+    called: bool,
+    /// Whose processes are gone.
+    gone: Vec<NodeId>,
+    /// What brings terms that the node has not seen, in order.
+    news: Vec<News>,
+}
+
+/// A message of a term that the node had not seen before the turn.
+#[derive(Debug)]
+struct News {
+    envelope: Envelope,
+    /// Whether its sender campaigns, and not at a leader's wish.
+    is_uncalled: bool,
 }
 
 impl Conduct {
@@ -65,8 +75,8 @@ impl Conduct {
             self.turn.receive(before.term, envelope);
         } else if matches!(input, DriverInput::Tick) {
             self.turn.tick();
-        } else if matches!(input, DriverInput::PeerGone(_)) {
-            self.turn.released = true;
+        } else if let DriverInput::PeerGone(peer) = input {
+            self.turn.gone.push(*peer);
         }
     }
 
@@ -90,7 +100,8 @@ impl Conduct {
     /// Whom the node must leave alone all through the turn.
     fn sheltered(&self, turn: &Turn) -> Option<Heard> {
         let is_recent = |heard: &Heard| heard.ticks + turn.ticks < self.election_ticks;
-        self.heard.filter(|heard| is_recent(heard) && !turn.released)
+        self.heard
+            .filter(|heard| is_recent(heard) && !turn.releases_from(heard.leader))
     }
 
     fn observe(
@@ -110,7 +121,7 @@ impl Conduct {
         }
         if let Event::BecameCandidate { term } = event {
             let asked = std::mem::take(&mut self.asked);
-            return require(asked || turn.released, Invariant::LeaderSheltered, || {
+            return require(asked || turn.called, Invariant::LeaderSheltered, || {
                 format!("{node} campaigns in term {term} and has asked nobody whether it could win")
             });
         }
@@ -120,16 +131,17 @@ impl Conduct {
         Ok(())
     }
 
+    /// A leader heard of in earlier turns is remembered whether or not the core still names it: what the core
+    /// forgets is no excuse.
     fn now_heard(&self, after: &View, turn: &Turn) -> Option<Heard> {
-        let follows = |heard: &Heard| {
-            after.role == RoleKind::Follower && after.leader == Some(heard.leader) && after.term == heard.term
-        };
+        let stays = |heard: &Heard| after.role == RoleKind::Follower && after.term == heard.term;
+        let follows = |heard: &Heard| stays(heard) && after.leader == Some(heard.leader);
         let before = self.heard.map(|heard| Heard {
             ticks: heard.ticks + turn.ticks,
             ..heard
         });
-        let before = before.filter(|_| !turn.released);
-        turn.heard.filter(follows).or(before.filter(follows))
+        let before = before.filter(|heard| stays(heard) && !turn.releases_from(heard.leader));
+        turn.heard.filter(follows).or(before)
     }
 }
 
@@ -151,15 +163,27 @@ impl Turn {
                 ticks: 0,
             });
         }
-        if matches!(message, Message::TimeoutNow) {
-            self.released = true;
+        self.called |= matches!(message, Message::TimeoutNow) && envelope.term >= term;
+        // A question about an election changes nothing.
+        if is_newer && !matches!(message, Message::RequestPreVote(_) | Message::FetchLog(_)) {
+            let is_uncalled = matches!(message, Message::RequestVote(ask) if ask.cause == Campaign::Timeout);
+            self.news.push(News {
+                envelope: envelope.clone(),
+                is_uncalled,
+            });
         }
-        if matches!(message, Message::RequestVote(ask) if ask.cause == Campaign::Timeout) {
-            self.campaigns.extend(is_newer.then(|| envelope.clone()));
-        } else if !matches!(message, Message::RequestPreVote(_)) {
-            // A request for a pre-vote changes nothing.
-            self.brings_term |= is_newer;
-        }
+    }
+
+    /// Whether the node need not stand by `leader` any more.
+    fn releases_from(&self, leader: NodeId) -> bool {
+        self.called || self.gone.contains(&leader)
+    }
+}
+
+impl News {
+    /// Whether this alone makes nobody leave `leader`. A leader that campaigns leads no more, as it says itself.
+    fn is_ignored_by_followers_of(&self, leader: NodeId) -> bool {
+        self.is_uncalled && self.envelope.from != leader
     }
 }
 
@@ -181,18 +205,18 @@ fn check_encouragement(envelope: &Envelope, heard: Heard) -> Result<(), Violatio
     })
 }
 
+/// Once one message has made the node change its term, it has no leader and may listen to any that follows.
 fn check_term(after: &View, turn: &Turn, heard: Heard) -> Result<(), Violation> {
-    let Some(campaign) = turn.campaigns.first().filter(|_| !turn.brings_term) else {
-        return Ok(());
-    };
-    if turn
-        .campaigns
+    let ignored = turn
+        .news
         .iter()
-        .any(|campaign| campaign.from == heard.leader)
-    {
-        return Ok(()); // It leads no more, as it says itself.
-    }
-    require(after.term <= heard.term, Invariant::LeaderSheltered, || {
-        format!("{after} listens to \"{campaign}\" and has heard of {heard:?}")
+        .take_while(|news| news.is_ignored_by_followers_of(heard.leader));
+    let ignored = ignored.count();
+    let terms = turn.news[ignored..].iter().map(|news| news.envelope.term);
+    let allowed = terms.max().unwrap_or(heard.term);
+    require(after.term <= allowed, Invariant::LeaderSheltered, || {
+        let campaigns = turn.news[..ignored].iter().map(|news| news.envelope.to_string());
+        let campaigns: Vec<_> = campaigns.collect();
+        format!("{after} listens to {campaigns:?} and has heard of {heard:?}")
     })
 }

@@ -39,6 +39,8 @@ pub enum Invariant {
     LeaseExcludes,
     /// I13: who holds a lease has been promised by so many that the others are no quorum.
     LeaseIsPromised,
+    /// I13: whoever has promised to stand by a leader helps nobody else be elected meanwhile.
+    PromiseKept,
     /// I14: what a node holds in memory is bounded by its limits.
     Bounded,
     /// I15: the members a node goes by are those that its log names.
@@ -94,6 +96,7 @@ impl fmt::Display for Invariant {
             Self::DurablePromise => "I12 promises are durable",
             Self::MatchIsDurable => "I12 what is counted is durable",
             Self::LeaseIsPromised => "I13 leases are no longer than promises",
+            Self::PromiseKept => "I13 promises are kept",
             Self::LeaseExcludes => "I13 nobody else commits during a lease",
             Self::Bounded => "I14 bounded memory",
             Self::ConfigurationOfLog => "I15 the members are those of the log",

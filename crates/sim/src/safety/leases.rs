@@ -1,9 +1,9 @@
-//! Who may serve reads without asking, and who commits meanwhile (I13).
+//! Who may serve reads without asking, who keeps what it promised, and who commits meanwhile (I13).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_raft::{Index, NodeId, Term};
+use quorate_raft::{Envelope, Event, Index, NodeId, Term};
 
 use super::Safety;
 use super::membership::is_quorum;
@@ -18,10 +18,19 @@ pub(super) struct Leases {
     /// what was promised to it is kept all the same.
     until: BTreeMap<NodeId, Time>,
     /// To whom nodes have promised to help nobody else, and until when; to anybody if to none.
-    promised: BTreeMap<NodeId, (Option<NodeId>, Time)>,
+    promised: BTreeMap<NodeId, Promised>,
+    /// What the node that took a step last had promised before it, and promises still.
+    bound: Option<Promised>,
     /// Who told a successor to campaign, in which term: those who are asked for votes then keep no promise.
     called: BTreeMap<NodeId, Term>,
+    /// Who was told to campaign, in which terms it may.
+    successors: BTreeSet<(Term, NodeId)>,
+    /// Who asked for votes at a leader's wish, in which terms.
+    transfers: BTreeSet<(Term, NodeId)>,
 }
+
+/// To whom, to anybody if to none, and until when by true time.
+type Promised = (Option<NodeId>, Time);
 
 impl Safety {
     /// At `now` a node may serve reads by a lease until then; none if it may not.
@@ -35,14 +44,42 @@ impl Safety {
 
     /// What a node has promised last; none if nothing.
     pub(crate) fn promises(&mut self, node: NodeId, promised: Option<(Option<NodeId>, Time)>) {
-        match promised {
+        let before = match promised {
             Some(promised) => self.leases.promised.insert(node, promised),
             None => self.leases.promised.remove(&node),
         };
+        // Another leader may have been heard of within the step, and was voted for before that or after it.
+        let still =
+            |(to, _): &Promised| promised.is_some_and(|(now_to, _)| now_to.is_none() || now_to == *to);
+        self.leases.bound = before.filter(still);
     }
 
-    pub(super) fn calls_successor(&mut self, leader: NodeId, term: Term) {
-        self.leases.called.insert(leader, term);
+    pub(super) fn calls_successor(&mut self, call: &Envelope) {
+        self.leases.called.insert(call.from, call.term);
+        self.leases.successors.insert((call.term.next(), call.to));
+    }
+
+    pub(super) fn stands_for_leader(&mut self, node: NodeId, term: Term) {
+        self.leases.transfers.insert((term, node));
+    }
+
+    /// A node helps nobody else be elected, itself included, as long as it has promised that; but at a leader's
+    /// wish.
+    pub(super) fn check_promise_kept(&self, node: NodeId, event: &Event) -> Result<(), Violation> {
+        let leases = &self.leases;
+        let (candidate, is_wished) = if let Event::VoteGranted { term, to } = event {
+            (*to, leases.transfers.contains(&(*term, *to)))
+        } else if let Event::BecameCandidate { term } = event {
+            (node, leases.successors.contains(&(*term, node)))
+        } else {
+            return Ok(());
+        };
+        let binds =
+            |(to, ends): Promised| to != Some(candidate) && ends > leases.now + ROUNDING && !is_wished;
+        let broken = leases.bound.filter(|promised| binds(*promised));
+        require(broken.is_none(), Invariant::PromiseKept, || {
+            format!("{node} {event} at {}, and has promised {broken:?}", leases.now)
+        })
     }
 
     /// Whoever holds a lease has been promised by so many that the others are no quorum, for as long as it holds.

@@ -10,7 +10,8 @@ use crate::invariant::{Invariant, Violation, require};
 use crate::mirror::{Mirror, changes};
 
 impl Safety {
-    /// A node's core makes this write, leading `leads` before it and after it.
+    /// A node's core makes this write, leading `leads` before it; what a later leader adds, if anything, follows
+    /// what this one did.
     pub(super) fn wrote(
         &mut self,
         node: NodeId,
@@ -25,9 +26,11 @@ impl Safety {
             watched.written.change(change);
             watched.pending.push_back(change);
         }
-        let changes = watched.members.write(write);
+        let mut changes = watched.members.write(write);
         self.check_changes(node, &changes)?;
         if leads.is_some() {
+            let written = &self.nodes[&node].written;
+            changes.retain(|(_, (index, _))| written.term_at(*index) == leads);
             self.check_newcomers(node, &changes)?;
         }
         self.check_log_matching(node, &write.entries)
@@ -116,7 +119,8 @@ impl Safety {
             let found = (prev.unwrap_or_default(), digest_of(entry));
             let known = *self.entries.entry((id.index, id.term)).or_insert(found);
             // A witness is sent what an entry is, and not what it says.
-            let is_same = known == found || (is_stripped(entry) && known.0 == found.0);
+            let is_bare = is_stripped(entry) && self.witnesses.contains(&node);
+            let is_same = known == found || (is_bare && known.0 == found.0);
             require(is_same && prev.is_some(), Invariant::LogMatching, || {
                 format!("{node} writes {id} after term {prev:?}: {found:?}, another wrote {known:?}")
             })?;

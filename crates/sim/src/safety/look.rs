@@ -21,14 +21,13 @@ impl Safety {
     pub(crate) fn looked(&mut self, status: &Status) -> Result<(), Violation> {
         let node = status.id;
         let watched = &self.nodes[&node];
-        let durable = watched.durable.last();
         require(
-            status.durable_index <= durable.index,
+            watched.has_on_disk(status.durable_index),
             Invariant::DurablePromise,
             || {
                 format!(
-                    "{node} takes {} for durable, its disk holds {durable}",
-                    status.durable_index
+                    "{node} takes {} for durable, its disk holds {:?}",
+                    status.durable_index, watched.durable
                 )
             },
         )?;
@@ -74,23 +73,35 @@ impl Safety {
         })
     }
 
-    /// What a leader counts as replicated is on the follower's disk, as long as both are of one term.
+    /// What a leader counts as replicated is on the follower's disk, as long as both are of one term. What of it
+    /// is committed stays there, and one that has never started holds nothing.
     fn check_matches(&self, status: &Status) -> Result<(), Violation> {
         let leader = &self.nodes[&status.id];
         for (peer, progress) in &status.progress {
-            let Some(follower) = self.nodes.get(peer) else {
-                continue;
-            };
-            let is_on_disk = holds_match(leader, follower, progress.match_index);
-            let has_moved_on = follower.written.hard_state().term > status.term;
+            let index = progress.match_index;
+            let follower = self.nodes.get(peer);
+            let is_on_disk = follower.map_or(index == Index::ZERO, |follower| {
+                holds_match(leader, follower, index)
+            });
+            let has_moved_on = follower
+                .is_some_and(|follower| follower.written.hard_state().term > status.term)
+                && !self.is_committed_in(leader, index);
             require(is_on_disk || has_moved_on, Invariant::MatchIsDurable, || {
                 format!(
-                    "{} leads term {} and counts {peer} up to {}, whose disk holds {:?}",
-                    status.id, status.term, progress.match_index, follower.durable
+                    "{} leads term {} and counts {peer} up to {index}, whose disk holds {:?}",
+                    status.id,
+                    status.term,
+                    follower.map(|follower| &follower.durable)
                 )
             })?;
         }
         Ok(())
+    }
+
+    /// Whether the entry at `index` of a node's log is the one that is committed there.
+    fn is_committed_in(&self, watched: &Watched, index: Index) -> bool {
+        self.committed_id(index)
+            .is_some_and(|id| watched.written.holds(id))
     }
 
     fn check_matches_grow(&mut self, status: &Status) -> Result<(), Violation> {
@@ -122,6 +133,14 @@ impl Safety {
             indexes,
         });
         Ok(())
+    }
+}
+
+impl Watched {
+    /// Whether the log that this node has written is on its disk up to `index`, and not another's entries.
+    pub(super) fn has_on_disk(&self, index: Index) -> bool {
+        let is_same = |term| self.durable.holds(EntryId::new(index, term));
+        index <= self.durable.last().index && self.written.term_at(index).is_none_or(is_same)
     }
 }
 

@@ -21,7 +21,7 @@ mod membership;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use quorate_raft::message::{AppendEntriesResponse, Message, Verdict};
+use quorate_raft::message::{AppendEntriesResponse, Campaign, Message, Verdict};
 use quorate_raft::{Configuration, EntryId, Envelope, Event, Index, Limits, NodeId, Stored, Term, Write};
 
 use crate::digest::Digest;
@@ -165,18 +165,24 @@ impl Safety {
 
     /// What a node's core wants done after one or more inputs.
     pub(crate) fn stepped(&mut self, node: NodeId, step: &Step) -> Result<(), Violation> {
+        // Writes say only what became of the log in the end: what a leader did to it is told from what a later one
+        // did as long as nothing was replaced after it had ended.
         let led = self.nodes[&node].leads;
-        let ends = step.events.iter().any(ends_leadership);
+        let led = led.filter(|_| own_log(&step.events) == OwnLog::Kept);
         let watched = self.watched(node);
         watched.members_before = watched.members.latest().clone();
         let term = watched.written.hard_state().term;
         for write in &step.writes {
-            self.wrote(node, write, if ends { None } else { led })?;
+            self.wrote(node, write, led)?;
         }
         self.check_terms(node, step, term)?;
-        let own_log = Self::own_log(&step.events);
+        let elected = step
+            .events
+            .iter()
+            .rposition(|event| matches!(event, Event::BecameLeader { .. }));
+        let log = own_log(&step.events[elected.unwrap_or_default()..]);
         for event in &step.events {
-            self.observed(node, event, own_log)?;
+            self.observed(node, event, log)?;
         }
         if !step.writes.is_empty() {
             self.check_one_change(node)?;
@@ -194,6 +200,7 @@ impl Safety {
 
     fn observed(&mut self, node: NodeId, event: &Event, log: OwnLog) -> Result<(), Violation> {
         self.check_transition(node, event)?;
+        self.check_promise_kept(node, event)?;
         if ends_leadership(event) {
             self.watched(node).leads = None;
         }
@@ -213,7 +220,12 @@ impl Safety {
             return self.voted(envelope);
         }
         if let Message::TimeoutNow = &envelope.message {
-            self.calls_successor(envelope.from, envelope.term);
+            self.calls_successor(envelope);
+        }
+        if let Message::RequestVote(ask) = &envelope.message
+            && ask.cause == Campaign::Transfer
+        {
+            self.stands_for_leader(envelope.from, envelope.term);
         }
         let Message::AppendEntriesResponse(AppendEntriesResponse::Accepted { match_index }) =
             &envelope.message
@@ -221,23 +233,17 @@ impl Safety {
             return Ok(());
         };
         let node = envelope.from;
-        let durable = self.watched(node).durable.last();
-        require(*match_index <= durable.index, Invariant::DurablePromise, || {
-            format!("{node} acknowledges {match_index}, its disk holds {durable}")
-        })
-    }
-
-    /// Whether the log that is written now is still the one that a leader of this step was elected with.
-    fn own_log(events: &[Event]) -> OwnLog {
-        let elected = events
-            .iter()
-            .rposition(|event| matches!(event, Event::BecameLeader { .. }));
-        let after = elected.map_or(0, |place| place + 1);
-        if events[after..].iter().any(ends_leadership) {
-            OwnLog::Replaced
+        let watched = &self.nodes[&node];
+        let durable = &watched.durable;
+        // What was said in an earlier term was said of the log as it was then.
+        let is_on_disk = if envelope.term == watched.written.hard_state().term {
+            watched.has_on_disk(*match_index)
         } else {
-            OwnLog::Kept
-        }
+            *match_index <= durable.last().index
+        };
+        require(is_on_disk, Invariant::DurablePromise, || {
+            format!("{node} acknowledges {match_index}, its disk holds {durable:?}")
+        })
     }
 
     fn watched(&mut self, node: NodeId) -> &mut Watched {
@@ -247,10 +253,10 @@ impl Safety {
     }
 }
 
-/// What became of a leader's log within the step that elected it.
+/// What became of a leader's log within a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OwnLog {
-    /// It only grew.
+    /// It only grew, by another's entries too perhaps.
     Kept,
     /// Another leader may have replaced entries of it.
     Replaced,
@@ -272,6 +278,23 @@ impl Watched {
                 mirror
             })
     }
+}
+
+/// What became of the log of the leader that a node is when the first of `events` has happened.
+fn own_log(events: &[Event]) -> OwnLog {
+    let ended = events.iter().position(ends_leadership);
+    if ended.is_some_and(|at| events[at..].iter().any(replaces_log)) {
+        OwnLog::Replaced
+    } else {
+        OwnLog::Kept
+    }
+}
+
+fn replaces_log(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::LogTruncated { .. } | Event::LogFetched { .. } | Event::SnapshotInstalled { .. }
+    )
 }
 
 fn ends_leadership(event: &Event) -> bool {
