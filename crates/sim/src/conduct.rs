@@ -220,3 +220,139 @@ fn check_term(after: &View, turn: &Turn, heard: Heard) -> Result<(), Violation> 
         format!("{after} listens to {campaigns:?} and has heard of {heard:?}")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate_raft::message::{Heartbeat, PreVoteResponse, RequestVote};
+    use quorate_raft::{EntryId, GroupId, Index, Round};
+
+    use super::*;
+
+    const ME: NodeId = NodeId(1);
+    const LEADER: NodeId = NodeId(2);
+    const OTHER: NodeId = NodeId(3);
+    const THIRD: NodeId = NodeId(4);
+
+    fn view(term: u64, leader: Option<NodeId>) -> View {
+        View {
+            id: ME,
+            term: Term(term),
+            vote: None,
+            role: RoleKind::Follower,
+            leader,
+            commit_index: Index::ZERO,
+            applied_index: Index::ZERO,
+            last: EntryId::ZERO,
+        }
+    }
+
+    fn envelope(from: NodeId, to: NodeId, term: u64, message: Message) -> Envelope {
+        Envelope {
+            group: GroupId(1),
+            from,
+            to,
+            term: Term(term),
+            message,
+        }
+    }
+
+    fn says(from: NodeId, term: u64, message: Message) -> Input {
+        DriverInput::Receive(envelope(from, ME, term, message))
+    }
+
+    fn heartbeat(from: NodeId, term: u64) -> Input {
+        let (commit, round) = (Index::ZERO, Round(1));
+        says(from, term, Message::Heartbeat(Heartbeat { commit, round }))
+    }
+
+    fn campaign(from: NodeId, term: u64) -> Input {
+        let (last, cause) = (EntryId::ZERO, Campaign::Timeout);
+        says(from, term, Message::RequestVote(RequestVote { last, cause }))
+    }
+
+    /// A turn that brings `inputs` to a follower in term 1, and leaves it in `term` after `events`.
+    fn turn(
+        conduct: &mut Conduct,
+        inputs: Vec<Input>,
+        term: u64,
+        events: Vec<Event>,
+    ) -> Result<(), Violation> {
+        for input in inputs {
+            conduct.given(&view(1, Some(LEADER)), &input);
+        }
+        let step = Step {
+            events,
+            ..Step::default()
+        };
+        conduct.turned(&view(term, None), &step)
+    }
+
+    /// One that has just heard [`LEADER`] lead term 1.
+    fn follower() -> Conduct {
+        let mut conduct = Conduct::new(10);
+        let before = view(1, Some(LEADER));
+        conduct.given(&before, &heartbeat(LEADER, 1));
+        conduct.turned(&before, &Step::default()).unwrap();
+        conduct
+    }
+
+    fn broken(outcome: Result<(), Violation>) -> bool {
+        outcome.is_err_and(|violation| violation.invariant == Invariant::LeaderSheltered)
+    }
+
+    #[test]
+    fn a_campaign_is_listened_to_only_after_what_ended_the_leadership() {
+        let bring = |inputs, term| turn(&mut follower(), inputs, term, Vec::new());
+        assert!(broken(bring(vec![campaign(OTHER, 2)], 2)));
+        let leads = || heartbeat(THIRD, 2);
+        assert!(bring(vec![leads(), campaign(OTHER, 3)], 3).is_ok());
+        assert!(broken(bring(vec![campaign(OTHER, 3), leads()], 3)));
+        assert!(bring(vec![campaign(OTHER, 3), leads()], 2).is_ok());
+        assert!(bring(vec![campaign(LEADER, 2), campaign(OTHER, 3)], 3).is_ok());
+        assert!(broken(bring(vec![campaign(OTHER, 3), campaign(LEADER, 2)], 3)));
+        let asks = says(THIRD, 5, Message::FetchLog(EntryId::ZERO));
+        assert!(
+            broken(bring(vec![asks, campaign(OTHER, 2)], 2)),
+            "a question ends nothing"
+        );
+    }
+
+    #[test]
+    fn only_the_end_of_its_own_leader_makes_a_node_look_for_another() {
+        let asks = || vec![Event::BecamePreCandidate { term: Term(1) }];
+        let bring = |inputs, events| turn(&mut follower(), inputs, 1, events);
+        assert!(bring(vec![DriverInput::PeerGone(LEADER)], asks()).is_ok());
+        assert!(broken(bring(vec![DriverInput::PeerGone(OTHER)], asks())));
+        let campaigns = || vec![Event::BecameCandidate { term: Term(2) }];
+        let gone = || DriverInput::PeerGone(LEADER);
+        assert!(
+            broken(bring(vec![gone()], campaigns())),
+            "a report changes no term"
+        );
+        assert!(bring(vec![gone()], [asks(), campaigns()].concat()).is_ok());
+    }
+
+    #[test]
+    fn a_node_that_is_told_to_campaign_asks_nobody_unless_the_word_is_old() {
+        let campaigns = || vec![Event::BecameCandidate { term: Term(2) }];
+        let bring = |term| {
+            let told = says(LEADER, term, Message::TimeoutNow);
+            turn(&mut follower(), vec![told], 2, campaigns())
+        };
+        assert!(bring(1).is_ok());
+        assert!(broken(bring(0)));
+    }
+
+    #[test]
+    fn a_node_that_forgets_its_leader_shelters_it_all_the_same() {
+        let mut conduct = follower();
+        turn(&mut conduct, Vec::new(), 1, Vec::new()).unwrap();
+        let (term, verdict) = (Term(2), PreVerdict::Granted);
+        let grant = Message::PreVoteResponse(PreVoteResponse { term, verdict });
+        let step = Step {
+            sends: vec![envelope(ME, OTHER, 1, grant)],
+            ..Step::default()
+        };
+        assert!(broken(conduct.turned(&view(1, None), &step)));
+    }
+}

@@ -132,3 +132,80 @@ impl Safety {
 
 /// What clocks show is rounded, at each end of a lease and of a promise.
 const ROUNDING: Duration = Duration::from_micros(10);
+
+#[cfg(test)]
+mod tests {
+    use quorate_raft::Limits;
+
+    use super::*;
+
+    const VOTER: NodeId = NodeId(1);
+    const LEADER: NodeId = NodeId(2);
+    const OTHER: NodeId = NodeId(3);
+
+    /// Half-way through what [`VOTER`] has promised to [`LEADER`], or to anybody.
+    fn bound(to: Option<NodeId>) -> Safety {
+        let mut safety = Safety::new(Limits::default());
+        safety.promises(VOTER, Some((to, Time(2_000))));
+        step(&mut safety, to, 1_000);
+        safety
+    }
+
+    /// The voter takes a step at `now`, after which it is bound to `to`.
+    fn step(safety: &mut Safety, to: Option<NodeId>, now: u64) {
+        safety.promises(VOTER, Some((to, Time(2_000))));
+        safety.holds_lease(VOTER, Time(now), None);
+    }
+
+    fn votes_for(safety: &Safety, to: NodeId) -> Result<(), Violation> {
+        safety.check_promise_kept(VOTER, &Event::VoteGranted { term: Term(2), to })
+    }
+
+    #[test]
+    fn a_vote_for_another_breaks_a_promise_until_it_ends() {
+        let mut safety = bound(Some(LEADER));
+        let outcome = votes_for(&safety, OTHER).unwrap_err();
+        assert_eq!(outcome.invariant, Invariant::PromiseKept);
+        assert!(
+            votes_for(&safety, LEADER).is_ok(),
+            "a leader that asks leads no more"
+        );
+        assert!(
+            votes_for(&bound(None), LEADER).is_err(),
+            "whom an earlier life heard is forgotten"
+        );
+        step(&mut safety, Some(LEADER), 2_000);
+        assert!(votes_for(&safety, OTHER).is_ok());
+    }
+
+    #[test]
+    fn another_leader_that_was_heard_of_in_the_step_may_have_been_voted_for() {
+        let mut safety = bound(Some(LEADER));
+        step(&mut safety, Some(OTHER), 1_000);
+        assert!(votes_for(&safety, OTHER).is_ok());
+    }
+
+    #[test]
+    fn only_one_that_a_leader_called_is_helped_in_spite_of_a_promise() {
+        let mut safety = bound(Some(LEADER));
+        safety.stands_for_leader(OTHER, Term(1));
+        assert!(votes_for(&safety, OTHER).is_err(), "that was in another term");
+        safety.stands_for_leader(OTHER, Term(2));
+        assert!(votes_for(&safety, OTHER).is_ok());
+    }
+
+    #[test]
+    fn a_campaign_of_its_own_breaks_a_promise_unless_it_was_called() {
+        let mut safety = bound(Some(LEADER));
+        let campaigns = Event::BecameCandidate { term: Term(2) };
+        assert!(safety.check_promise_kept(VOTER, &campaigns).is_err());
+        safety.calls_successor(&Envelope {
+            group: quorate_raft::GroupId(1),
+            from: LEADER,
+            to: VOTER,
+            term: Term(1),
+            message: quorate_raft::message::Message::TimeoutNow,
+        });
+        assert!(safety.check_promise_kept(VOTER, &campaigns).is_ok());
+    }
+}
