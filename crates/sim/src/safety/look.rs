@@ -155,3 +155,137 @@ fn holds_match(leader: &Watched, follower: &Watched, index: Index) -> bool {
 
 /// More bytes than any batch of commands that clients of the simulator have under way at once.
 const LARGEST: u64 = 8 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use quorate_raft::{
+        Configuration, Entry, Event, HardState, Limits, Load, Payload, PeerMode, PeerStatus, Stored, Write,
+        WriteSeq,
+    };
+
+    use super::*;
+    use crate::safety::Step;
+
+    const LEADER: NodeId = NodeId(1);
+    const PEER: NodeId = NodeId(2);
+
+    /// A cluster of one, which has committed an entry in term 1.
+    fn alone() -> Safety {
+        let mut safety = Safety::new(Limits::default());
+        let members = Configuration::new([LEADER], []).unwrap();
+        safety.started(LEADER, &Stored::new(members)).unwrap();
+        stands(&mut safety, LEADER, 1);
+        let leads = Event::BecameLeader { term: Term(1) };
+        append(&mut safety, LEADER, leads);
+        let index = Index(1);
+        let events = vec![Event::Committed { index }];
+        let step = Step {
+            events,
+            ..Step::default()
+        };
+        safety.stepped(LEADER, &step).unwrap();
+        safety
+    }
+
+    /// A candidate whose term and vote are on its disk.
+    fn stands(safety: &mut Safety, node: NodeId, term: u64) {
+        let (term, vote) = (Term(term), Some(node));
+        let step = Step {
+            events: vec![Event::BecameCandidate { term }],
+            writes: vec![write(Some(HardState { term, vote }), Vec::new())],
+            ..Step::default()
+        };
+        safety.stepped(node, &step).unwrap();
+        safety.synced(node, 1);
+    }
+
+    /// The entry 1@1 comes to the node's disk.
+    fn append(safety: &mut Safety, node: NodeId, event: Event) {
+        let (id, payload) = (EntryId::new(Index(1), Term(1)), Payload::Noop);
+        let step = Step {
+            events: vec![event],
+            writes: vec![write(None, vec![Entry { id, payload }])],
+            ..Step::default()
+        };
+        safety.stepped(node, &step).unwrap();
+        safety.synced(node, 1);
+    }
+
+    fn write(hard_state: Option<HardState>, entries: Vec<Entry>) -> Write {
+        Write {
+            seq: WriteSeq(1),
+            reset: None,
+            hard_state,
+            entries,
+        }
+    }
+
+    /// Whether the leader may count [`PEER`] up to `index`.
+    fn may_count(safety: &Safety, index: Index) -> bool {
+        let watched = &safety.nodes[&LEADER];
+        let peer = PeerStatus {
+            match_index: index,
+            next_index: index.next(),
+            mode: PeerMode::Replicate,
+            active: true,
+        };
+        let status = Status {
+            id: LEADER,
+            term: Term(1),
+            role: RoleKind::Leader,
+            leader: Some(LEADER),
+            commit_index: watched.commit,
+            applied_index: watched.applied,
+            last: watched.written.last(),
+            durable_index: watched.durable.last().index,
+            base: EntryId::ZERO,
+            snapshot: EntryId::ZERO,
+            configuration: Arc::clone(&watched.members.latest().1),
+            configuration_index: Index::ZERO,
+            progress: BTreeMap::from([(PEER, peer)]),
+            load: Load::default(),
+        };
+        safety.check_matches(&status).is_ok()
+    }
+
+    #[test]
+    fn nothing_is_counted_of_a_peer_that_never_started() {
+        let safety = alone();
+        assert!(may_count(&safety, Index::ZERO));
+        assert!(!may_count(&safety, Index(1)));
+    }
+
+    #[test]
+    fn a_later_term_excuses_no_loss_of_what_is_committed() {
+        let mut safety = alone();
+        let stored = Stored::new(Configuration::unknown());
+        safety.started(PEER, &stored).unwrap();
+        assert!(!may_count(&safety, Index(1)));
+        stands(&mut safety, PEER, 2);
+        assert!(!may_count(&safety, Index(1)));
+        assert!(
+            may_count(&safety, Index(2)),
+            "that was uncommitted, and may be gone"
+        );
+        let follows = Event::BecameFollower {
+            term: Term(2),
+            leader: None,
+        };
+        append(&mut safety, PEER, follows);
+        assert!(may_count(&safety, Index(1)));
+    }
+
+    #[test]
+    fn entries_that_are_to_be_replaced_are_not_on_the_disk() {
+        let mut safety = alone();
+        let id = EntryId::new(Index(1), Term(2));
+        let watched = safety.watched(LEADER);
+        assert!(watched.has_on_disk(Index(1)) && !watched.has_on_disk(Index(2)));
+        watched.written.change(crate::mirror::Change::Append(id));
+        assert!(!watched.has_on_disk(Index(1)));
+        watched.durable.change(crate::mirror::Change::Append(id));
+        assert!(watched.has_on_disk(Index(1)));
+    }
+}
