@@ -40,6 +40,8 @@ pub(crate) struct Core {
     told: Index,
     /// Whether entries are being read for a pre-candidate that lacks them: one at a time is served so.
     pub(crate) supplying: bool,
+    /// Whether committed members that this node knows of included it.
+    was_member: bool,
     /// The members that the caller was told of last.
     announced: Option<Arc<Configuration>>,
     /// What the clock shows, and what this node owes a leader by it.
@@ -94,6 +96,7 @@ impl Core {
             },
             promise: Promise::new(config.leases, earlier),
             told: stored.last.index,
+            was_member: stored.snapshot.configuration.is_member(config.id),
             log: Log::new(stored)?,
             writes: Writes::default(),
             apply: ApplyQueue::default(),
@@ -317,12 +320,19 @@ impl Core {
     pub(crate) fn commit_to(&mut self, index: Index) {
         // Only a configuration that is committed by this can be one that leaves this node out.
         let undecided = self.log.configuration_index() > self.log.commit_index();
-        let was_member = undecided && self.is_member_for_good();
+        let was_removed = undecided && self.is_removed();
+        let before = self.log.commit_index();
         if self.log.commit_to(index) {
             self.event(Event::Committed {
                 index: self.log.commit_index(),
             });
-            if was_member && !self.is_member_for_good() {
+            if undecided {
+                self.was_member |= self
+                    .log
+                    .committed_since(before)
+                    .any(|members| members.is_member(self.id()));
+            }
+            if undecided && !was_removed && self.is_removed() {
                 let index = self.log.configuration_index();
                 self.event(Event::Removed { index });
                 self.requests.on_removed(self.log.commit_index());
@@ -339,9 +349,10 @@ impl Core {
         }
     }
 
-    /// Whether this node was a member and is none any more, whatever becomes of its log.
+    /// Whether this node was a member and is none any more, whatever becomes of its log. A newcomer that is not yet
+    /// told of its own addition was none.
     pub(crate) fn is_removed(&self) -> bool {
-        !self.configuration().is_unknown() && !self.is_member_for_good()
+        self.was_member && !self.is_member_for_good()
     }
 
     /// Whether the committed configuration, or a later one, has this node as a member.
@@ -355,6 +366,7 @@ impl Core {
     /// Takes over a leader's snapshot whose data is on this node's disk.
     pub(crate) fn install(&mut self, leader: NodeId, meta: SnapshotMeta) {
         let id = meta.id;
+        self.was_member |= meta.configuration.is_member(self.id());
         self.log.reset(meta.clone());
         self.requests.on_snapshot(id);
         self.apply = ApplyQueue::default();

@@ -123,6 +123,15 @@ impl Log {
         self.configurations.back()
     }
 
+    /// The configurations after `index` that are committed.
+    pub(crate) fn committed_since(&self, index: Index) -> impl Iterator<Item = &Arc<Configuration>> {
+        let newer = self
+            .configurations
+            .iter()
+            .filter(move |(at, _)| *at > index && *at <= self.commit);
+        newer.map(|(_, configuration)| configuration)
+    }
+
     /// The configurations that decide or may decide: the last committed one, and those after it.
     pub(crate) fn live_configurations(&self) -> impl Iterator<Item = &Arc<Configuration>> {
         let committed = self

@@ -156,6 +156,7 @@ impl Node {
             snapshot: log.snapshot().id,
             configuration: Arc::clone(log.configuration()),
             configuration_index: log.configuration_index(),
+            removed: self.core.is_removed(),
             progress: match &self.role {
                 Role::Leader(leader) => leader.progress(self.core.config.election_ticks),
                 Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => BTreeMap::new(),

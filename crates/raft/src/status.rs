@@ -34,6 +34,9 @@ pub struct Status {
     pub configuration: Arc<Configuration>,
     /// The entry that says so; 0 for those that the group began with.
     pub configuration_index: Index,
+    /// Whether it was a member and is none any more, for certain. A member that was removed and restarts after
+    /// it has compacted that does not know.
+    pub removed: bool,
     /// What a leader knows of each other member; empty otherwise.
     pub progress: BTreeMap<NodeId, PeerStatus>,
     /// What it holds in memory.

@@ -47,14 +47,14 @@ async fn publish_witness(node: &Node, mut stop: watch::Receiver<bool>, ready: wa
 
 /// Waits until it is committed that this member is none any more; for ever if the server stops before.
 pub(crate) async fn removed(node: &Node) {
-    let is_removed = |status: &Arc<RaftStatus>| {
-        let members = &status.configuration;
-        let is_settled = members.pending().is_none() && status.configuration_index <= status.commit_index;
-        is_settled
-            && !members.is_unknown()
-            && !members.is_member(status.id)
-            && status.role != RoleKind::Leader
-    };
+    let is_removed = |status: &Arc<RaftStatus>| status.removed && status.role != RoleKind::Leader;
+    let at_start = Arc::clone(&node.watch_raft().borrow());
+    if !at_start.configuration.is_unknown() && !at_start.configuration.is_member(at_start.id) {
+        tracing::warn!(
+            members = %at_start.configuration,
+            "the log of this member does not name it: it waits to be told that it is one; if it was removed, delete its data directory"
+        );
+    }
     if node.watch_raft().wait_for(is_removed).await.is_err() {
         std::future::pending().await
     }

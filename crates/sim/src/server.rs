@@ -245,10 +245,7 @@ impl Server {
     /// Whether its log says, for certain, that it is no member any more.
     pub(crate) fn knows_its_removal(&self) -> bool {
         let status = self.process.as_ref().map(|process| process.driver.status());
-        status.is_some_and(|status| {
-            let is_out = !status.configuration.is_unknown() && !status.configuration.is_member(self.id);
-            is_out && status.configuration_index <= status.commit_index
-        })
+        status.is_some_and(|status| status.removed)
     }
 
     pub(crate) fn is_lost(&self) -> bool {

@@ -64,18 +64,18 @@ impl Safety {
     }
 
     /// A node helps nobody else be elected, itself included, as long as it has promised that; but at a leader's
-    /// wish.
+    /// wish. A vote that it gave before it may give again.
     pub(super) fn check_promise_kept(&self, node: NodeId, event: &Event) -> Result<(), Violation> {
         let leases = &self.leases;
-        let (candidate, is_wished) = if let Event::VoteGranted { term, to } = event {
-            (*to, leases.transfers.contains(&(*term, *to)))
+        let (candidate, is_free) = if let Event::VoteGranted { term, to } = event {
+            let is_repeated = self.votes.get(&(node, *term)) == Some(to);
+            (*to, is_repeated || leases.transfers.contains(&(*term, *to)))
         } else if let Event::BecameCandidate { term } = event {
             (node, leases.successors.contains(&(*term, node)))
         } else {
             return Ok(());
         };
-        let binds =
-            |(to, ends): Promised| to != Some(candidate) && ends > leases.now + ROUNDING && !is_wished;
+        let binds = |(to, ends): Promised| to != Some(candidate) && ends > leases.now + ROUNDING && !is_free;
         let broken = leases.bound.filter(|promised| binds(*promised));
         require(broken.is_none(), Invariant::PromiseKept, || {
             format!("{node} {event} at {}, and has promised {broken:?}", leases.now)

@@ -244,6 +244,7 @@ mod tests {
             snapshot: EntryId::ZERO,
             configuration: Arc::clone(&watched.members.latest().1),
             configuration_index: Index::ZERO,
+            removed: false,
             progress: BTreeMap::from([(PEER, peer)]),
             load: Load::default(),
         };
