@@ -35,11 +35,11 @@ impl Safety {
         };
         // It counts by the members of its own log, or of as much as it fetches of a newer one.
         let reaches = |own: &Watched| {
-            let last = own.durable.last();
+            let (last, latest) = (own.durable.last(), &own.members.latest().1);
             let fetches = |end: &EntryId| age(end) > age(&last);
             let others = with_data().flat_map(|(_, watched)| watched.prefixes());
             let mut fetched = others.filter(|(end, _)| fetches(end));
-            votes_for(&own.members.latest().1, last) || fetched.any(|(end, members)| votes_for(members, end))
+            votes_for(latest, last) || fetched.any(|(end, members)| votes_for(members.unwrap_or(latest), end))
         };
         if candidates().any(|(_, watched)| reaches(watched)) {
             Hope::Some
@@ -61,12 +61,14 @@ impl Safety {
 }
 
 impl Watched {
-    /// The longest prefixes of its log by which each of its configurations is in effect, and where they end.
-    fn prefixes(&self) -> impl Iterator<Item = (EntryId, &Configuration)> {
+    /// The longest prefixes of its log by which each of its configurations is in effect: where they end, and the
+    /// configuration. None if the prefix says nothing of members.
+    fn prefixes(&self) -> impl Iterator<Item = (EntryId, Option<&Configuration>)> {
         let last = self.durable.last();
         self.members.until(last.index).filter_map(move |(end, members)| {
             let term = self.durable.term_at(end)?;
-            (!members.is_unknown()).then(|| (EntryId::new(end, term), &**members))
+            let says = (!members.is_unknown()).then_some(&**members);
+            Some((EntryId::new(end, term), says))
         })
     }
 }
