@@ -93,6 +93,9 @@ impl Follower {
                 leader: None,
             });
         }
+        if self.leader.is_none() && core.is_removed() {
+            core.requests.on_left_alone();
+        }
         self.campaign_if_due(core)
     }
 

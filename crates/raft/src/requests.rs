@@ -270,6 +270,11 @@ impl Requests {
         }
     }
 
+    /// This node is no member any more and hears of no leader: nobody will tell it what became of a change.
+    pub(crate) fn on_left_alone(&mut self) {
+        self.end_change(Outcome::Unknown);
+    }
+
     fn end_change(&mut self, outcome: Outcome) {
         if let Some(change) = self.change.take() {
             self.resolve(change.ticket, outcome);
