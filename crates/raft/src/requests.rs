@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::asked_changes::AskedChanges;
 use crate::entry::{Entry, Payload};
 use crate::io::{Outcome, ReadReady, Rejection, Resolved};
 use crate::membership::Target;
@@ -27,7 +28,7 @@ pub(crate) struct Requests {
     forwarded_bytes: u64,
     reads: BTreeMap<u64, ReadOut>,
     transfer: Option<TransferOut>,
-    change: Option<ChangeOut>,
+    changes: AskedChanges,
     resolved: Vec<Resolved>,
     ready_reads: Vec<ReadReady>,
 }
@@ -48,24 +49,6 @@ struct TransferOut {
     age: u32,
 }
 
-/// A change of members that this node was asked for: it ends with the entry that completes it.
-#[derive(Clone, Debug)]
-struct ChangeOut {
-    ticket: Ticket,
-    target: Target,
-    state: ChangeState,
-}
-
-#[derive(Clone, Debug)]
-enum ChangeState {
-    /// It is on its way to the leader of a term.
-    Forwarded { term: Term, seq: u64, age: u32 },
-    /// It begins with this entry, which is not committed yet.
-    Appended(EntryId),
-    /// Its first entry is committed: whoever leads completes it.
-    UnderWay,
-}
-
 #[derive(Clone, Debug)]
 struct ReadOut {
     tickets: Vec<Ticket>,
@@ -83,7 +66,7 @@ impl Requests {
             forwarded_bytes: 0,
             reads: BTreeMap::new(),
             transfer: None,
-            change: None,
+            changes: AskedChanges::default(),
             resolved: Vec::new(),
             ready_reads: Vec::new(),
         }
@@ -144,7 +127,11 @@ impl Requests {
                 let outcome = outcome_of(id, entry);
                 self.resolve(ticket, outcome);
             }
-            self.on_change_committed(entry);
+            let members = match &entry.payload {
+                Payload::Configuration(members) => Some(&**members),
+                Payload::Noop | Payload::Stripped | Payload::Command(_) => None,
+            };
+            self.changes.committed(entry.id, members, &mut self.resolved);
         }
         if let Some(last) = entries.last()
             && last.id.term > self.committed_term
@@ -164,11 +151,7 @@ impl Requests {
                 self.appended.push_back((id, ticket));
             }
         }
-        if let Some(ChangeState::Appended(first)) = self.change.as_ref().map(|change| &change.state)
-            && first.term < term
-        {
-            self.end_change(Outcome::Rejected(Rejection::NotLeader { leader: None }));
-        }
+        self.changes.end_before(term, &mut self.resolved);
     }
 
     /// Entries up to `last` came in a snapshot: whose they were cannot be told.
@@ -180,86 +163,36 @@ impl Requests {
             self.resolve(ticket, Outcome::Unknown);
         }
         self.reject_before(last.term);
-        let overtaken = match self.change.as_ref().map(|change| &change.state) {
-            Some(ChangeState::Appended(first)) => first.index <= last.index,
-            Some(ChangeState::UnderWay) => true,
-            Some(ChangeState::Forwarded { .. }) | None => false,
-        };
-        if overtaken {
-            self.end_change(Outcome::Unknown);
-        }
+        self.changes.overtaken(last, &mut self.resolved);
     }
 
     /// This node, which leads, has begun a change with the entry `first`.
     pub(crate) fn change_begun(&mut self, ticket: Ticket, first: EntryId, target: Target) {
-        // One that this leader's change takes the place of.
-        self.end_change(Outcome::Rejected(Rejection::Superseded));
-        let state = ChangeState::Appended(first);
-        self.change = Some(ChangeOut {
-            ticket,
-            target,
-            state,
-        });
+        self.changes.begun(ticket, first, target, &mut self.resolved);
     }
 
-    /// Notes a change that goes to the leader of `term`; its name, unless this node waits for another.
+    /// Notes a change that goes to the leader of `term`; its name, unless too many wait.
     pub(crate) fn forward_change(
         &mut self,
         term: Term,
         ticket: Ticket,
         target: &Target,
     ) -> Option<(Session, u64)> {
-        if self.change.is_some() {
+        if !self.changes.have_room() {
             return None;
         }
         self.last_seq += 1;
-        let seq = self.last_seq;
-        self.change = Some(ChangeOut {
-            ticket,
-            target: target.clone(),
-            state: ChangeState::Forwarded { term, seq, age: 0 },
-        });
-        Some((self.session, seq))
+        self.changes
+            .forwarded(term, self.last_seq, ticket, target.clone());
+        Some((self.session, self.last_seq))
     }
 
     /// A leader said what became of a change; entries up to `handed` are past being matched.
     pub(crate) fn on_change_answered(&mut self, msg: ReconfigureResponse, handed: Index) {
-        let Some(change) = &mut self.change else {
-            return;
-        };
-        let ChangeState::Forwarded { term, seq, .. } = change.state else {
-            return;
-        };
-        if msg.session != self.session || msg.seq != seq {
-            return;
-        }
-        match msg.outcome {
-            Err(rejection) => self.end_change(Outcome::Rejected(rejection)),
-            // An answer that speaks of another term is of no Raft leader.
-            Ok(first) if first.index <= handed || first.term != term => self.end_change(Outcome::Unknown),
-            Ok(first) => change.state = ChangeState::Appended(first),
-        }
-    }
-
-    /// `entry` is committed: perhaps a step of a change, or what took its place.
-    fn on_change_committed(&mut self, entry: &Entry) {
-        let Some(change) = &mut self.change else {
-            return;
-        };
-        match change.state {
-            ChangeState::Forwarded { .. } => return,
-            ChangeState::Appended(first) if entry.id.index < first.index => return,
-            ChangeState::Appended(first) if entry.id != first => {
-                return self.end_change(Outcome::Rejected(Rejection::NotLeader { leader: None }));
-            }
-            ChangeState::Appended(_) | ChangeState::UnderWay => change.state = ChangeState::UnderWay,
-        }
-        if let Payload::Configuration(configuration) = &entry.payload {
-            if configuration.is_at(&change.target) {
-                self.end_change(Outcome::Committed(entry.id));
-            } else if configuration.pending() != Some(&change.target) {
-                self.end_change(Outcome::Rejected(Rejection::Superseded));
-            }
+        if msg.session == self.session {
+            let is_past = |first: EntryId| first.index <= handed;
+            self.changes
+                .answered(msg.seq, &msg.outcome, is_past, &mut self.resolved);
         }
     }
 
@@ -272,13 +205,7 @@ impl Requests {
 
     /// This node is no member any more and hears of no leader: nobody will tell it what became of a change.
     pub(crate) fn on_left_alone(&mut self) {
-        self.end_change(Outcome::Unknown);
-    }
-
-    fn end_change(&mut self, outcome: Outcome) {
-        if let Some(change) = self.change.take() {
-            self.resolve(change.ticket, outcome);
-        }
+        self.changes.left_alone(&mut self.resolved);
     }
 
     pub(crate) fn forwarded_bytes(&self) -> u64 {
@@ -398,13 +325,7 @@ impl Requests {
                 self.resolve(ticket, Outcome::Unknown);
             }
         }
-        if let Some(ChangeState::Forwarded { age, .. }) = self.change.as_mut().map(|change| &mut change.state)
-        {
-            *age += 1;
-            if *age > patience {
-                self.end_change(Outcome::Unknown);
-            }
-        }
+        self.changes.on_tick(patience, &mut self.resolved);
         if let Some(transfer) = &mut self.transfer {
             transfer.age += 1;
             // The leadership gives it up in half this time. One that ended before may never hear who leads next.
