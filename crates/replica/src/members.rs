@@ -135,12 +135,18 @@ impl<M: Machine> Replica<M> {
 
     /// Removes a member, for ever: its id must not be used again.
     ///
+    /// When it is a newcomer that has not caught up yet, whoever was to leave for it stays.
+    ///
     /// # Errors
     /// See [`ReconfigureError`].
     pub async fn remove(&self, node: NodeId) -> Result<(), ReconfigureError> {
         let remove = |members: &Configuration| -> Result<Target, ReconfigureError> {
             info_of(members, node)?;
-            Ok(Target::of(members).without(node)?)
+            let target = match members.newcomers().contains(&node) && !members.is_joint() {
+                true => with_leaving(members)?,
+                false => Target::of(members),
+            };
+            Ok(target.without(node)?)
         };
         self.change_members(remove).await?.done().await
     }
@@ -213,6 +219,21 @@ fn info_of(members: &Configuration, node: NodeId) -> Result<MemberInfo, Reconfig
         true => Ok(members.info(node)),
         false => Err(ReconfigureError::NotAMember(node)),
     }
+}
+
+/// Where `members` go, but with the voters who are to leave.
+fn with_leaving(members: &Configuration) -> Result<Target, ConfigurationError> {
+    let target = Target::of(members);
+    let is_named = |node: &NodeId| target.voters().contains(node) || target.learners().contains(node);
+    let leaving: Vec<NodeId> = members
+        .voters()
+        .iter()
+        .copied()
+        .filter(|node| !is_named(node))
+        .collect();
+    leaving
+        .into_iter()
+        .try_fold(target, |target, node| target.with_voter(node, members.info(node)))
 }
 
 impl From<ConfigurationError> for ReconfigureError {

@@ -102,6 +102,26 @@ async fn a_dead_node_is_replaced_while_writes_go_on() {
     replaced_while_written_to(|config| config).await;
 }
 
+/// Whoever gives a newcomer up keeps the member whose place it was to take, at whatever node he asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_is_called_off_by_removing_the_newcomer() {
+    let cluster = Cluster::start_of(4, 3, |config| config);
+    cluster.node(1).propose(1).await.unwrap();
+    for asked in 1..=3 {
+        let (node, info) = (cluster.node(asked).clone(), info(&cluster, 4));
+        let replace = tokio::spawn(async move { node.replace(NodeId(1), NodeId(4), info).await });
+        eventually("node 4 is expected", || async {
+            let status = cluster.node(asked).status().await.unwrap();
+            status.reconfiguration()
+        })
+        .await;
+        cluster.node(asked).remove(NodeId(4)).await.unwrap();
+        assert_eq!(voters(&cluster, asked).await, [1, 2, 3]);
+        let ended = replace.await.unwrap();
+        assert!(ended.is_err(), "{ended:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_may_need_a_snapshot() {
     replaced_while_written_to(small_snapshots).await;

@@ -41,6 +41,15 @@ impl NewMember {
     }
 }
 
+impl NewMember {
+    /// Where it serves clients, as far as that can be guessed: at the host at which its peers reach it.
+    pub(super) fn client_url(&self) -> String {
+        let url = self.peer_url.to_string();
+        let host = url.rsplit_once(':').map_or(url.as_str(), |(host, _)| host);
+        format!("{host}:2379")
+    }
+}
+
 impl Cluster {
     /// The cluster at these endpoints; nothing is connected yet.
     ///
@@ -180,13 +189,24 @@ impl Cluster {
                 Ok(answer) => return Ok(answer),
                 // Nobody answers there, or whoever does cannot reach a leader: another may.
                 Err(status) if status.code() == Code::Unavailable => {
-                    last = anyhow!("{endpoint}: {}; is a node running there?", status.message());
+                    last = match status.message().starts_with("etcdserver: ") {
+                        true => anyhow!("{endpoint}: {}", status.message()),
+                        false => anyhow!(
+                            "{endpoint}: {}; is a node running there? --endpoints says whom to ask",
+                            status.message()
+                        ),
+                    };
                 }
-                Err(status) => bail!("{}", status.message()),
+                Err(status) => bail!("{}", said(&status)),
             }
         }
         Err(last)
     }
+}
+
+/// What a server says, without the name that this program puts before it.
+fn said(status: &Status) -> &str {
+    status.message().trim_start_matches("quorate: ")
 }
 
 fn set_up(endpoint: Endpoint) -> Endpoint {

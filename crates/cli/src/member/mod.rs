@@ -70,6 +70,9 @@ enum Action {
         /// The member that is gone, by its name or its id
         #[arg(long, value_name = "MEMBER")]
         dead: String,
+        /// Replace it though it answers
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -80,6 +83,7 @@ struct Common {
         long,
         value_name = "LIST",
         value_delimiter = ',',
+        env = "ETCDCTL_ENDPOINTS",
         default_value = "127.0.0.1:2379"
     )]
     endpoints: Vec<String>,
@@ -142,10 +146,19 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
             let members = cluster.promote(member.id).await?;
             output::print(&show::members(&members, common.output))
         }
-        Action::Replace { common, new, dead } => {
+        Action::Replace {
+            common,
+            new,
+            dead,
+            force,
+        } => {
             let cluster = Cluster::at(&common.endpoints, &common.tls)?;
             let new = NewMember::full(new.name, new.peer_url);
-            let replaced = replace::replace(&cluster, &dead, &new).await?;
+            let dead = cluster.find(&dead).await?;
+            if !force {
+                replace::check_dead(&cluster, &dead).await?;
+            }
+            let replaced = replace::replace(&cluster, dead.id, &new).await?;
             output::print(&show::replaced(&replaced, common.output))
         }
     }

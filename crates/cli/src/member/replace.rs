@@ -15,25 +15,61 @@ pub(super) struct Replaced {
     pub(super) members: Vec<Member>,
 }
 
-/// Puts `new` in the place of `dead`, says how to start it, and waits until it votes.
+/// Whoever answers is not dead.
 ///
 /// # Errors
 ///
-/// If the change is refused, or nobody can say any more how far it is. It then goes on all the same.
-pub(super) async fn replace(cluster: &Cluster, dead: &str, new: &NewMember) -> anyhow::Result<Replaced> {
+/// If it answers.
+pub(super) async fn check_dead(cluster: &Cluster, dead: &Member) -> anyhow::Result<()> {
+    if dead.client_ur_ls.is_empty() {
+        return Ok(());
+    }
+    let asked = cluster.at_other(&dead.client_ur_ls)?;
+    if let Ok(Ok(status)) = tokio::time::timeout(ALIVE, asked.status()).await
+        && status.header.is_some_and(|header| header.member_id == dead.id)
+    {
+        bail!(
+            "{} answers at {}, so it is not dead: stop it first, or give --force",
+            dead.name,
+            dead.client_ur_ls.join(",")
+        );
+    }
+    Ok(())
+}
+
+/// Puts `new` in the place of `dead`, says how to start it, and waits until it votes. A replacement that was begun
+/// before is followed on.
+///
+/// # Errors
+///
+/// If the change is refused, or nobody can say any more how far it is, or the user does not want to wait. It then goes on all
+/// the same.
+pub(super) async fn replace(cluster: &Cluster, dead: u64, new: &NewMember) -> anyhow::Result<Replaced> {
     let started = Instant::now();
-    let dead = cluster.find(dead).await?.id;
-    let added = cluster.add(new, Some(dead)).await?;
-    let id = added
-        .member
-        .as_ref()
-        .context("the answer names no new member")?
-        .id;
+    let members = cluster.members().await?;
+    let is_it = |member: &&Member| member.is_learner && member.peer_ur_ls == [new.peer_url.to_string()];
+    let (id, members) = match members.iter().find(is_it) {
+        Some(begun) => (begun.id, members),
+        None => {
+            let added = cluster.add(new, Some(dead)).await?;
+            let id = added
+                .member
+                .as_ref()
+                .context("the answer names no new member")?
+                .id;
+            (id, added.members)
+        }
+    };
     output::complain(&format!(
         "start the new node with: {}",
-        show::start_command(new, &added.members)
+        show::start_command(new, &members)
     ));
-    let members = follow(cluster, id, dead).await?;
+    let members = tokio::select! {
+        members = follow(cluster, id, dead) => members?,
+        _ = tokio::signal::ctrl_c() => bail!(
+            "the change goes on, and {dead:016x} leaves once {id:016x} has caught up; to call it off: quorate member remove {id:016x}"
+        ),
+    };
     Ok(Replaced {
         dead,
         new: id,
@@ -89,6 +125,8 @@ async fn progress(cluster: &Cluster, member: &Member) -> String {
 }
 
 const WAITING: &str = "waits for the new node to be started, and to catch up";
+/// How long a dead member may take to show that it is not.
+const ALIVE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long the endpoints may be silent before the command gives up to tell of the change.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -81,9 +81,10 @@ pub(super) fn start_command(new: &NewMember, members: &[Member]) -> String {
         Scheme::Https => " --peer-cert-file FILE --peer-key-file FILE --peer-trusted-ca-file FILE",
     };
     format!(
-        "quorate start --name {name} --listen-peer-urls {url}{certificates} --initial-cluster-state existing --initial-cluster {cluster}",
+        "quorate start --name {name} --listen-peer-urls {url}{certificates} --listen-client-urls {clients} --initial-cluster-state existing --initial-cluster {cluster}",
         name = new.name,
         url = new.peer_url,
+        clients = new.client_url(),
         cluster = cluster.join(","),
     )
 }
@@ -143,6 +144,10 @@ mod tests {
         let new = NewMember::full("d".to_string(), "http://d:2380".parse().unwrap());
         let members = [member("a", 1, "a"), member("", 2, "x"), member("", 3, "d")];
         let command = start_command(&new, &members);
+        assert!(
+            command.contains("--listen-client-urls http://d:2379 "),
+            "{command}"
+        );
         let expected = "--initial-cluster a=http://a:2380,member2=http://x:2380,d=http://d:2380";
         assert!(command.ends_with(expected), "{command}");
     }
