@@ -19,6 +19,8 @@ macro_rules! ask {
     }};
 }
 
+pub(crate) use ask;
+
 impl Subject {
     /// Makes a call.
     pub(crate) async fn call(&mut self, call: &Call, state: State) -> Result<Outcome> {
@@ -73,6 +75,7 @@ impl Subject {
                 let (name, password) = (name.clone(), password.clone());
                 ask!(self.auth.authenticate, pb::AuthenticateRequest { name, password })
             }
+            Call::Auth(call) => self.call_auth(call).await?,
         })
     }
 

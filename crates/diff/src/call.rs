@@ -200,4 +200,61 @@ pub(crate) enum Call {
         name: String,
         password: String,
     },
+    /// What is asked of users, roles and rights when they are what is compared.
+    Auth(AuthCall),
+}
+
+/// A call of the service of users, roles and rights, or what says who calls from here on.
+#[derive(Clone, Debug)]
+pub(crate) enum AuthCall {
+    Enable,
+    UserAdd {
+        name: String,
+        password: String,
+        no_password: bool,
+    },
+    UserDelete(String),
+    UserChangePassword {
+        name: String,
+        password: String,
+    },
+    UserGet(String),
+    UserList,
+    UserGrantRole {
+        user: String,
+        role: String,
+    },
+    UserRevokeRole {
+        user: String,
+        role: String,
+    },
+    Role(RoleCall),
+    /// Logs in, and makes all that follows as this user if that succeeds.
+    LogIn {
+        name: String,
+        password: String,
+    },
+    /// All that follows is made by nobody.
+    LogOut,
+    /// All that follows is made with this for a token.
+    Forge(String),
+}
+
+/// A call about roles and their rights.
+#[derive(Clone, Debug)]
+pub(crate) enum RoleCall {
+    Add(String),
+    Delete(String),
+    Get(String),
+    List,
+    /// `kind` is a number of the protocol, or one that it does not have; no permission at all if there are no keys.
+    Grant {
+        role: String,
+        kind: i32,
+        keys: Option<Keys>,
+    },
+    Revoke {
+        role: String,
+        keys: Keys,
+    },
 }

@@ -47,6 +47,12 @@ pub(crate) const SORT_TARGET_PANIC: &str = "sort-target-panic";
 /// A member that one server would give unusable URLs: it is not asked to.
 pub(crate) const MEMBER_URLS: &str = "member-update-urls";
 
+/// A right to keys that are none: one server would grant it.
+pub(crate) const PERMISSION_RANGE: &str = "permission-range";
+
+/// A password that one server would take.
+pub(crate) const EMPTY_PASSWORD: &str = "empty-password";
+
 const KNOWN: &[Known] = &[
     Known {
         name: PROGRESS_OF_THE_FUTURE,
@@ -164,5 +170,26 @@ const KNOWN: &[Known] = &[
         what: "etcd 3.4 has no AuthStatus.",
         versions: &["3.4."],
         covers: |call, etcd, _| matches!(call, Call::AuthStatus) && etcd.text.starts_with("Unimplemented"),
+    },
+    Known {
+        name: PERMISSION_RANGE,
+        what: "Quorate refuses a right to a range that is empty or ends before it begins, as the newest etcd does; etcd 3.4 \
+               and 3.5.1 grant it. It is not asked to.",
+        versions: &["3.4.", "3.5.1"],
+        covers: |_, _, _| false,
+    },
+    Known {
+        name: EMPTY_PASSWORD,
+        what: "Quorate refuses an empty password, and says how a user without one is added; etcd takes it. It is not asked to.",
+        versions: &[],
+        covers: |_, _, _| false,
+    },
+    Known {
+        name: "leases-without-login",
+        what: "With authentication on, etcd tells anybody which leases there are; Quorate asks for a login.",
+        versions: &[],
+        covers: |call, _, quorate| {
+            matches!(call, Call::Leases) && quorate.is_refused_with("etcdserver: user name is empty")
+        },
     },
 ];

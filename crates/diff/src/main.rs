@@ -11,6 +11,7 @@
 //! those are for the simulator and the torture runs.
 
 mod ask;
+mod ask_auth;
 mod call;
 mod generate;
 mod known;
@@ -20,6 +21,7 @@ mod rng;
 mod server;
 mod shrink;
 mod subject;
+mod token;
 mod watches;
 mod wire;
 
@@ -32,7 +34,7 @@ use anyhow::{Result, bail};
 use call::Call;
 use clap::Parser;
 use known::known;
-use pair::{Divergence, Pair, Report};
+use pair::{Divergence, Pair, Report, Watches};
 use server::{Kind, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -40,6 +42,7 @@ const EXAMPLES: &str = "\
 Examples:
   quorate-diff --etcd /usr/bin/etcd --quorate target/release/quorate --calls 5000
   quorate-diff --etcd /usr/bin/etcd --quorate target/release/quorate --seed 7 --only 12
+  quorate-diff --etcd /usr/bin/etcd --quorate target/release/quorate --auth --calls 5000
   quorate-diff --endpoints-a http://127.0.0.1:2379 --endpoints-b http://127.0.0.1:12379";
 
 /// Sends the same calls to a real etcd and to Quorate, and compares the answers field by field.
@@ -79,9 +82,22 @@ struct Options {
     /// Makes the sequence of this number only
     #[arg(long, value_name = "N")]
     only: Option<u64>,
+    /// Compares users, roles and rights: authentication is on, and who calls changes
+    #[arg(long)]
+    auth: bool,
     /// Ends after so many sequences that failed
     #[arg(long, value_name = "N", default_value_t = 5)]
     max_failures: usize,
+}
+
+impl Options {
+    fn watches(&self) -> Watches {
+        if self.auth {
+            Watches::Not
+        } else {
+            Watches::Compared
+        }
+    }
 }
 
 #[tokio::main]
@@ -118,7 +134,11 @@ async fn compare(options: &Options) -> Result<ExitCode> {
     };
     let mut totals = Totals::default();
     for number in numbers {
-        let calls = generate::sequence(options.seed, number, length);
+        let calls = if options.auth {
+            generate::auth::sequence(options.seed, number, length)
+        } else {
+            generate::sequence(options.seed, number, length)
+        };
         let report = run(options, &calls, &mut totals.version).await?;
         totals.passed += report.equal;
         for name in report.known {
@@ -147,7 +167,7 @@ async fn compare(options: &Options) -> Result<ExitCode> {
 /// Makes calls of two servers that hold nothing.
 async fn run(options: &Options, calls: &[Call], version: &mut String) -> Result<Report> {
     let (_servers, mut pair) = match (&options.endpoints_a, &options.endpoints_b) {
-        (Some(etcd), Some(quorate)) => (None, Pair::connect(etcd, quorate).await?),
+        (Some(etcd), Some(quorate)) => (None, Pair::connect(etcd, quorate, options.watches()).await?),
         _ => {
             let (servers, pair) = start(options).await?;
             (Some(servers), pair)
@@ -170,7 +190,7 @@ async fn start(options: &Options) -> Result<([Server; 2], Pair)> {
             Server::start(Kind::Etcd, etcd)?,
             Server::start(Kind::Quorate, quorate)?,
         ];
-        let pair = Pair::connect(servers[0].endpoint(), servers[1].endpoint()).await;
+        let pair = Pair::connect(servers[0].endpoint(), servers[1].endpoint(), options.watches()).await;
         let ended = servers.iter_mut().try_for_each(Server::check_running);
         match (pair, ended) {
             (Ok(pair), Ok(())) => return Ok((servers, pair)),

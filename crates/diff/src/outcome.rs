@@ -205,7 +205,24 @@ normalize! {
     };
     AuthStatusResponse;
     AuthDisableResponse;
-    AuthenticateResponse;
+    AuthenticateResponse, |it, _ids| {
+        // A secret of the server's own.
+        it.token.truncate(0);
+    };
+    AuthEnableResponse;
+    AuthUserAddResponse;
+    AuthUserDeleteResponse;
+    AuthUserChangePasswordResponse;
+    AuthUserGetResponse;
+    AuthUserListResponse;
+    AuthUserGrantRoleResponse;
+    AuthUserRevokeRoleResponse;
+    AuthRoleAddResponse;
+    AuthRoleDeleteResponse;
+    AuthRoleGetResponse;
+    AuthRoleListResponse;
+    AuthRoleGrantPermissionResponse;
+    AuthRoleRevokePermissionResponse;
 }
 
 fn normalize_member(member: &mut pb::Member, ids: &Ids<'_>) {

@@ -5,9 +5,10 @@ use bytes::Bytes;
 use quorate_etcd_api::etcdserverpb as pb;
 use tokio::time::{Duration, Instant};
 
-use crate::call::{Call, Keys, MemberRef, Range, Rev, Stream};
+use crate::call::{AuthCall, Call, Keys, MemberRef, Range, Rev, RoleCall, Stream};
 use crate::known::{
-    MEMBER_URLS, PROGRESS_OF_THE_FUTURE, SORT_TARGET_PANIC, WATCH_AT_COMPACTED, WATCH_BEFORE_ALL, known,
+    EMPTY_PASSWORD, MEMBER_URLS, PERMISSION_RANGE, PROGRESS_OF_THE_FUTURE, SORT_TARGET_PANIC,
+    WATCH_AT_COMPACTED, WATCH_BEFORE_ALL, known,
 };
 use crate::outcome::Outcome;
 use crate::subject::{State, Subject};
@@ -18,10 +19,20 @@ pub(crate) struct Pair {
     etcd: Subject,
     quorate: Subject,
     state: State,
+    watches: Watches,
     /// Streams on which a watcher may still be reading the past.
     catching_up: [bool; 2],
     /// Revisions at which watchers start that may not have begun, by stream.
     starts: [Vec<i64>; 2],
+}
+
+/// Whether what watchers are told is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watches {
+    /// It is, and nobody needs to log in.
+    Compared,
+    /// It is not: there are none.
+    Not,
 }
 
 /// A call that two servers answered differently.
@@ -46,7 +57,7 @@ pub(crate) struct Report {
 
 impl Pair {
     /// Connects to two servers that nobody has written to.
-    pub(crate) async fn connect(etcd: &str, quorate: &str) -> Result<Pair> {
+    pub(crate) async fn connect(etcd: &str, quorate: &str, watches: Watches) -> Result<Pair> {
         let (etcd, quorate) = tokio::try_join!(Subject::connect(etcd), Subject::connect(quorate))?;
         let mut pair = Pair {
             etcd,
@@ -55,11 +66,14 @@ impl Pair {
                 current: 1,
                 compacted: -1,
             },
+            watches,
             catching_up: [false; 2],
             starts: Default::default(),
         };
-        for stream in Stream::ALL {
-            pair.watch_barrier(stream, BARRIER, 0).await?;
+        if watches == Watches::Compared {
+            for stream in Stream::ALL {
+                pair.watch_barrier(stream, BARRIER, 0).await?;
+            }
         }
         Ok(pair)
     }
@@ -168,6 +182,11 @@ impl Pair {
         {
             return Some(WATCH_AT_COMPACTED);
         }
+        if let Call::Auth(call) = call
+            && let Some(name) = not_comparable(call)
+        {
+            return Some(name);
+        }
         if let Call::Range(range) = call
             && !(0..=4).contains(&range.sort_target)
         {
@@ -199,6 +218,9 @@ impl Pair {
 
     /// Waits until all watchers have been told all there is, and compares what they were told.
     async fn settle(&mut self) -> Result<Option<(String, String)>> {
+        if self.watches == Watches::Not {
+            return Ok(None);
+        }
         for stream in Stream::ALL {
             if std::mem::take(&mut self.catching_up[stream as usize]) {
                 self.pass_through_the_past(stream).await?;
@@ -293,6 +315,26 @@ impl Pair {
         }
         Ok(())
     }
+}
+
+/// The same of a call about users and roles.
+fn not_comparable(call: &AuthCall) -> Option<&'static str> {
+    if let AuthCall::UserAdd {
+        password,
+        no_password: false,
+        ..
+    }
+    | AuthCall::UserChangePassword { password, .. } = call
+        && password.is_empty()
+    {
+        return Some(EMPTY_PASSWORD);
+    }
+    if let AuthCall::Role(RoleCall::Grant { keys: Some(keys), .. } | RoleCall::Revoke { keys, .. }) = call {
+        let Keys { key, range_end } = keys;
+        let ends = range_end.is_empty() || &range_end[..] == b"\0" || range_end > key;
+        return (key.is_empty() || !ends).then_some(PERMISSION_RANGE);
+    }
+    None
 }
 
 /// What came of one call.

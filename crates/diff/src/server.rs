@@ -50,7 +50,7 @@ impl Server {
             .args(["--initial-cluster", &format!("a={peers}")])
             // Short, so that a server is there at once; one member alone never elects again.
             .args(["--heartbeat-interval", "20", "--election-timeout", "200"])
-            .args(["--log-level", "error"]);
+            .args(["--bcrypt-cost", "4", "--log-level", "error"]);
         let log = File::create(log_of(&dir))?;
         let child = command
             .stdin(Stdio::null())

@@ -10,13 +10,18 @@ use quorate_etcd_api::etcdserverpb::kv_client::KvClient;
 use quorate_etcd_api::etcdserverpb::lease_client::LeaseClient;
 use quorate_etcd_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_etcd_api::etcdserverpb::watch_request::RequestUnion;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
 use crate::call::Stream;
 use crate::outcome::{Ids, Normalize, Outcome};
+use crate::token::Token;
 use crate::watches::{Answer, WatchStream};
 use crate::wire::Env;
+
+/// A connection that carries a token.
+pub(crate) type Wire = InterceptedService<Channel, Token>;
 
 /// The revisions that both servers have reached.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +33,12 @@ pub(crate) struct State {
 /// One server.
 pub(crate) struct Subject {
     channel: Channel,
-    pub(crate) kv: KvClient<Channel>,
-    pub(crate) lease: LeaseClient<Channel>,
-    pub(crate) cluster: ClusterClient<Channel>,
-    pub(crate) maintenance: MaintenanceClient<Channel>,
-    pub(crate) auth: AuthClient<Channel>,
+    pub(crate) kv: KvClient<Wire>,
+    pub(crate) lease: LeaseClient<Wire>,
+    pub(crate) cluster: ClusterClient<Wire>,
+    pub(crate) maintenance: MaintenanceClient<Wire>,
+    pub(crate) auth: AuthClient<Wire>,
+    pub(crate) token: Token,
     pub(crate) streams: [WatchStream; 2],
     cluster_id: u64,
     member_id: u64,
@@ -49,8 +55,10 @@ impl Subject {
             .timeout(PATIENCE)
             .tcp_nodelay(true)
             .connect_lazy();
-        let mut maintenance = MaintenanceClient::new(channel.clone());
-        let mut kv = KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
+        let token = Token::default();
+        let wire = InterceptedService::new(channel.clone(), token.clone());
+        let mut maintenance = MaintenanceClient::new(wire.clone());
+        let mut kv = KvClient::new(wire.clone()).max_decoding_message_size(usize::MAX);
         wait_until_it_serves(&mut kv)
             .await
             .with_context(|| format!("{endpoint} does not serve"))?;
@@ -58,9 +66,10 @@ impl Subject {
         let header = status.header.unwrap_or_default();
         Ok(Subject {
             kv,
-            lease: LeaseClient::new(channel.clone()),
-            cluster: ClusterClient::new(channel.clone()),
-            auth: AuthClient::new(channel.clone()),
+            lease: LeaseClient::new(wire.clone()),
+            cluster: ClusterClient::new(wire.clone()),
+            auth: AuthClient::new(wire),
+            token,
             maintenance,
             streams: [
                 WatchStream::open(channel.clone()).await?,
@@ -167,7 +176,7 @@ fn answer_outcome(answer: Answer, ids: &Ids<'_>) -> Outcome {
     }
 }
 
-async fn wait_until_it_serves(kv: &mut KvClient<Channel>) -> Result<()> {
+async fn wait_until_it_serves(kv: &mut KvClient<Wire>) -> Result<()> {
     let deadline = tokio::time::Instant::now() + STARTING;
     loop {
         let request = pb::RangeRequest {

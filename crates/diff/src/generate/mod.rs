@@ -3,6 +3,7 @@
 //! - The alphabets of keys, values, leases and watchers are small, so that calls meet.
 //! - About one call in ten is wrong in some way: refusals are compared like answers.
 
+pub(crate) mod auth;
 mod kv;
 mod lease;
 mod watch;

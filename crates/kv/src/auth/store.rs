@@ -94,20 +94,20 @@ impl AuthStore {
         Ok(self.users.keys().cloned().collect())
     }
 
-    /// The permissions of a role, by key. Those of `root` are all there are, whether it was added or not.
+    /// The permissions of a role, by key. Those of `root` are all there are.
     ///
     /// # Errors
     /// [`Error::RoleNotFound`]; [`Error::PermissionDenied`] unless the caller is root or has the role.
     pub fn role(&self, caller: &Caller, role: &RoleName) -> Result<Vec<Permission>, Error> {
         self.permit_role(caller, role)?;
+        let found = self.roles.get(role).ok_or(Error::RoleNotFound)?;
         if *role == RoleName::root() {
             return Ok(vec![Permission {
                 access: Access::ReadWrite,
                 keys: KeyRange::From(bytes::Bytes::new()),
             }]);
         }
-        let role = self.roles.get(role).ok_or(Error::RoleNotFound)?;
-        Ok(permissions(role))
+        Ok(permissions(found))
     }
 
     /// All roles, in order.
