@@ -179,9 +179,11 @@ impl Unfinished {
 
     /// Gives it its place.
     fn finish(mut self, target: &Path) -> Result<(), RestoreError> {
-        fs::rename(&self.path, target).map_err(|source| match source.kind() {
-            io::ErrorKind::DirectoryNotEmpty => RestoreError::NotEmpty(target.to_owned()),
-            _ => failed(target, source),
+        fs::rename(&self.path, target).map_err(|source| {
+            match source.kind() == io::ErrorKind::DirectoryNotEmpty {
+                true => RestoreError::NotEmpty(target.to_owned()),
+                false => failed(target, source),
+            }
         })?;
         self.is_finished = true;
         let synced = File::open(&self.parent).and_then(|parent| parent.sync_all());
