@@ -12,7 +12,7 @@ quorate=$(realpath "$1")
 export ETCDCTL_API=3
 unset ETCDCTL_WRITE_OUT ETCDCTL_USER ETCDCTL_PASSWORD ETCDCTL_ENDPOINTS
 scratch=$(mktemp -d)
-host=127.0.78.$((1 + $$ % 250))
+host=127.0.82.$((1 + $$ % 250))
 processes=()
 passed=0
 failed=0
