@@ -5,7 +5,7 @@
 //!   as it does for etcd.
 //! - A mistake is reported in one line.
 
-use crate::{bench, dev, etcd_flags, member, output, sim, start};
+use crate::{bench, dev, etcd_flags, member, output, sim, snapshot, start};
 use clap::builder::Styles;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -27,6 +27,7 @@ Examples:
   quorate dev                                     a three-node cluster to try, on 127.0.0.1:2379
   quorate start --name a --data-dir /var/lib/a    one real node
   quorate member list                             who the members are
+  quorate snapshot save backup.db                 a backup in etcd's format
   quorate bench put --clients 100 --total 100000  measure it
   quorate sim run --seeds 100 --seed 1            look for bugs in simulated time";
 
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Start(Box<start::Options>),
     /// Show and change the members of a running cluster
     Member(member::Options),
+    /// Save the state of a running cluster, look at a backup, restore one
+    Snapshot(snapshot::Options),
     /// Measure a running cluster
     Bench(bench::Options),
     /// Run the simulator: the real code on simulated time, network and disks

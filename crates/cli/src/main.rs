@@ -1,5 +1,5 @@
 //! The `quorate` command: a cluster to try (`dev`), a real node (`start`), changes of members
-//! (`member`), a load generator (`bench`) and the simulator (`sim`).
+//! (`member`), backups (`snapshot`), a load generator (`bench`) and the simulator (`sim`).
 //!
 //! - What people asked for goes to standard output; logs, progress and errors go to standard error.
 //! - Whatever goes wrong ends as one line that says what to do, with exit code 1 (2 for a wrong
@@ -16,6 +16,7 @@ mod member;
 mod output;
 mod security;
 mod sim;
+mod snapshot;
 mod start;
 
 use crate::args::Command;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Dev(options) => block_on(dev::run(options)),
         Command::Start(options) => block_on(start::run(*options)),
         Command::Member(options) => block_on(member::run(options)),
+        Command::Snapshot(options) => block_on(snapshot::run(options)),
         Command::Bench(options) => block_on(bench::run(options)),
         Command::Sim(options) => sim::run(options),
     };

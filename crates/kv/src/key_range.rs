@@ -105,6 +105,18 @@ impl KeyRange {
         }
     }
 
+    /// What is left of the range from one of its keys on.
+    pub(crate) fn starting_at(&self, key: Bytes) -> Self {
+        match self {
+            Self::Single(_) => Self::Single(key),
+            Self::Span { end, .. } => Self::Span {
+                start: key,
+                end: end.clone(),
+            },
+            Self::From(_) => Self::From(key),
+        }
+    }
+
     /// The first key that may be in the range.
     pub(crate) fn start(&self) -> &Bytes {
         match self {

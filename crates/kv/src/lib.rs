@@ -18,16 +18,19 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+mod backup;
 mod check;
 mod command;
 mod error;
 mod hash;
+mod import;
 mod index;
 mod key_range;
 mod keyspace;
 mod lease;
 mod lease_clock;
 mod log;
+mod pages;
 mod proposal;
 mod range;
 mod record;
@@ -47,14 +50,17 @@ pub use auth::{
     Access, AuthCommand, AuthRevision, AuthStatus, AuthStore, AuthSwitch, Caller, Credentials, Login, Moment,
     PasswordHash, Permission, Right, RoleName, SessionEvent, Sessions, TokenDigest, UnixSeconds, UserName,
 };
+pub use backup::{Backup, BackupBatch, BackupHead, BackupLimits, BackupUser, Version, VersionContent};
 pub use check::{MAX_TTL_SECS, MAX_TXN_DEPTH};
 pub use command::{AlarmAction, Command, Limits, RevokeCause};
 pub use error::{Compacted, DecodeError, Error, RestoreError};
 pub use hash::HashKv;
+pub use import::{Bump, Import, ImportError, Imported};
 pub use key_range::{KeyRange, KeyRanges};
 pub use keyspace::Keyspace;
 pub use lease::Lease;
 pub use lease_clock::LeaseClock;
+pub use pages::{Page, PageRequest};
 pub use proposal::Proposal;
 pub use request::{
     Assign, Compare, DeleteRange, Op, Operand, Projection, Put, PutParts, Range, ReadTxn, Relation,

@@ -58,7 +58,7 @@ pub use quorate_raft::{
     ChangeStage, Configuration, ConfigurationError, DriftBound, EntryId, Event, Index, Limits, MemberInfo,
     MemberKind, NodeId, Precondition, Priority, Reconfiguration, Rejection, RoleKind, Status, Target, Term,
 };
-pub use replica::{Consistency, Replica};
+pub use replica::{Consistency, Replica, found};
 pub use sessions::{Session, SessionLimits, Sessions};
 pub use tls::{AllowedPeers, KeyPairFiles, PeerTls, TlsError};
 pub use transport::{InquiryError, Introduced, inquire, inquire_securely};

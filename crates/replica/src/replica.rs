@@ -8,10 +8,12 @@
 //! - The node runs until [`Replica::shutdown`], until it fails, or until its last handle is dropped.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use quorate_raft::{EntryId, NodeId, Rejection, RoleKind, Status, Transferee};
 use quorate_wal::Disk;
 use tokio::sync::{oneshot, watch};
@@ -25,6 +27,25 @@ use crate::error::{ProposeError, ReadError, StartError, Stopped, TransferError};
 use crate::local::LocalNetwork;
 use crate::machine::Machine;
 use crate::threads::{self, ApplyWork, Asker, Operator, Place, Running};
+
+/// Sets up the data directory of a node whose cluster begins with a state that is given, such as one out of a
+/// backup, and not with an empty one. All of its first members must be set up with the same state and the same
+/// peers; then they are started as ever.
+///
+/// `state` is the chunks of a snapshot, as [`Machine::snapshot_chunk`] makes them, of up to 256 KiB each;
+/// `files` are put into the directory beside it, by name. A directory whose setting up was cut short is one in
+/// which no node starts.
+///
+/// # Errors
+/// When the settings contradict each other, the directory is not empty, the state cannot be read, or something
+/// cannot be written.
+pub fn found(
+    config: &Config,
+    files: &[(&str, &[u8])],
+    state: &mut dyn Iterator<Item = io::Result<Bytes>>,
+) -> Result<(), StartError> {
+    threads::found(config, files, state)
+}
 
 /// How current the state must be that answers a query, from the dearest to the cheapest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::auth::{AuthConfig, AuthTokenError};
+use crate::backup::Salt;
 use crate::security::{self, ClientTls, MemberTls, SecurityError};
 use crate::url::{Scheme, Url, UrlError};
 
@@ -300,7 +301,13 @@ impl ServerConfig {
         self.check_existing()?;
         self.check_witnesses()?;
         security::check(self)?;
-        Ok(self.identity())
+        Ok(self.identity(None))
+    }
+
+    /// Whether the members of a cluster make sense, and this is one of them.
+    pub(crate) fn check_members(&self) -> Result<(), ConfigError> {
+        self.check_cluster()?;
+        self.check_witnesses()
     }
 
     /// How long a request may take: etcd's 5 s and two elections.
@@ -409,12 +416,18 @@ impl ServerConfig {
         }
     }
 
-    fn identity(&self) -> Identity {
+    /// Who this member and its peers are. In a cluster that was restored from a backup, its salt counts too.
+    pub(crate) fn identity(&self, salt: Option<&Salt>) -> Identity {
+        let salted = |text: String| match salt {
+            None => text,
+            Some(salt) => format!("{text}\n{}", salt.as_str()),
+        };
         let mut members = BTreeMap::new();
         let mut witnesses = Vec::new();
         let mut member_id = 0;
         for (name, urls) in self.initial_cluster.iter() {
-            let id = hash_id(&format!("{}\n{}", join(urls), self.initial_cluster_token));
+            let text = format!("{}\n{}", join(urls), self.initial_cluster_token);
+            let id = hash_id(&salted(text));
             if name == self.name {
                 member_id = id;
             }

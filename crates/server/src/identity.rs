@@ -7,12 +7,15 @@
 //! | never used | existing | who the cluster says is to be at its peer URL: it was added before |
 //! | used | new | who the flags say, and the directory must agree |
 //! | used | existing | who the directory says |
+//!
+//! Who the flags say depends on the directory where it was restored from a backup: see `backup::salt`.
 
 use std::collections::BTreeMap;
 
 use quorate::storage::StorageError;
 use quorate::{InquiryError, MemberContext, MemberKind, NodeId, PeerTls, Start};
 
+use crate::backup::{SaltError, salt};
 use crate::config::{ClusterState, Identity, MemberConfig, ServerConfig};
 use crate::url::{Scheme, Url};
 
@@ -27,6 +30,7 @@ pub(crate) struct Entrance {
 /// Why it is not known who a member is.
 pub(crate) enum EntranceError {
     Directory(StorageError),
+    Salt(SaltError),
     Inquiry(InquiryError),
 }
 
@@ -36,6 +40,11 @@ pub(crate) fn entrance(
     told: Identity,
     peer_tls: Option<&PeerTls>,
 ) -> Result<Entrance, EntranceError> {
+    let salt = salt(&config.data_dir).map_err(EntranceError::Salt)?;
+    let told = match &salt {
+        None => told,
+        Some(salt) => config.identity(Some(salt)),
+    };
     let owner = quorate::storage::owner(&config.data_dir).map_err(EntranceError::Directory)?;
     match (owner, config.initial_cluster_state) {
         // Members that came and went since make no other cluster of it.

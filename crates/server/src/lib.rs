@@ -15,6 +15,7 @@
 //! - Nothing is opened, bound or changed before the configuration makes sense.
 
 mod auth;
+mod backup;
 mod config;
 mod flag;
 mod gateway;
@@ -36,6 +37,9 @@ mod translate;
 mod url;
 
 pub use auth::{AuthConfig, AuthTokenError, BcryptCost, JwtConfig, SignMethod, TokenKind};
+pub use backup::{
+    Backup, BackupError, HashCheck, Restore, RestoreError, Restored, SaltError, Status as BackupStatus,
+};
 pub use config::{
     ClusterState, ConfigError, Identity, InitialCluster, LearnerPromotion, Limits, MemberConfig, ServerConfig,
 };

@@ -14,9 +14,10 @@ use parking_lot::Mutex;
 use quorate::EntryId;
 use quorate::machine::{ApplyError, EncodeError, Machine, RestoreError, SnapshotError};
 use quorate_kv::{
-    Alarm, Applied, AuthStatus, Caller, Change, Error, HashKv, HistoryLimits, Keyspace, LeaseClock,
-    LeaseEvent, LeaseId, Member, Moment, Proposal, Range, RangeResponse, ReadTxn, Response, Revision, Right,
-    SessionEvent, Sessions, Snapshot, TxnResponse, UnixSeconds, Waker, WatchConfig, WatchHub,
+    Alarm, Applied, AuthStatus, Backup, BackupBatch, BackupLimits, Caller, Change, Error, HashKv,
+    HistoryLimits, KeyRange, Keyspace, LeaseClock, LeaseEvent, LeaseId, Member, Moment, Page, PageRequest,
+    Proposal, Range, RangeResponse, ReadTxn, Response, Revision, Right, SessionEvent, Sessions, Snapshot,
+    TxnResponse, UnixSeconds, Waker, WatchConfig, WatchHub,
 };
 use tokio::sync::{Notify, watch};
 
@@ -89,6 +90,17 @@ pub(crate) struct KvMachine {
     session_events: Vec<SessionEvent>,
     /// Counts the times that the keyspace was replaced as a whole.
     restores: u64,
+    /// The last command that was applied since the start; zero before the first.
+    applied: EntryId,
+}
+
+/// A state that is being written to a backup, and what belongs to it.
+pub(crate) struct BackupView {
+    pub(crate) backup: Backup,
+    /// The members that have published themselves.
+    pub(crate) members: Vec<Member>,
+    /// The last command that is in the state, as far as it is known.
+    pub(crate) applied: EntryId,
 }
 
 /// A view of the keyspace that is being written to a snapshot.
@@ -107,6 +119,7 @@ impl KvMachine {
             lease_events: Vec::new(),
             session_events: Vec::new(),
             restores: 0,
+            applied: EntryId::ZERO,
         }
     }
 
@@ -146,6 +159,19 @@ impl KvMachine {
     fn range(&self, caller: &Caller, range: &Range) -> Result<RangeResponse, Error> {
         self.keyspace.permit(caller, Right::Read(&range.keys))?;
         self.keyspace.range(range)
+    }
+
+    fn page(&self, caller: &Caller, keys: &KeyRange, page: &PageRequest) -> Result<Page, Error> {
+        self.keyspace.permit(caller, Right::Read(keys))?;
+        self.keyspace.page(page)
+    }
+
+    fn begin_backup(&self) -> BackupView {
+        BackupView {
+            backup: self.keyspace.begin_backup(),
+            members: self.keyspace.members().cloned().collect(),
+            applied: self.applied,
+        }
     }
 
     fn read_txn(&self, caller: &Caller, txn: &ReadTxn) -> Result<TxnResponse, Error> {
@@ -208,6 +234,7 @@ impl Machine for KvMachine {
             leases,
             sessions,
         } = self.keyspace.apply(proposal);
+        self.applied = id;
         self.changes.extend(changes);
         self.lease_events.extend(leases);
         self.session_events.extend(sessions);
@@ -252,6 +279,12 @@ impl Machine for KvMachine {
             Query::Members => Answer::Members(self.keyspace.members().cloned().collect()),
             Query::Alarms => Answer::Alarms(self.keyspace.alarms().collect()),
             Query::Figures => Answer::Figures(self.figures()),
+            Query::Page(caller, keys, page) => Answer::Page(self.page(&caller, &keys, &page)),
+            Query::BeginBackup => Answer::Backup(self.begin_backup()),
+            Query::BackupBatch(mut backup, limits) => {
+                let batch = self.keyspace.backup_batch(&mut backup, limits);
+                Answer::BackupBatch((backup, batch))
+            }
             Query::Chores => Answer::Chores(self.chores()),
         }
     }
@@ -329,6 +362,12 @@ pub(crate) enum Query {
     Alarms,
     /// Sizes and counts.
     Figures,
+    /// A piece of a range, for somebody who may read all of these keys.
+    Page(Caller, KeyRange, PageRequest),
+    /// The state, to be written to a backup.
+    BeginBackup,
+    /// The next versions of such a state.
+    BackupBatch(Backup, BackupLimits),
     /// A step of what can be done between commands.
     Chores,
 }
@@ -345,6 +384,10 @@ pub(crate) enum Answer {
     Members(Vec<Member>),
     Alarms(Vec<Alarm>),
     Figures(Figures),
+    Page(Result<Page, Error>),
+    Backup(BackupView),
+    /// None if the keyspace has been replaced since the backup was begun.
+    BackupBatch((Backup, Option<BackupBatch>)),
     Chores(Chores),
 }
 

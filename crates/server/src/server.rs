@@ -16,6 +16,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::auth::Tokens;
+use crate::backup::SaltError;
 use crate::config::{ConfigError, Identity, ServerConfig};
 use crate::flag::raised;
 use crate::http::Pages;
@@ -64,6 +65,9 @@ pub enum StartError {
         "--initial-cluster-state is existing and the data directory is empty, so this node joins the members in --initial-cluster: {0}"
     )]
     Join(quorate::InquiryError),
+    /// What the ids of a restored member are computed from is not known.
+    #[error(transparent)]
+    Restored(SaltError),
     /// The data is another member's or cluster's.
     #[error(
         "{0}. The ids are computed from --initial-cluster, --initial-cluster-token and --name: these must be those of the first start"
@@ -296,6 +300,7 @@ async fn enter(
     let entered = entering.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     entered.map_err(|error| match error {
         EntranceError::Directory(error) => quorate::StartError::from(error).into(),
+        EntranceError::Salt(error) => StartError::Restored(error),
         EntranceError::Inquiry(error) => StartError::Join(error),
     })
 }
@@ -322,19 +327,9 @@ fn replica_config(
     listener: std::net::TcpListener,
     metrics: &Arc<Metrics>,
 ) -> quorate::Config {
-    let identity = &entrance.identity;
-    let addresses = identity.members.iter();
-    let addresses = addresses.map(|(id, member)| (*id, member.peer_urls[0].authority()));
-    let mut replica = quorate::Config::new(identity.member_id)
-        .cluster(identity.cluster_id)
-        .peers(addresses)
-        .data_dir(&config.data_dir);
+    let mut replica = group_config(config, &entrance.identity);
     replica.start = entrance.start;
     replica.witnesses = entrance.witnesses.iter().copied().map(NodeId).collect();
-    let names = identity.members.iter();
-    replica.names = names
-        .map(|(id, member)| (NodeId(*id), member.name.clone()))
-        .collect();
     replica.listener = Some(Arc::new(listener));
     replica.tick = (config.heartbeat_interval / HEARTBEAT_TICKS).max(Duration::from_millis(1));
     replica.heartbeat_ticks = HEARTBEAT_TICKS;
@@ -346,7 +341,28 @@ fn replica_config(
     };
     replica.limits.retained_entries = replica.limits.retained_entries.min(config.snapshot_count);
     replica.request_timeout = config.request_timeout();
-    replica.observer = Some(Arc::new(ReplicaObserver::new(&config.name, identity, metrics)));
+    replica.observer = Some(Arc::new(ReplicaObserver::new(
+        &config.name,
+        &entrance.identity,
+        metrics,
+    )));
+    replica
+}
+
+/// Who the node is, who its peers are, and where it keeps its data.
+pub(crate) fn group_config(config: &ServerConfig, identity: &Identity) -> quorate::Config {
+    let addresses = identity.members.iter();
+    let addresses = addresses.map(|(id, member)| (*id, member.peer_urls[0].authority()));
+    let mut replica = quorate::Config::new(identity.member_id)
+        .cluster(identity.cluster_id)
+        .peers(addresses)
+        .data_dir(&config.data_dir);
+    let witnesses = identity.witnesses.iter();
+    replica.witnesses = witnesses.copied().map(NodeId).collect();
+    let names = identity.members.iter();
+    replica.names = names
+        .map(|(id, member)| (NodeId(*id), member.name.clone()))
+        .collect();
     replica
 }
 

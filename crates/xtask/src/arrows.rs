@@ -9,11 +9,12 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Each crate of the workspace with those of ours that it may import.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("quorate-mutants", &[]),
     ("quorate-raft", &["quorate-mutants"]),
     ("quorate-wal", &["quorate-mutants"]),
     ("quorate-kv", &[]),
+    ("quorate-bbolt", &[]),
     ("quorate-etcd-api", &[]),
     ("quorate-tls", &[]),
     (
@@ -26,7 +27,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ),
     (
         "quorate-server",
-        &["quorate", "quorate-kv", "quorate-etcd-api", "quorate-tls"],
+        &["quorate", "quorate-kv", "quorate-bbolt", "quorate-etcd-api", "quorate-tls"],
     ),
     (
         "quorate-cli",

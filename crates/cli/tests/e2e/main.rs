@@ -10,6 +10,7 @@ mod faults;
 mod harness;
 mod members;
 mod output;
+mod snapshot;
 
 use std::path::Path;
 

@@ -101,7 +101,19 @@ fn refuse_unless_empty(disk: &dyn Disk, directory: &str) -> Result<(), StorageEr
     }
 }
 
-fn write(disk: &dyn Disk, identity: Identity) -> Result<(), StorageError> {
+/// Refuses a directory that is a node's.
+pub(super) fn refuse_used(disk: &dyn Disk, directory: &str) -> Result<(), StorageError> {
+    match read(disk)? {
+        None => Ok(()),
+        Some(_) => Err(StorageError::NotEmpty {
+            directory: directory.to_owned(),
+            found: FILE.to_owned(),
+        }),
+    }
+}
+
+/// Writes who a directory belongs to, durably and as a whole.
+pub(super) fn write(disk: &dyn Disk, identity: Identity) -> Result<(), StorageError> {
     let at = |error| StorageError::io(FILE, error);
     let temporary = Path::new(TEMPORARY);
     match disk.remove(temporary) {

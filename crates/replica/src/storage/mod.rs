@@ -16,6 +16,7 @@
 //! What a start makes of a log and a snapshot that do not fit is a table in `recovery`.
 
 mod directory;
+mod founding;
 mod identity;
 mod peers;
 mod recovery;
@@ -35,6 +36,7 @@ use quorate_wal::{Cut, Disk, Record, RecoveredGroup, Wal};
 
 pub(crate) use directory::{examine, is_used};
 pub use directory::{inspect, owner};
+pub use founding::{RESTORED, found};
 pub use identity::{FORMAT, Identity};
 pub(crate) use peers::KnownPeers;
 pub use recovery::Contradiction;
@@ -428,7 +430,7 @@ pub enum StorageError {
     },
     /// The directory is laid out as etcd's.
     #[error(
-        "{directory} looks like etcd's data (member/wal, member/snap), which cannot be opened; choose an empty directory, and copy the keys over with a client"
+        "{directory} looks like etcd's data (member/wal, member/snap), which cannot be opened; choose an empty directory; `quorate snapshot restore` makes one out of its file member/snap/db, or out of a backup"
     )]
     EtcdData {
         /// The directory.

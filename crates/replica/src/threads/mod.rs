@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use quorate_raft::{
     Configuration, Envelope, Leases, MemberKind, Node, NodeId, ReadLog, Session, SnapshotMeta, SnapshotSent,
     Status, Stored,
@@ -517,13 +518,47 @@ impl<M: Machine> Deliver for Mailroom<M> {
     }
 }
 
+/// Sets up the data directory of a node whose group begins with a state.
+pub(crate) fn found(
+    config: &Config,
+    files: &[(&str, &[u8])],
+    state: &mut dyn Iterator<Item = io::Result<Bytes>>,
+) -> Result<(), StartError> {
+    config.check()?;
+    let configuration = config.configuration()?;
+    let (disk, _lock) = open_directory(config)?;
+    let options = storage_options(config, configuration)?;
+    let directory = options.directory.clone();
+    let none = &mut std::iter::empty();
+    let state = match config.kind() {
+        MemberKind::Full => state,
+        MemberKind::Witness => none,
+    };
+    let founded = storage::found(&disk, options, files, state);
+    Ok(founded.map_err(|error| error.within(&directory))?)
+}
+
 fn open_storage(
     config: &Config,
     configuration: Configuration,
     disk: Arc<dyn Disk>,
 ) -> Result<(Storage, Opened), StartError> {
+    let options = storage_options(config, configuration)?;
+    let directory = options.directory.clone();
+    let opened = Storage::open(disk, options);
+    let (storage, opened) = opened.map_err(|error| error.within(&directory))?;
+    if let Some(cut) = &opened.cut {
+        tracing::warn!(
+            ?cut,
+            "the unfinished tail that a crash left in the log was cut off"
+        );
+    }
+    Ok((storage, opened))
+}
+
+fn storage_options(config: &Config, configuration: Configuration) -> Result<Options, StartError> {
     let incarnation = Incarnation(u128::from(random()?) << 64 | u128::from(random()?));
-    let options = Options {
+    Ok(Options {
         directory: config.data_dir.display().to_string(),
         identity: Identity {
             cluster: config.cluster,
@@ -536,17 +571,7 @@ fn open_storage(
             segment_bytes: config.segment_bytes,
             ..quorate_wal::Options::new(incarnation.0)
         },
-    };
-    let directory = options.directory.clone();
-    let opened = Storage::open(disk, options);
-    let (storage, opened) = opened.map_err(|error| error.within(&directory))?;
-    if let Some(cut) = &opened.cut {
-        tracing::warn!(
-            ?cut,
-            "the unfinished tail that a crash left in the log was cut off"
-        );
-    }
-    Ok((storage, opened))
+    })
 }
 
 /// What the log says of the members counts. Settings that say something else are old, or wrong.

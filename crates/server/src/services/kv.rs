@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use crate::auth::{Session, session};
 use crate::machine::Query;
 use crate::node::{Node, answer};
-use crate::services::unexpected;
+use crate::services::{Ending, range_stream, unexpected};
 use crate::translate;
 
 /// The service.
@@ -81,11 +81,13 @@ impl KvRpc for Kv {
 
     async fn range_stream(
         &self,
-        _: Request<pb::RangeRequest>,
+        request: Request<pb::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        Err(Status::unimplemented(
-            "quorate: RangeStream is not served, use Range",
-        ))
+        self.node.metrics().ranges.inc();
+        let ending = Ending::of(&self.node, request.metadata());
+        let session = session(&request);
+        let pieces = range_stream::begin(&self.node, session, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(ending.end(pieces))))
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {

@@ -1,4 +1,4 @@
-//! `etcdserverpb.Maintenance`: status, alarms, hashes, leadership.
+//! `etcdserverpb.Maintenance`: status, alarms, hashes, leadership, backups.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::ETCD_VERSION;
 use crate::auth::session;
 use crate::machine::Query;
 use crate::node::{Node, answer};
-use crate::services::unexpected;
+use crate::services::{Ending, snapshot, unexpected};
 use crate::translate;
 
 /// The service.
@@ -174,8 +174,13 @@ impl MaintenanceRpc for Maintenance {
         Ok(Response::new(MoveLeaderResponse { header: None }))
     }
 
-    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(Status::unimplemented("quorate: Snapshot is not served"))
+    async fn snapshot(
+        &self,
+        request: Request<SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let ending = Ending::of(&self.node, request.metadata());
+        let pieces = snapshot::begin(&self.node).await?;
+        Ok(Response::new(Box::pin(ending.end(pieces))))
     }
 
     async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {

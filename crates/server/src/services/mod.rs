@@ -9,6 +9,8 @@ mod lease;
 mod lock;
 mod maintenance;
 mod queue;
+mod range_stream;
+mod snapshot;
 mod watch;
 mod watched;
 

@@ -168,7 +168,8 @@ fn inner(revision: Revision) -> pb::ResponseHeader {
     }
 }
 
-fn key_value(kv: KeyValue) -> mvccpb::KeyValue {
+/// A key as clients see it.
+pub(crate) fn key_value(kv: KeyValue) -> mvccpb::KeyValue {
     mvccpb::KeyValue {
         key: kv.key,
         value: kv.value,

@@ -5,6 +5,7 @@
 mod harness;
 
 mod auth;
+mod backup;
 mod cluster;
 mod demands;
 mod election;
@@ -15,6 +16,7 @@ mod lease;
 mod limits;
 mod lock;
 mod maintenance;
+mod range_stream;
 mod reflection;
 mod tls;
 mod txn;

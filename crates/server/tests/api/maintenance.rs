@@ -169,8 +169,8 @@ async fn leadership_moves_from_the_leader_only_and_to_members_only() {
 async fn what_is_not_served_says_so() {
     let cluster = Cluster::start(1).await;
     let mut client = cluster.client(0);
-    let snapshot = client.maintenance.snapshot(SnapshotRequest {}).await;
-    assert_eq!(snapshot.map(|_| ()).unwrap_err().code(), Code::Unimplemented);
+    let downgrade = client.maintenance.downgrade(DowngradeRequest::default()).await;
+    assert_eq!(downgrade.map(|_| ()).unwrap_err().code(), Code::Unimplemented);
     let mut auth = auth_client::AuthClient::new(client.channel.clone());
     let status = auth.auth_status(AuthStatusRequest {}).await.unwrap().into_inner();
     assert!(!status.enabled);
