@@ -27,7 +27,13 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ),
     (
         "quorate-server",
-        &["quorate", "quorate-kv", "quorate-bbolt", "quorate-etcd-api", "quorate-tls"],
+        &[
+            "quorate",
+            "quorate-kv",
+            "quorate-bbolt",
+            "quorate-etcd-api",
+            "quorate-tls",
+        ],
     ),
     (
         "quorate-cli",
