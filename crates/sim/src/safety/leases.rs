@@ -68,7 +68,8 @@ impl Safety {
     pub(super) fn check_promise_kept(&self, node: NodeId, event: &Event) -> Result<(), Violation> {
         let leases = &self.leases;
         let (candidate, is_free) = if let Event::VoteGranted { term, to } = event {
-            let is_repeated = self.votes.get(&(node, *term)) == Some(to);
+            let before = self.nodes.get(&node).map(|watched| watched.voted_before);
+            let is_repeated = before.is_some_and(|before| before.term == *term && before.vote == Some(*to));
             (*to, is_repeated || leases.transfers.contains(&(*term, *to)))
         } else if let Event::BecameCandidate { term } = event {
             (node, leases.successors.contains(&(*term, node)))

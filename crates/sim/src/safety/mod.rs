@@ -22,7 +22,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use quorate_raft::message::{AppendEntriesResponse, Campaign, Message, Verdict};
-use quorate_raft::{Configuration, EntryId, Envelope, Event, Index, Limits, NodeId, Stored, Term, Write};
+use quorate_raft::{
+    Configuration, EntryId, Envelope, Event, HardState, Index, Limits, NodeId, Stored, Term, Write,
+};
 
 use crate::digest::Digest;
 use crate::invariant::{Invariant, Violation, require};
@@ -82,6 +84,8 @@ struct Watched {
     members: Members,
     /// The members in effect before the latest step.
     members_before: Named,
+    /// Its term and vote before the latest step.
+    voted_before: HardState,
     /// The term in which it is a candidate.
     stands: Option<Term>,
     leads: Option<Term>,
@@ -141,6 +145,7 @@ impl Safety {
             durable: found,
             pending: VecDeque::new(),
             members_before: members.latest().clone(),
+            voted_before: stored.hard_state,
             members,
             stands: None,
             leads: None,
@@ -171,7 +176,8 @@ impl Safety {
         let led = led.filter(|_| own_log(&step.events) == OwnLog::Kept);
         let watched = self.watched(node);
         watched.members_before = watched.members.latest().clone();
-        let term = watched.written.hard_state().term;
+        watched.voted_before = watched.written.hard_state();
+        let term = watched.voted_before.term;
         for write in &step.writes {
             self.wrote(node, write, led)?;
         }
