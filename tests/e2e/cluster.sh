@@ -3,6 +3,7 @@
 # restarted, stopped. What it knows of them is in a directory, so that it is called again and again.
 #
 #   cluster.sh start DIR QUORATE [FLAG...]   starts three nodes, waits until they can write, prints their endpoints
+#   cluster.sh start-tls DIR QUORATE FLAG... the same with TLS for clients, by the certificates in the flags
 #   cluster.sh endpoints DIR                 host:port,host:port,host:port
 #   cluster.sh kill-leader DIR               kill -9 of the leader; prints its number
 #   cluster.sh restart DIR                   starts the nodes that were killed; waits until all can write
@@ -30,13 +31,17 @@ PYTHON
 
 endpoint() { sed -n "$1p" "$dir/clients"; }
 
+# What our own look at the nodes goes by. Theirs may be certificates that nobody here knows.
+scheme() { cat "$dir/scheme"; }
+page() { curl -skf -m 5 "$(scheme)://$(endpoint "$1")/$2"; }
+
 launch() {
     local n=$1 quorate flags=() members
     quorate=$(cat "$dir/quorate")
     mapfile -t flags <"$dir/flags"
     members=$(sed "s,.*,http://127.0.0.1:&," "$dir/peers" | sed '=' | sed 'N; s/\n/=/; s/^/n/' | paste -sd,)
     setsid "$quorate" start --name "n$n" --data-dir "$dir/n$n.data" --initial-cluster "$members" \
-        --listen-client-urls "http://$(endpoint "$n")" --listen-peer-urls "http://127.0.0.1:$(sed -n "${n}p" "$dir/peers")" \
+        --listen-client-urls "$(scheme)://$(endpoint "$n")" --listen-peer-urls "http://127.0.0.1:$(sed -n "${n}p" "$dir/peers")" \
         ${flags[@]+"${flags[@]}"} >>"$dir/n$n.log" 2>&1 </dev/null &
     echo $! >"$dir/n$n.pid"
 }
@@ -60,7 +65,7 @@ await_healthy() {
     local n
     for n in 1 2 3; do
         for _ in $(seq 600); do
-            curl -sf -m 5 "http://$(endpoint "$n")/health" | grep '"true"' >/dev/null && continue 2
+            page "$n" health | grep '"true"' >/dev/null && continue 2
             running "$n" || break
             sleep 0.1
         done
@@ -75,7 +80,7 @@ leader() {
     for _ in $(seq 600); do
         for n in 1 2 3; do
             running "$n" || continue
-            if curl -sf -m 5 "http://$(endpoint "$n")/metrics" | grep '^etcd_server_is_leader 1' >/dev/null; then
+            if page "$n" metrics | grep '^etcd_server_is_leader 1' >/dev/null; then
                 echo "$n"
                 return
             fi
@@ -96,8 +101,9 @@ stop() {
 }
 
 case $command in
-start)
+start | start-tls)
     [ $# -ge 1 ] || usage
+    if [ "$command" == start ]; then echo http; else echo https; fi >"$dir/scheme"
     realpath "$1" >"$dir/quorate"
     shift
     if [ $# -gt 0 ]; then printf '%s\n' "$@"; fi >"$dir/flags"
