@@ -21,7 +21,9 @@ pub async fn users_and_roles(cluster: &Cluster) -> Outcome {
     client.role_revoke_permission("reader", "123", None).await?;
     equal("left", client.role_get("reader").await?.permissions().len(), 3)?;
     client.user_add("ann", "secret", None).await?;
-    client.user_add("certified", "", Some(UserAddOptions::new().with_no_pwd())).await?;
+    client
+        .user_add("certified", "", Some(UserAddOptions::new().with_no_pwd()))
+        .await?;
     client.user_grant_role("ann", "reader").await?;
     equal("roles", client.user_get("ann").await?.roles(), ["reader"])?;
     client.user_revoke_role("ann", "reader").await?;
@@ -32,7 +34,11 @@ pub async fn users_and_roles(cluster: &Cluster) -> Outcome {
     }
     client.role_delete("reader").await?;
     let refused = refusal(client.role_get("reader").await);
-    equal("deleted", refused.as_str(), "FailedPrecondition: etcdserver: role name not found")
+    equal(
+        "deleted",
+        refused.as_str(),
+        "FailedPrecondition: etcdserver: role name not found",
+    )
 }
 
 /// Whatever becomes of it, authentication is off at the end: the other checks need that.
@@ -41,7 +47,9 @@ pub async fn enabled(cluster: &Cluster) -> Outcome {
     client.user_add("root", "rootpw", None).await?;
     client.user_grant_role("root", "root").await?;
     client.role_add("some").await?;
-    client.role_grant_permission("some", Permission::read_write("some/").with_prefix()).await?;
+    client
+        .role_grant_permission("some", Permission::read_write("some/").with_prefix())
+        .await?;
     client.user_add("bob", "bobpw", None).await?;
     client.user_grant_role("bob", "some").await?;
     client.auth_enable().await?;
@@ -59,17 +67,33 @@ async fn as_users(cluster: &Cluster) -> Outcome {
     let denied = "PermissionDenied: etcdserver: permission denied";
     let mut nobody = cluster.client().await?;
     let refused = refusal(nobody.get("some/a", None).await);
-    equal("nobody", refused.as_str(), "InvalidArgument: etcdserver: user name is empty")?;
+    equal(
+        "nobody",
+        refused.as_str(),
+        "InvalidArgument: etcdserver: user name is empty",
+    )?;
     let wrong = refusal(log_in(cluster, "bob", "guess").await);
     let expected = "InvalidArgument: etcdserver: authentication failed, invalid user ID or password";
     equal("wrong password", wrong.as_str(), expected)?;
     let mut bob = log_in(cluster, "bob", "bobpw").await?;
     bob.put("some/a", "1", None).await?;
     equal("his own", bob.get("some/a", None).await?.count(), 1)?;
-    equal("another's", refusal(bob.get("other", None).await).as_str(), denied)?;
+    equal(
+        "another's",
+        refusal(bob.get("other", None).await).as_str(),
+        denied,
+    )?;
     let everything = Some(GetOptions::new().with_all_keys());
-    equal("everything", refusal(bob.get("", everything).await).as_str(), denied)?;
-    equal("adding users", refusal(bob.user_add("eve", "pw", None).await).as_str(), denied)?;
+    equal(
+        "everything",
+        refusal(bob.get("", everything).await).as_str(),
+        denied,
+    )?;
+    equal(
+        "adding users",
+        refusal(bob.user_add("eve", "pw", None).await).as_str(),
+        denied,
+    )?;
     let mut watched = bob.watch("other", None).await?;
     let response = crate::watch::next(&mut watched).await?;
     equal("watching another's", response.canceled(), true)?;
@@ -79,5 +103,9 @@ async fn as_users(cluster: &Cluster) -> Outcome {
     log_in(cluster, "bob", "changed").await?;
     root.user_revoke_role("bob", "some").await?;
     let mut bob = log_in(cluster, "bob", "changed").await?;
-    equal("without a role", refusal(bob.get("some/a", None).await).as_str(), denied)
+    equal(
+        "without a role",
+        refusal(bob.get("some/a", None).await).as_str(),
+        denied,
+    )
 }

@@ -2,17 +2,25 @@
 
 use crate::{Cluster, Outcome, ensure, equal, options, refusal};
 use etcd_client::{
-    AlarmAction, AlarmType, Certificate, Client, Compare, CompareOp, DeleteOptions, GetOptions, KvClientPrefix, PutOptions,
-    SortOrder, SortTarget, TlsOptions, Txn, TxnOp, TxnOpResponse,
+    AlarmAction, AlarmType, Certificate, Client, Compare, CompareOp, DeleteOptions, GetOptions,
+    KvClientPrefix, PutOptions, SortOrder, SortTarget, TlsOptions, Txn, TxnOp, TxnOpResponse,
 };
 
 pub async fn put_get_delete(cluster: &Cluster) -> Outcome {
     let mut client = cluster.client().await?;
     for number in 0..5 {
-        client.put(format!("basic/{number}"), format!("v{number}"), None).await?;
+        client
+            .put(format!("basic/{number}"), format!("v{number}"), None)
+            .await?;
     }
-    let put = client.put("basic/0", "new", Some(PutOptions::new().with_prev_key())).await?;
-    equal("previous value", put.prev_key().map(|kv| kv.value().to_vec()), Some(b"v0".to_vec()))?;
+    let put = client
+        .put("basic/0", "new", Some(PutOptions::new().with_prev_key()))
+        .await?;
+    equal(
+        "previous value",
+        put.prev_key().map(|kv| kv.value().to_vec()),
+        Some(b"v0".to_vec()),
+    )?;
     let descending = GetOptions::new()
         .with_prefix()
         .with_sort(SortTarget::Key, SortOrder::Descend)
@@ -28,7 +36,9 @@ pub async fn put_get_delete(cluster: &Cluster) -> Outcome {
         .delete("basic/", Some(DeleteOptions::new().with_prefix().with_prev_key()))
         .await?;
     equal("deleted", (deleted.deleted(), deleted.prev_kvs().len()), (5, 5))?;
-    let counted = client.get("basic/", Some(GetOptions::new().with_prefix().with_count_only())).await?;
+    let counted = client
+        .get("basic/", Some(GetOptions::new().with_prefix().with_count_only()))
+        .await?;
     equal("left", counted.count(), 0)
 }
 
@@ -54,12 +64,18 @@ pub async fn transactions(cluster: &Cluster) -> Outcome {
             TxnOp::get("txn/a", None),
         ]);
     match client.txn(nested).await?.op_responses().as_slice() {
-        [TxnOpResponse::Txn(_), TxnOpResponse::Get(get)] => equal("deleted before it is read", get.count(), 0)?,
+        [TxnOpResponse::Txn(_), TxnOpResponse::Get(get)] => {
+            equal("deleted before it is read", get.count(), 0)?
+        }
         other => return Err(format!("not the answers to a transaction and a get: {other:?}").into()),
     }
     let twice = Txn::new().and_then([TxnOp::put("txn/a", "", None), TxnOp::put("txn/a", "", None)]);
     let refused = refusal(client.txn(twice).await);
-    equal("twice", refused.as_str(), "InvalidArgument: etcdserver: duplicate key given in txn request")
+    equal(
+        "twice",
+        refused.as_str(),
+        "InvalidArgument: etcdserver: duplicate key given in txn request",
+    )
 }
 
 pub async fn compaction(cluster: &Cluster) -> Outcome {
@@ -70,13 +86,21 @@ pub async fn compaction(cluster: &Cluster) -> Outcome {
         revisions.push(put.header().ok_or("no header")?.revision());
     }
     let at = |revision| Some(GetOptions::new().with_revision(revision));
-    equal("then", client.get("compacted", at(revisions[0])).await?.kvs()[0].value(), b"1")?;
+    equal(
+        "then",
+        client.get("compacted", at(revisions[0])).await?.kvs()[0].value(),
+        b"1",
+    )?;
     client.compact(revisions[1], None).await?;
     let refused = refusal(client.get("compacted", at(revisions[0])).await);
     let expected = "OutOfRange: etcdserver: mvcc: required revision has been compacted";
     equal("compacted", refused.as_str(), expected)?;
     let refused = refusal(client.get("compacted", at(revisions[1] + 100_000)).await);
-    equal("future", refused.as_str(), "OutOfRange: etcdserver: mvcc: required revision is a future revision")
+    equal(
+        "future",
+        refused.as_str(),
+        "OutOfRange: etcdserver: mvcc: required revision is a future revision",
+    )
 }
 
 pub async fn namespaces(cluster: &Cluster) -> Outcome {
@@ -84,7 +108,11 @@ pub async fn namespaces(cluster: &Cluster) -> Outcome {
     let mut within = KvClientPrefix::new(client.kv_client(), "space/".into());
     within.put("a", "1", None).await?;
     let inside = within.get("a", None).await?;
-    equal("inside", inside.kvs().first().map(|kv| kv.key()), Some(b"a".as_slice()))?;
+    equal(
+        "inside",
+        inside.kvs().first().map(|kv| kv.key()),
+        Some(b"a".as_slice()),
+    )?;
     equal("outside", client.get("space/a", None).await?.count(), 1)
 }
 
@@ -112,7 +140,9 @@ pub async fn maintenance(cluster: &Cluster) -> Outcome {
         one.get("maintenance", None).await?;
         let status = one.status().await?;
         leaders.push(status.leader());
-        ensure(status.db_size() > 0 && status.raft_term() > 0, || format!("{status:?}"))?;
+        ensure(status.db_size() > 0 && status.raft_term() > 0, || {
+            format!("{status:?}")
+        })?;
         hashes.push(one.hash_kv(revision).await?.hash());
         one.defragment().await?;
     }

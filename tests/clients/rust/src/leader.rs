@@ -32,22 +32,39 @@ pub async fn watch_across_changes(cluster: &Cluster) -> Outcome {
     progress(&counts, counts.acknowledged.load(Ordering::Relaxed) + 100).await;
     counts.stopping.store(true, Ordering::Relaxed);
     writer.await?;
-    client.put("across/end", "", None).await?;
+    while let Err(error) = client.put("across/end", "", None).await {
+        ensure(is_about_connecting(&error), || format!("the last write: {error}"))?;
+        sleep(Duration::from_millis(50)).await;
+    }
     let (history, _) = follow(cluster.endpoints.clone(), begin + 1).await?;
     let mut cuts = 0;
     for follower in followers {
         let (seen, own_cuts) = follower.await??;
         cuts += own_cuts;
-        let first_wrong = seen.iter().zip(&history).position(|(seen, history)| seen != history);
-        equal("the first event that is not as in the history", first_wrong, None::<usize>)?;
+        let first_wrong = seen
+            .iter()
+            .zip(&history)
+            .position(|(seen, history)| seen != history);
+        equal(
+            "the first event that is not as in the history",
+            first_wrong,
+            None::<usize>,
+        )?;
         equal("events", seen.len(), history.len())?;
     }
-    let (acknowledged, unknown) = (counts.acknowledged.load(Ordering::Relaxed), counts.unknown.load(Ordering::Relaxed));
+    let (acknowledged, unknown) = (
+        counts.acknowledged.load(Ordering::Relaxed),
+        counts.unknown.load(Ordering::Relaxed),
+    );
     let events = history.len();
-    println!("  {acknowledged} writes acknowledged, {unknown} of unknown outcome, {events} events, {cuts} streams cut");
+    println!(
+        "  {acknowledged} writes acknowledged, {unknown} of unknown outcome, {events} events, {cuts} streams cut"
+    );
     ensure(cuts >= KILLS, || format!("only {cuts} streams were cut"))?;
     let written = events as u64 - 1;
-    ensure((acknowledged..=acknowledged + unknown).contains(&written), || format!("{written} writes are events"))
+    ensure((acknowledged..=acknowledged + unknown).contains(&written), || {
+        format!("{written} writes are events")
+    })
 }
 
 #[derive(Default)]
@@ -105,14 +122,25 @@ async fn follow(endpoints: Vec<String>, mut from: i64) -> Outcome<(Vec<(i64, Str
 pub async fn lease_and_lock_across_changes(cluster: &Cluster) -> Outcome {
     let mut client = cluster.client().await?;
     let lease = client.lease_grant(5, None).await?.id();
-    let held = client.lock("kept", Some(LockOptions::new().with_lease(lease))).await?;
+    let held = client
+        .lock("kept", Some(LockOptions::new().with_lease(lease)))
+        .await?;
     let keeping = tokio::spawn(keep_alive(client.clone(), lease));
     for _ in 0..KILLS {
         cluster.call("kill-leader").await?;
         cluster.call("restart").await?;
         sleep(Duration::from_secs(2)).await;
     }
-    let found = client.get(held.key(), Some(GetOptions::new().with_keys_only())).await?;
+    // The first call by way of a node that was away fails: the client tells of the last try to connect.
+    let found = loop {
+        match client
+            .get(held.key(), Some(GetOptions::new().with_keys_only()))
+            .await
+        {
+            Err(error) if is_about_connecting(&error) => sleep(Duration::from_millis(50)).await,
+            answer => break answer?,
+        }
+    };
     keeping.abort();
     equal("the lock is held", found.count(), 1)?;
     // Nobody keeps it alive any more.
@@ -120,6 +148,10 @@ pub async fn lease_and_lock_across_changes(cluster: &Cluster) -> Outcome {
     let taken = other.lock("kept", None).await?;
     other.unlock(taken.key()).await?;
     Ok(())
+}
+
+fn is_about_connecting(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().contains("connect"))
 }
 
 async fn keep_alive(mut client: Client, lease: i64) {

@@ -40,7 +40,9 @@ impl Cluster {
     async fn call(&self, command: &str) -> Outcome {
         let mut process = tokio::process::Command::new(&self.script);
         let output = process.args([command, &self.directory]).output().await?;
-        ensure(output.status.success(), || format!("{command}: {}", String::from_utf8_lossy(&output.stderr)))
+        ensure(output.status.success(), || {
+            format!("{command}: {}", String::from_utf8_lossy(&output.stderr))
+        })
     }
 }
 
@@ -115,7 +117,11 @@ async fn main() -> ExitCode {
         auth::enabled,
     );
     println!("{passed} passed, {failed} failed");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn ensure(holds: bool, or: impl FnOnce() -> String) -> Outcome {
@@ -123,7 +129,9 @@ fn ensure(holds: bool, or: impl FnOnce() -> String) -> Outcome {
 }
 
 fn equal<T: PartialEq<U> + Debug, U: Debug>(what: &str, found: T, expected: U) -> Outcome {
-    ensure(found == expected, || format!("{what}: {found:?} instead of {expected:?}"))
+    ensure(found == expected, || {
+        format!("{what}: {found:?} instead of {expected:?}")
+    })
 }
 
 /// The gRPC status and message of what must fail.

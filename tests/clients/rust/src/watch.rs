@@ -2,6 +2,7 @@
 
 use crate::{Cluster, Outcome, ensure, equal};
 use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
+use std::collections::BTreeSet;
 
 pub async fn next(stream: &mut WatchStream) -> Outcome<WatchResponse> {
     Ok(stream.message().await?.ok_or("the stream has ended")?)
@@ -19,7 +20,10 @@ pub async fn from_an_old_revision(cluster: &Cluster) -> Outcome {
     let revision = put.header().ok_or("no header")?.revision();
     client.put("old/a", "2", None).await?;
     client.delete("old/a", None).await?;
-    let options = WatchOptions::new().with_prefix().with_start_revision(revision).with_prev_key();
+    let options = WatchOptions::new()
+        .with_prefix()
+        .with_start_revision(revision)
+        .with_prev_key();
     let mut stream = client.watch("old/", Some(options)).await?;
     created(&mut stream).await?;
     let mut found = Vec::new();
@@ -56,7 +60,9 @@ pub async fn progress(cluster: &Cluster) -> Outcome {
     loop {
         stream.request_progress().await?;
         let response = next(&mut stream).await?;
-        ensure(response.events().is_empty(), || format!("an event of another key: {response:?}"))?;
+        ensure(response.events().is_empty(), || {
+            format!("an event of another key: {response:?}")
+        })?;
         // The node that is asked may not have applied the write yet.
         if response.header().ok_or("no header")?.revision() >= revision {
             return Ok(());
@@ -78,10 +84,22 @@ pub async fn many_on_one_stream(cluster: &Cluster) -> Outcome {
     for id in (1..=WATCHERS).rev() {
         client.put(format!("many/{id}"), id.to_string(), None).await?;
     }
-    for expected in (1..=WATCHERS).rev() {
+    // Watchers of one stream are in no order among each other.
+    let mut seen = BTreeSet::new();
+    while seen.len() < usize::try_from(WATCHERS)? {
         let response = next(&mut stream).await?;
-        let value = response.events()[0].kv().ok_or("no key")?.value_str()?;
-        equal("watcher and value", (response.watch_id(), value), (expected, expected.to_string().as_str()))?;
+        for event in response.events() {
+            let kv = event.kv().ok_or("no key")?;
+            let id = response.watch_id();
+            equal(
+                "key and value",
+                (kv.key_str()?, kv.value_str()?),
+                (&*format!("many/{id}"), &*id.to_string()),
+            )?;
+            ensure(seen.insert(id), || {
+                format!("watcher {id} has seen its event twice")
+            })?;
+        }
     }
     Ok(())
 }
