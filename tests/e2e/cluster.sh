@@ -18,14 +18,22 @@ mkdir -p "$2"
 dir=$(realpath "$2")
 shift 2
 
-# free_ports N: so many that nobody listens at.
+# free_ports N: so many that nobody listens at. They are below those that Linux gives to whoever connects, so that a
+# killed node finds its own still free.
 free_ports() {
     python3 - "$1" <<'PYTHON'
-import socket, sys
-sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
-for s in sockets:
-    s.bind(("127.0.0.1", 0))
-print(*(s.getsockname()[1] for s in sockets))
+import random, socket, sys
+found = []
+for port in random.sample(range(10240, 32768), 1000):
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        except OSError:
+            continue
+    if len(found) == int(sys.argv[1]):
+        break
+print(*found)
 PYTHON
 }
 

@@ -13,6 +13,7 @@ patroni_postgres.sh beside it prepares all that and calls it. Ends with the line
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -35,9 +36,15 @@ NAMES = ("db1", "db2")
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that Linux gives to nobody who connects: a killed server finds its own still free."""
+    while True:
+        port = random.randrange(10240, 32768)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def await_true(what, get):
