@@ -131,6 +131,16 @@ impl Cluster {
         SocketAddr::new(self.nodes[node].address.into(), CLIENT_PORT)
     }
 
+    /// The process of `node`.
+    ///
+    /// # Errors
+    ///
+    /// If it does not run.
+    pub(crate) fn process_id(&self, node: usize) -> anyhow::Result<u32> {
+        let process = self.nodes[node].process.as_ref();
+        Ok(process.context("the node does not run")?.id())
+    }
+
     /// Where `node` keeps its data.
     pub(crate) fn data_dir(&self, node: usize) -> PathBuf {
         self.dir.path().join(&self.nodes[node].name)

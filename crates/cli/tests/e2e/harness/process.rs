@@ -35,6 +35,11 @@ impl Process {
         })
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`.
     ///
     /// # Errors
