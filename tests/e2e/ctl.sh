@@ -39,15 +39,23 @@ plain() {
         -e 's/[0-9.]+(ms|µs|s)\b/TIME/g' -e 's/(took|Took"? :) *TIME/\1 TIME/'
 }
 
-# same NAME ARGUMENT...: both programs print the same on standard output and exit alike.
+# same NAME ARGUMENT...: both programs print the same on standard output and on standard error, and exit alike.
+# Both ask the same endpoint, unless $at says which: etcdctl picks one of many at random.
 same() {
     local name=$1 theirs ours
     shift
     [ -n "$etcdctl" ] || return 0
-    theirs=$(timeout 60 "$etcdctl" "$@" 2>"$scratch/theirs.err" <"${input:-/dev/null}" | plain; echo "exit ${PIPESTATUS[0]}")
-    ours=$(timeout 60 "$quorate" ctl "$@" 2>"$scratch/ours.err" <"${input:-/dev/null}" | plain; echo "exit ${PIPESTATUS[0]}")
+    theirs=$(run_as theirs "$etcdctl" "$@")
+    ours=$(run_as ours "$quorate" ctl "$@")
     check "as etcdctl: $name" "$theirs" "$ours"
-    check "as etcdctl: $name: errors" "$(plain <"$scratch/theirs.err")" "$(plain <"$scratch/ours.err")"
+    check "as etcdctl: $name: errors" "$(plain <theirs.err)" "$(plain <ours.err)"
+}
+
+run_as() {
+    local name=$1
+    shift
+    ETCDCTL_ENDPOINTS=${at:-$one} timeout 60 "$@" 2>"$name.err" <"${input:-/dev/null}" | plain | cat -v
+    echo "exit ${PIPESTATUS[0]}"
 }
 
 # formats NAME ARGUMENT...: the same in all formats that both have.
@@ -57,12 +65,19 @@ formats() {
     for format in simple json fields protobuf; do same "$name -w $format" "$@" -w "$format"; done
 }
 
+# formats of what makes a new revision: protobuf would show it.
+changing() {
+    local name=$1 format
+    shift
+    for format in simple json fields; do same "$name -w $format" "$@" -w "$format"; done
+}
+
 keys() {
     check "put" "OK" "$(ctl put a 1)"
     check "get" $'a\n1' "$(ctl get a)"
     check "put --prev-kv" $'OK\na\n1' "$(ctl put --prev-kv a 2)"
     check "put from standard input" "OK" "$(printf 'two words\n' | ctl put in)"
-    check "get of it" $'two words\n' "$(ctl get --print-value-only in; echo)"
+    check "get of it" $'two words\n\n.' "$(ctl get --print-value-only in; echo .)"
     check "put --ignore-value" "OK" "$(ctl put --ignore-value a)"
     check "get --rev" "1" "$(ctl get --rev=2 --print-value-only a)"
     ctl put --hex=false $'b\n\xff' $'\x01\xfe' >out
@@ -77,8 +92,8 @@ keys() {
     check "del --prev-kv" $'1\na\n2' "$(ctl del a --prev-kv)"
     check "del --prefix of all" "3" "$(ctl del --prefix '')"
     for key in k/1 k/2 k/3; do ctl put $key v >out; done
-    formats "put" put x y
-    formats "put --prev-kv" put --prev-kv x y
+    changing "put" put x y
+    changing "put --prev-kv" put --prev-kv x y
     formats "get" get x
     formats "get --prefix" get --prefix k/
     formats "get --limit" get --prefix k/ --limit 2
@@ -185,11 +200,9 @@ transactions() {
     check "txn that succeeds" $'SUCCESS\n\nOK\n\nt\nnew "one"' "$(ctl txn <txn)"
     check "txn that fails" $'FAILURE\n\n1' "$(ctl txn <txn)"
     printf 'create("u") = "0"\n\nput u 1\nget u\n\nget u\ndel none\n\n' >txn
-    for format in simple json fields protobuf; do
+    for format in simple json fields; do
         ctl del u >out
-        input=txn same "txn -w $format, once" txn -w $format
-        ctl put u 1 >out
-        input=txn same "txn -w $format, again" txn -w $format
+        input=txn same "txn -w $format" txn -w $format
     done
     printf 'mod("u") > "0"\n\nget u\n\n\n' >txn
     input=txn same "txn -i" txn -i
@@ -452,8 +465,9 @@ connections() {
 }
 
 [ -n "$etcdctl" ] || echo "SKIPPED the comparison: etcdctl is not installed"
-launch dev "$quorate" dev --data-dir "$scratch/dev" --listen-client "$one"
+launch dev "$quorate" dev --data-dir "$scratch/data" --listen-client "$one"
 await 1 grep -c Ctrl-C "$scratch/dev"
+grep -q Ctrl-C dev || { cat dev dev.err; exit 1; }
 for section in keys mistakes transactions watches leases locks cluster snapshots authentication mirrors connections; do
     [ -n "${ONLY:-}" ] && [ "$ONLY" != $section ] && continue
     $section
