@@ -65,7 +65,7 @@ formats() {
     for format in simple json fields protobuf; do same "$name -w $format" "$@" -w "$format"; done
 }
 
-# formats of what makes a new revision: protobuf would show it.
+# formats without protobuf, where every revision would show.
 changing() {
     local name=$1 format
     shift
@@ -79,7 +79,7 @@ keys() {
     check "put from standard input" "OK" "$(printf 'two words\n' | ctl put in)"
     check "get of it" $'two words\n\n.' "$(ctl get --print-value-only in; echo .)"
     check "put --ignore-value" "OK" "$(ctl put --ignore-value a)"
-    check "get --rev" "1" "$(ctl get --rev=2 --print-value-only a)"
+    check "get --rev" "1" "$(ctl get --rev=3 --print-value-only a)"
     ctl put --hex=false $'b\n\xff' $'\x01\xfe' >out
     check "keys are bytes" '\x62\x0a\xff \x01\xfe' "$(ctl get --hex $'b\n\xff' | xargs -d '\n' | sed 's/\\x01/\\x01/')"
     check_like "bytes as fields" '"Key" : "b\\n\\xff"' "$(ctl get $'b\n\xff' -w fields)"
@@ -90,7 +90,7 @@ keys() {
     check "comes back" "same" "$(cmp big out && echo same)"
     check "a reader that goes" "a" "$(ctl get --prefix '' | head -1)"
     check "del --prev-kv" $'1\na\n2' "$(ctl del a --prev-kv)"
-    check "del --prefix of all" "3" "$(ctl del --prefix '')"
+    check "del --prefix of all" "4" "$(ctl del --prefix '')"
     for key in k/1 k/2 k/3; do ctl put $key v >out; done
     changing "put" put x y
     changing "put --prev-kv" put --prev-kv x y
@@ -164,7 +164,6 @@ member update 1234
 member promote 1234
 move-leader
 move-leader zz
-move-leader 1234
 snapshot save
 alarm list x
 auth enable
@@ -199,11 +198,12 @@ transactions() {
     printf 'value("t") = "old"\nversion("t") > "0"\n\nput t "new \\"one\\""\nget --prefix t\n\ndel t\n\n' >txn
     check "txn that succeeds" $'SUCCESS\n\nOK\n\nt\nnew "one"' "$(ctl txn <txn)"
     check "txn that fails" $'FAILURE\n\n1' "$(ctl txn <txn)"
-    printf 'create("u") = "0"\n\nput u 1\nget u\n\nget u\ndel none\n\n' >txn
-    for format in simple json fields; do
-        ctl del u >out
-        input=txn same "txn -w $format" txn -w $format
-    done
+    ctl put u 1 >out
+    printf 'mod("u") > "0"\nlease("u") = "0"\n\nput u 1\nget u\n\nget none\n\n' >txn
+    [ -z "$etcdctl" ] || sed -i /lease/d txn # etcdctl's own comparison of leases ends in a panic
+    input=txn changing "txn that succeeds" txn
+    printf 'create("u") = "0"\n\nput u 1\n\nget u\ndel none\n\n' >txn
+    input=txn changing "txn that fails" txn
     printf 'mod("u") > "0"\n\nget u\n\n\n' >txn
     input=txn same "txn -i" txn -i
     local text
@@ -232,7 +232,7 @@ printed() {
 }
 
 watches() {
-    local from
+    local from format
     ctl put w/a before >out
     from=$(($(revision) + 1))
     ctl put w/a 1 >out
@@ -248,8 +248,8 @@ watches() {
     launch watch "$quorate" ctl watch w/a --rev "$from" -- sh -c 'echo "$ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY $ETCD_WATCH_VALUE"'
     printed "watch with a command" watch $'PUT\nw/a\n1\nDELETE\nw/a\n\n"PUT" "w/a" "1"\n"DELETE" "w/a" ""'
     mkfifo lines
-    launch watch "$quorate" ctl watch -i <lines
-    exec 3>lines
+    exec 3<>lines
+    launch watch "$quorate" ctl watch -i <lines 3>&-
     printf 'watch --rev %s w/b\nnonsense\nprogress\n' "$from" >&3
     await "2" grep -c -E '^(PUT|progress notify)' "$scratch/watch" # the order of the two is the server's
     exec 3>&-
@@ -260,16 +260,17 @@ watches() {
     check "watch -i complains" $'Invalid command nonsense (only support watch)\nError: error reading watch request line: EOF' "$(cat watch.err)"
     rm lines
     [ -n "$etcdctl" ] || return 0
-    local format
+    unset ETCDCTL_ENDPOINTS
     for format in simple json fields protobuf; do
-        launch theirs "$etcdctl" watch --prefix w/ --rev "$from" --prev-kv -w $format
-        launch ours "$quorate" ctl watch --prefix w/ --rev "$from" --prev-kv -w $format
+        launch theirs "$etcdctl" --endpoints "$one" watch --prefix w/ --rev "$from" --prev-kv -w $format
+        launch ours "$quorate" ctl --endpoints "$one" watch --prefix w/ --rev "$from" --prev-kv -w $format
         await 0 eval 'test -s theirs; echo $?'
         await "$(cat theirs)" cat ours
         finish theirs TERM
         finish ours TERM
         check "as etcdctl: watch -w $format" "$(cat -v theirs)" "$(cat -v ours)"
     done
+    export ETCDCTL_ENDPOINTS=$all
 }
 
 leases() {
@@ -280,8 +281,9 @@ leases() {
     check "lease keep-alive --once" "lease $lease keepalived with TTL(600)" "$(ctl lease keep-alive --once "$lease")"
     check_like "lease timetolive --keys" "^lease $lease granted with TTL\(600s\), remaining\([0-9]+s\), attached keys\(\[leased\]\)$" \
         "$(ctl lease timetolive --keys "$lease")"
-    formats "lease list" lease list
-    formats "lease keep-alive --once" lease keep-alive --once "$lease"
+    # In protobuf etcdctl has only the headers of what is about leases.
+    changing "lease list" lease list
+    changing "lease keep-alive --once" lease keep-alive --once "$lease"
     same "lease timetolive" lease timetolive "$lease"
     formats "get of a leased key" get leased
     launch alive "$quorate" ctl lease keep-alive "$lease"
@@ -353,7 +355,7 @@ cluster() {
     same "alarm list -w json" alarm list -w json
     same "defrag" defrag
     same "defrag --cluster" defrag --cluster
-    check_like "member add" $'^Member +[0-9a-f]+ added to cluster +[0-9a-f]+\n\nETCD_NAME="d"\nETCD_INITIAL_CLUSTER="node.*,.*d=http://127.0.79.1:42380.*"\nETCD_INITIAL_ADVERTISE_PEER_URLS="http://127.0.79.1:42380"\nETCD_INITIAL_CLUSTER_STATE="existing"$' \
+    check_like "member add" $'^Member +[0-9a-f]+ added to cluster +[0-9a-f]+\n\nETCD_NAME="d"\nETCD_INITIAL_CLUSTER="[^ ]*d=http://127.0.79.1:42380[^ ]*"\nETCD_INITIAL_ADVERTISE_PEER_URLS="http://127.0.79.1:42380"\nETCD_INITIAL_CLUSTER_STATE="existing"$' \
         "$(ctl member add d --peer-urls=http://127.0.79.1:42380 --learner)"
     id=$(ctl member list | grep 42380 | cut -d, -f1)
     check_like "member promote of one that is not there" "in sync with leader" "$(ctl member promote "$id")"
@@ -362,6 +364,7 @@ cluster() {
     leader=$(ctl endpoint status | awk -F', ' '$5 == "true" {print $2}')
     follower=$(ctl endpoint status | awk -F', ' '$5 == "false" {print $2; exit}')
     check "move-leader" "Leadership transferred from $leader to $follower" "$(ctl move-leader "$follower")"
+    check_like "move-leader to nobody" "bad leader transferee" "$(ctl move-leader 1234)"
     check_like "downgrade cancel" "^(Downgrade cancel success|Error: )" "$(ctl downgrade cancel)"
     check "compaction" "compacted revision $(revision)" "$(ctl compaction "$(revision)")"
     check_like "watch of what is compacted" $'watch was canceled \(etcdserver: mvcc: required revision has been compacted\)\nError: watch is canceled by the server\nexit 5' \
@@ -419,7 +422,7 @@ authentication() {
     same "put of a reader" put k/1 x --user reader --password secret
     check_like "get, asked for a password" $'k/1\nv$' "$(printf 'secret\n' | ctl get k/1 --user reader)"
     check_like "a watch that is not allowed" "permission denied" "$(ctl watch x --user reader:secret)"
-    check "endpoint health of nobody" 3 "$(ctl endpoint health | grep -c unhealthy)"
+    check "endpoint health of nobody" 3 "$(ctl endpoint health | grep -c 'is unhealthy')"
     check "endpoint health of root" 3 "$(as_root endpoint health | grep -c 'is healthy')"
     check "lock of root" "held" "$(as_root lock lock echo held)"
     check "user passwd" "Password updated" "$(printf 'other\n' | as_root user passwd reader --interactive=false)"
@@ -468,6 +471,7 @@ connections() {
 launch dev "$quorate" dev --data-dir "$scratch/data" --listen-client "$one"
 await 1 grep -c Ctrl-C "$scratch/dev"
 grep -q Ctrl-C dev || { cat dev dev.err; exit 1; }
+ctl put k/1 v >out
 for section in keys mistakes transactions watches leases locks cluster snapshots authentication mirrors connections; do
     [ -n "${ONLY:-}" ] && [ "$ONLY" != $section ] && continue
     $section

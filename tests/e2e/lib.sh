@@ -46,7 +46,8 @@ await() {
 launch() {
     local name=$1
     shift
-    "$@" >"$scratch/$name" 2>"$scratch/$name.err" &
+    # Without a word about its input the shell would give it none.
+    "$@" <&0 >"$scratch/$name" 2>"$scratch/$name.err" &
     running[$name]=$!
 }
 

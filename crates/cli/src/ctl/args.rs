@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use bytes::Bytes;
 use std::ffi::OsString;
+use std::num::{IntErrorKind, ParseIntError};
 use std::os::unix::ffi::OsStringExt;
 
 /// Keys `[key, range_end)`: one key if the end is empty, all from the key on if it is one zero byte.
@@ -93,11 +94,14 @@ pub(super) fn unsigned(text: &str, radix: u32) -> Result<u64, String> {
     }
 }
 
-fn reason(function: &str, text: &str, error: &std::num::ParseIntError) -> String {
-    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
-    let what = match error.kind() {
-        PosOverflow | NegOverflow => "value out of range",
-        _ => "invalid syntax",
+fn reason(function: &str, text: &str, error: &ParseIntError) -> String {
+    let is_too_far = matches!(
+        error.kind(),
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow
+    );
+    let what = match is_too_far {
+        true => "value out of range",
+        false => "invalid syntax",
     };
     format!("strconv.{function}: parsing {text:?}: {what}")
 }

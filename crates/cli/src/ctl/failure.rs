@@ -105,11 +105,15 @@ impl fmt::Display for Failure {
 pub(super) fn text(status: &Status) -> String {
     let message = status.message();
     let is_known = EtcdError::ALL.iter().any(|error| error.message() == message);
-    match status.code() {
-        _ if is_known => message.to_string(),
-        Code::DeadlineExceeded => DEADLINE.to_string(),
-        Code::Unavailable if status.source().is_some() => cause(status),
-        code => format!("rpc error: code = {} desc = {message}", name(code)),
+    let code = status.code();
+    if is_known {
+        message.to_string()
+    } else if code == Code::DeadlineExceeded {
+        DEADLINE.to_string()
+    } else if code == Code::Unavailable && status.source().is_some() {
+        cause(status)
+    } else {
+        format!("rpc error: code = {} desc = {message}", name(code))
     }
 }
 
@@ -122,10 +126,11 @@ pub(super) fn cause(error: &dyn Error) -> String {
     last.to_string()
 }
 
+/// A code as Go calls it.
 fn name(code: Code) -> String {
-    match code {
-        Code::Cancelled => "Canceled".to_string(),
-        other => format!("{other:?}"),
+    match code == Code::Cancelled {
+        true => "Canceled".to_string(),
+        false => format!("{code:?}"),
     }
 }
 

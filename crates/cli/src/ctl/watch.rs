@@ -449,9 +449,9 @@ pub(super) fn exit_text(status: ExitStatus) -> String {
 /// Why a process could not be started, as Go has it.
 pub(super) fn start_text(program: &OsString, error: &io::Error) -> String {
     let program = quote(&program.clone().into_vec());
-    match error.kind() {
-        io::ErrorKind::NotFound => format!("exec: {program}: executable file not found in $PATH"),
-        _ => format!("exec: {program}: {error}"),
+    match error.kind() == io::ErrorKind::NotFound {
+        true => format!("exec: {program}: executable file not found in $PATH"),
+        false => format!("exec: {program}: {error}"),
     }
 }
 
