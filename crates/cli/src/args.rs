@@ -116,7 +116,7 @@ fn command(lookup: impl Fn(&str) -> Option<String>) -> clap::Command {
             start.mut_args(|arg| with_default(arg, for_start))
         })
         .mut_subcommand("ctl", |ctl| {
-            ctl::as_go_has_them(ctl).mut_args(|arg| with_default(arg, for_ctl))
+            ctl::with_usage(ctl::as_go_has_them(ctl), "quorate").mut_args(|arg| with_default(arg, for_ctl))
         })
 }
 
@@ -256,6 +256,31 @@ mod tests {
         assert!(message.ends_with("(see `quorate start --help`)"), "{message}");
         let message = parse_with("quorate sim run --seeds x", &[]).err().unwrap();
         assert!(message.ends_with("(see `quorate sim run --help`)"), "{message}");
+    }
+
+    #[test]
+    fn a_flag_of_ctl_and_its_variable_are_a_conflict() {
+        let set = |name: &str| (name == "ETCDCTL_ENDPOINTS").then(|| "a:1".to_string());
+        let conflict = |line: &str| {
+            let command = command(set);
+            let matches = command.clone().try_get_matches_from(line.split_whitespace());
+            ctl_conflict(&command, &matches.unwrap(), &set)
+        };
+        assert_eq!(conflict("quorate ctl get a -w json"), None);
+        for line in [
+            "quorate ctl get a --endpoints b:1",
+            "quorate ctl --endpoints b:1 get a",
+            "quorate ctl endpoint health --endpoints=b:1",
+        ] {
+            let message = conflict(line).expect(line);
+            assert!(message.contains("\"ETCDCTL_ENDPOINTS\""), "{message}");
+        }
+        let unset = |name: &str| (name == "ETCDCTL_ENDPOINTS").then(String::new);
+        let command = command(unset);
+        let matches = command
+            .clone()
+            .try_get_matches_from(["quorate", "ctl", "--endpoints=b:1", "get", "a"]);
+        assert_eq!(ctl_conflict(&command, &matches.unwrap(), &unset), None);
     }
 
     #[test]

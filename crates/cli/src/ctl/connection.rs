@@ -211,7 +211,7 @@ impl Client {
             if is_stale(&status) && self.settings.credentials.is_some() && !is_token_new {
                 is_token_new = true;
                 self.state().connected = None;
-            } else if status.code() == Code::Unavailable {
+            } else if status.code() == Code::Unavailable || failure::is_of_connection(&status) {
                 self.leave(&status);
                 match effect {
                     Effect::Reads => sleep(PAUSE).await,

@@ -110,11 +110,19 @@ pub(super) fn text(status: &Status) -> String {
         message.to_string()
     } else if code == Code::DeadlineExceeded {
         DEADLINE.to_string()
-    } else if code == Code::Unavailable && status.source().is_some() {
-        cause(status)
+    } else if is_of_connection(status) {
+        format!(
+            "rpc error: code = Unavailable desc = transport: {}",
+            cause(status)
+        )
     } else {
         format!("rpc error: code = {} desc = {message}", name(code))
     }
+}
+
+/// Whether it is not the server that says so: the connection broke, or never was one.
+pub(super) fn is_of_connection(status: &Status) -> bool {
+    status.source().is_some()
 }
 
 /// The last of an error's causes: what the system said.

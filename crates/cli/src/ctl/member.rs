@@ -15,8 +15,6 @@ use quorate_etcd_api::etcdserverpb::{
     MemberRemoveRequest, MemberUpdateRequest, ResponseHeader,
 };
 use std::ffi::OsString;
-use tonic::Request;
-use tonic::metadata::AsciiMetadataValue;
 
 /// What can be done with members.
 #[derive(Subcommand)]
@@ -175,14 +173,7 @@ impl Add {
             peer_ur_ls: checked(&self.peer_urls)?,
             is_learner: self.learner,
         };
-        let add = async |service| {
-            let mut request = Request::new(request.clone());
-            // Quorate's servers keep the name from now on. Others do not know of it.
-            if let Ok(name) = AsciiMetadataValue::try_from(name.as_str()) {
-                request.metadata_mut().insert("quorate-name", name);
-            }
-            cluster(service).member_add(request).await
-        };
+        let add = async |service| cluster(service).member_add(request.clone()).await;
         let response = client.ask(Effect::Writes, add).await?;
         let id = response.member.as_ref().map_or(0, |member| member.id);
         printer.print(&Added(&response))?;

@@ -224,6 +224,24 @@ pub(crate) fn as_go_has_them(command: clap::Command) -> clap::Command {
     command.mut_subcommands(as_go_has_them)
 }
 
+/// Commands below `path` with their usage as one reads it: how many arguments there may be is for the command to
+/// check, so that it can say so in etcdctl's words.
+pub(crate) fn with_usage(command: clap::Command, path: &str) -> clap::Command {
+    let path = format!("{path} {}", command.get_name());
+    let shown = |id: &str| {
+        let arg = command
+            .get_arguments()
+            .find(|arg| arg.get_id() == id && !arg.is_hide_set())?;
+        Some(arg.get_value_names()?.first()?.to_string())
+    };
+    let usage = match (shown("words"), shown("command")) {
+        (Some(words), Some(_)) => format!("{path} [OPTIONS] {words} [-- COMMAND...]"),
+        (Some(words), None) => format!("{path} [OPTIONS] {words}"),
+        (None, _) => return command.mut_subcommands(|inner| with_usage(inner, &path)),
+    };
+    command.override_usage(usage)
+}
+
 fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),

@@ -6,7 +6,7 @@
 
 use super::args::{self, Keys};
 use super::connection::{Client, watch};
-use super::failure::{Failure, code};
+use super::failure::{Failure, code, is_of_connection};
 use super::print::json::{self, Object};
 use super::print::text::{Text, quote};
 use super::print::{Printer, Report};
@@ -214,7 +214,7 @@ impl<'a> Session<'a> {
     async fn run(mut self) -> Result<(), Failure> {
         loop {
             match self.follow().await? {
-                status if status.code() == Code::Unavailable || status.code() == Code::Unknown => {
+                status if status.code() == Code::Unavailable || is_of_connection(&status) => {
                     self.client.leave(&status);
                     sleep(PAUSE).await;
                 }
@@ -382,7 +382,7 @@ impl Changes {
                 stream,
                 _requests: sender,
             })),
-            Err(status) if status.code() == Code::Unavailable => {
+            Err(status) if status.code() == Code::Unavailable || is_of_connection(&status) => {
                 client.leave(&status);
                 sleep(PAUSE).await;
                 Ok(None)
