@@ -3,12 +3,13 @@
 //! - `quorate start` takes every long flag from the environment too, as `QUORATE_X` or `ETCD_X`.
 //!   A flag wins over `QUORATE_X`, which wins over `ETCD_X`. An empty variable counts as unset,
 //!   as it does for etcd.
+//! - `quorate ctl` takes its global flags from `ETCDCTL_X`, but not both at once, as etcdctl does not.
 //! - A mistake is reported in one line.
 
-use crate::{bench, dev, etcd_flags, member, output, sim, snapshot, start};
+use crate::{bench, completion, ctl, dev, etcd_flags, member, output, sim, snapshot, start};
 use clap::builder::Styles;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::env;
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -28,6 +29,7 @@ Examples:
   quorate start --name a --data-dir /var/lib/a    one real node
   quorate member list                             who the members are
   quorate snapshot save backup.db                 a backup in etcd's format
+  quorate ctl put hello world                     write a key, as etcdctl does
   quorate bench put --clients 100 --total 100000  measure it
   quorate sim run --seeds 100 --seed 1            look for bugs in simulated time";
 
@@ -42,24 +44,50 @@ pub(crate) enum Command {
     Member(member::Options),
     /// Save the state of a running cluster, look at a backup, restore one
     Snapshot(snapshot::Options),
+    /// Read and change what a cluster keeps, with etcdctl's commands
+    Ctl(Box<ctl::Options>),
     /// Measure a running cluster
     Bench(bench::Options),
     /// Run the simulator: the real code on simulated time, network and disks
     Sim(sim::Options),
+    /// Print what makes a shell complete our commands
+    Completion(completion::Options),
 }
 
 /// Reads the command line of this process; ends it if there is nothing to run.
 pub(crate) fn parse() -> Command {
     let words: Vec<OsString> = env::args_os().collect();
-    let command = command(|name| env::var(name).ok());
-    match command
-        .clone()
-        .try_get_matches_from(&words)
-        .and_then(|matches| Cli::from_arg_matches(&matches))
-    {
+    let lookup = |name: &str| env::var(name).ok();
+    let command = command(lookup);
+    let matches = match command.clone().try_get_matches_from(&words) {
+        Ok(matches) => matches,
+        Err(error) => leave(&error, &path(&command, &words)),
+    };
+    if let Some(message) = ctl_conflict(&command, &matches, &lookup) {
+        std::process::exit(ctl::refuse(&message))
+    }
+    match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli.command,
         Err(error) => leave(&error, &path(&command, &words)),
     }
+}
+
+/// The whole command, for what is made from it.
+pub(crate) fn definition() -> clap::Command {
+    command(|_| None)
+}
+
+/// What is said of a flag of `quorate ctl` that is given twice over.
+fn ctl_conflict(
+    command: &clap::Command,
+    matches: &ArgMatches,
+    lookup: &impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let matches = matches.subcommand_matches("ctl")?;
+    let variable = ctl::conflict(command.find_subcommand("ctl")?, matches, lookup)?;
+    Some(format!(
+        "conflicting environment variable {variable:?} is shadowed by corresponding command-line flag (either unset environment variable or disable flag)"
+    ))
 }
 
 /// All of `text` in one line: what a message says after its first line is kept, in sequence.
@@ -75,21 +103,34 @@ pub(crate) fn positive(text: &str) -> Result<NonZeroU64, String> {
 }
 
 fn command(lookup: impl Fn(&str) -> Option<String>) -> clap::Command {
-    let command = Cli::command();
-    command.mut_subcommand("start", |start| {
-        start.mut_args(|arg| with_environment(arg, &lookup))
-    })
+    let for_start = |arg: &Arg| {
+        let suffix = etcd_flags::suffix(arg.get_long()?);
+        let names = etcd_flags::VARIABLES
+            .iter()
+            .map(|prefix| format!("{prefix}_{suffix}"));
+        names.into_iter().find_map(|name| set(&lookup, &name))
+    };
+    let for_ctl = |arg: &Arg| {
+        let name = ctl::variable(arg.get_long()?);
+        set(&lookup, &name).filter(|_| arg.is_global_set())
+    };
+    Cli::command()
+        .mut_subcommand("start", |start| {
+            start.mut_args(|arg| with_default(arg, for_start))
+        })
+        .mut_subcommand("ctl", |ctl| {
+            ctl::with_usage(ctl::as_go_has_them(ctl), "quorate").mut_args(|arg| with_default(arg, for_ctl))
+        })
 }
 
-/// `arg` with the value of its environment variable, if there is one, as its default.
-fn with_environment(arg: Arg, lookup: &impl Fn(&str) -> Option<String>) -> Arg {
-    let Some(long) = arg.get_long() else { return arg };
-    let suffix = etcd_flags::suffix(long);
-    let found = etcd_flags::VARIABLES.iter().find_map(|prefix| {
-        let value = lookup(&format!("{prefix}_{suffix}"))?;
-        (!value.is_empty()).then_some(value)
-    });
-    match found {
+/// The value of a variable that is set to something.
+fn set(lookup: &impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
+    lookup(name).filter(|value| !value.is_empty())
+}
+
+/// `arg` with a default of its own, if there is one.
+fn with_default(arg: Arg, default: impl Fn(&Arg) -> Option<String>) -> Arg {
+    match default(&arg) {
         Some(value) => arg.default_value(value),
         None => arg,
     }
@@ -105,6 +146,9 @@ fn leave(error: &clap::Error, path: &str) -> ! {
     if asked.contains(&error.kind()) {
         error.exit()
     }
+    if path.starts_with("quorate ctl") {
+        std::process::exit(ctl::refuse(&mistake(error, path)))
+    }
     output::complain(&mistake(error, path));
     std::process::exit(error.exit_code())
 }
@@ -116,11 +160,15 @@ fn mistake(error: &clap::Error, path: &str) -> String {
             "{flag} is a flag of etcd's that this version of Quorate does not serve (see `{path} --help`)"
         );
     }
+    format!("{} (see `{path} --help`)", reason(error))
+}
+
+/// Clap's message without anything else, in one line.
+pub(crate) fn reason(error: &clap::Error) -> String {
     let rendered = error.to_string();
     let message = rendered.split("Usage:").next().unwrap_or(&rendered);
     let message = message.split("For more information").next().unwrap_or(message);
-    let message = one_line(message.trim_start_matches("error:")).replace(" tip: ", "; ");
-    format!("{message} (see `{path} --help`)")
+    one_line(message.trim_start_matches("error:")).replace(" tip: ", "; ")
 }
 
 /// The flag that is the mistake, if it is one of etcd's that we do not have.
@@ -211,6 +259,31 @@ mod tests {
         assert!(message.ends_with("(see `quorate start --help`)"), "{message}");
         let message = parse_with("quorate sim run --seeds x", &[]).err().unwrap();
         assert!(message.ends_with("(see `quorate sim run --help`)"), "{message}");
+    }
+
+    #[test]
+    fn a_flag_of_ctl_and_its_variable_are_a_conflict() {
+        let set = |name: &str| (name == "ETCDCTL_ENDPOINTS").then(|| "a:1".to_string());
+        let conflict = |line: &str| {
+            let command = command(set);
+            let matches = command.clone().try_get_matches_from(line.split_whitespace());
+            ctl_conflict(&command, &matches.unwrap(), &set)
+        };
+        assert_eq!(conflict("quorate ctl get a -w json"), None);
+        for line in [
+            "quorate ctl get a --endpoints b:1",
+            "quorate ctl --endpoints b:1 get a",
+            "quorate ctl endpoint health --endpoints=b:1",
+        ] {
+            let message = conflict(line).expect(line);
+            assert!(message.contains("\"ETCDCTL_ENDPOINTS\""), "{message}");
+        }
+        let unset = |name: &str| (name == "ETCDCTL_ENDPOINTS").then(String::new);
+        let command = command(unset);
+        let matches = command
+            .clone()
+            .try_get_matches_from(["quorate", "ctl", "--endpoints=b:1", "get", "a"]);
+        assert_eq!(ctl_conflict(&command, &matches.unwrap(), &unset), None);
     }
 
     #[test]

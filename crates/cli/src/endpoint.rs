@@ -40,6 +40,15 @@ pub(crate) struct Target {
     connector: Option<Arc<Connector>>,
 }
 
+/// How endpoints are talked to.
+#[derive(Clone, Default)]
+pub(crate) struct Tls {
+    /// None if no flag speaks of TLS: then no endpoint may be `https://`.
+    pub(crate) connector: Option<Arc<Connector>>,
+    /// Whether endpoints without a scheme speak TLS.
+    pub(crate) is_default: bool,
+}
+
 /// The endpoints of a command line, each set up by `change`.
 ///
 /// # Errors
@@ -51,29 +60,40 @@ pub(crate) fn targets(
     change: impl Fn(Endpoint) -> Endpoint,
 ) -> anyhow::Result<Vec<Target>> {
     let connector = flags.connector()?.map(Arc::new);
-    let target = |text: &String| {
-        let scheme = match connector {
-            Some(_) => "https",
-            None => "http",
-        };
-        let address = match text.contains("://") {
-            true => text.clone(),
-            false => format!("{scheme}://{text}"),
-        };
-        let endpoint = Endpoint::from_shared(address.clone())
-            .with_context(|| format!("{address} is not an endpoint; give host:port or http://host:port"))?;
-        let connector = match endpoint.uri().scheme_str() {
-            Some("https") => Some(connector.clone().with_context(|| {
-                format!("{address} speaks TLS: give the authority of its certificate with --cacert")
-            })?),
-            _ => None,
-        };
-        Ok(Target {
-            endpoint: change(endpoint),
-            connector,
-        })
+    let is_default = connector.is_some();
+    let tls = Tls {
+        connector,
+        is_default,
     };
-    texts.iter().map(target).collect()
+    texts.iter().map(|text| target(text, &tls, &change)).collect()
+}
+
+/// An endpoint, set up by `change`.
+///
+/// # Errors
+///
+/// If it is no endpoint, or speaks TLS and nothing says whom to believe.
+pub(crate) fn target(text: &str, tls: &Tls, change: impl Fn(Endpoint) -> Endpoint) -> anyhow::Result<Target> {
+    let scheme = match tls.is_default {
+        true => "https",
+        false => "http",
+    };
+    let address = match text.contains("://") {
+        true => text.to_owned(),
+        false => format!("{scheme}://{text}"),
+    };
+    let endpoint = Endpoint::from_shared(address.clone())
+        .with_context(|| format!("{address} is not an endpoint; give host:port or http://host:port"))?;
+    let connector = match endpoint.uri().scheme_str() {
+        Some("https") => Some(tls.connector.clone().with_context(|| {
+            format!("{address} speaks TLS: give the authority of its certificate with --cacert")
+        })?),
+        _ => None,
+    };
+    Ok(Target {
+        endpoint: change(endpoint),
+        connector,
+    })
 }
 
 impl TlsFlags {

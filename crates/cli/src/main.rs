@@ -1,5 +1,6 @@
 //! The `quorate` command: a cluster to try (`dev`), a real node (`start`), changes of members
-//! (`member`), backups (`snapshot`), a load generator (`bench`) and the simulator (`sim`).
+//! (`member`), etcdctl's commands (`ctl`), backups (`snapshot`), a load generator (`bench`) and the simulator
+//! (`sim`).
 //!
 //! - What people asked for goes to standard output; logs, progress and errors go to standard error.
 //! - Whatever goes wrong ends as one line that says what to do, with exit code 1 (2 for a wrong
@@ -8,6 +9,8 @@
 
 mod args;
 mod bench;
+mod completion;
+mod ctl;
 mod dev;
 mod endpoint;
 mod etcd_flags;
@@ -34,8 +37,13 @@ fn main() -> ExitCode {
         Command::Start(options) => block_on(start::run(*options)),
         Command::Member(options) => block_on(member::run(options)),
         Command::Snapshot(options) => block_on(snapshot::run(options)),
+        Command::Ctl(options) => match block_on(async { Ok(ctl::run(*options).await) }) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Bench(options) => block_on(bench::run(options)),
         Command::Sim(options) => sim::run(options),
+        Command::Completion(options) => completion::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,7 +67,7 @@ fn describe(error: &anyhow::Error) -> String {
     })
 }
 
-fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime
         .context("cannot start the asynchronous runtime")?

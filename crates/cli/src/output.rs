@@ -26,7 +26,16 @@ impl std::error::Error for ReaderGone {}
 ///
 /// [`ReaderGone`] if its reader has gone, else why it cannot be written to.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    write_to(&mut io::stdout().lock(), text)
+    write_to(&mut io::stdout().lock(), text.as_bytes())
+}
+
+/// [`print`] for what is no text.
+///
+/// # Errors
+///
+/// As [`print`].
+pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    write_to(&mut io::stdout().lock(), bytes)
 }
 
 /// [`print`] for what the process does not live for: it goes on without its reader.
@@ -50,8 +59,8 @@ pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "quorate: {text}");
 }
 
-fn write_to(out: &mut impl Write, text: &str) -> anyhow::Result<()> {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+fn write_to(out: &mut impl Write, bytes: &[u8]) -> anyhow::Result<()> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         written => written.context("cannot write to standard output"),
     }
@@ -75,9 +84,9 @@ mod tests {
 
     #[test]
     fn a_reader_that_went_is_told_from_a_full_disk() {
-        let gone = write_to(&mut Broken(ErrorKind::BrokenPipe), "text").unwrap_err();
+        let gone = write_to(&mut Broken(ErrorKind::BrokenPipe), b"text").unwrap_err();
         assert!(gone.is::<ReaderGone>(), "{gone}");
-        let full = write_to(&mut Broken(ErrorKind::StorageFull), "text").unwrap_err();
+        let full = write_to(&mut Broken(ErrorKind::StorageFull), b"text").unwrap_err();
         assert!(!full.is::<ReaderGone>(), "{full}");
     }
 }

@@ -1,0 +1,491 @@
+#!/usr/bin/env bash
+# `quorate ctl` against a cluster of its own, every command, and beside etcdctl where that is installed: what the
+# two print, and how they exit, must be the same.
+#
+#   tests/e2e/ctl.sh target/release/quorate [ETCDCTL]
+#
+# Ends with the line "N passed, N failed"; the exit code is 0 if nothing failed.
+set -uo pipefail
+
+[ $# -ge 1 ] || { echo "usage: $0 QUORATE [ETCDCTL]" >&2; exit 2; }
+quorate=$(realpath "$1")
+etcdctl=$(command -v "${2:-etcdctl}" || true)
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+version=$([ -z "$etcdctl" ] || ETCDCTL_API=3 "$etcdctl" version | sed -n 's/^etcdctl version: //p')
+cd "$scratch" || exit 2
+for name in $(compgen -e ETCDCTL_); do unset "$name"; done
+export ETCDCTL_API=3
+# A loopback address of its own, so that it meets no other program's ports.
+one=127.0.79.1:2379
+all=127.0.79.1:2379,127.0.79.1:22379,127.0.79.1:32379
+export ETCDCTL_ENDPOINTS=$all
+
+# Runs a command, bounded, with its errors and its exit code in the text.
+ctl() {
+    timeout 60 "$quorate" ctl "$@" 2>&1
+    local code=$?
+    [ $code -eq 0 ] || echo "exit $code"
+}
+
+revision() {
+    ctl get none -w json | sed -E 's/.*"revision":([0-9]+).*/\1/'
+}
+
+# What differs from one time to the next: revisions, durations, ids that were just made, what the Go client logs.
+plain() {
+    sed -E -e '/"level":"(warn|info)"/d' -e 's/"([Rr]evision|[a-z]+_revision)"( ?: ?)[0-9]+/"\1"\2N/g' \
+        -e 's/"([A-Za-z]*Revision|raftIndex|raftAppliedIndex|RaftIndex|RaftAppliedIndex)" ?: ?[0-9]+/"\1" N/g' \
+        -e 's/"version":[0-9]+/"version":N/g' -e 's/"((Prev)?Version)" : [0-9]+/"\1" N/g' \
+        -e 's/[0-9.]+(ms|µs|s)\b/TIME/g' -e 's/(took|Took"? :) *TIME/\1 TIME/'
+}
+
+# same NAME ARGUMENT...: both programs print the same on standard output and on standard error, and exit alike.
+# Both ask the same endpoint, unless $at says which: etcdctl picks one of many at random.
+same() {
+    local name=$1 theirs ours
+    shift
+    [ -n "$etcdctl" ] || return 0
+    theirs=$(run_as theirs "$etcdctl" "$@")
+    ours=$(run_as ours "$quorate" ctl "$@")
+    check "as etcdctl: $name" "$theirs" "$ours"
+    check "as etcdctl: $name: errors" "$(plain <theirs.err)" "$(plain <ours.err)"
+}
+
+# same, where etcdctl 3.4 does something else.
+same_as_35() {
+    [[ $version == 3.[0-4].* ]] || same "$@"
+}
+
+run_as() {
+    local name=$1
+    shift
+    ETCDCTL_ENDPOINTS=${at:-$one} timeout 60 "$@" 2>"$name.err" <"${input:-/dev/null}" | plain | cat -v
+    echo "exit ${PIPESTATUS[0]}"
+}
+
+# formats NAME ARGUMENT...: the same in all formats that both have.
+formats() {
+    local name=$1 format
+    shift
+    for format in simple json fields protobuf; do same "$name -w $format" "$@" -w "$format"; done
+}
+
+# formats without protobuf, where every revision would show.
+changing() {
+    local name=$1 format
+    shift
+    for format in simple fields; do same "$name -w $format" "$@" -w "$format"; done
+    same_as_35 "$name -w json" "$@" -w json
+}
+
+keys() {
+    check "put" "OK" "$(ctl put a 1)"
+    check "get" $'a\n1' "$(ctl get a)"
+    check "put --prev-kv" $'OK\na\n1' "$(ctl put --prev-kv a 2)"
+    check "put from standard input" "OK" "$(printf 'two words\n' | ctl put in)"
+    check "get of it" $'two words\n\n.' "$(ctl get --print-value-only in; echo .)"
+    check "put --ignore-value" "OK" "$(ctl put --ignore-value a)"
+    check "get --rev" "1" "$(ctl get --rev=3 --print-value-only a)"
+    ctl put --hex=false $'b\n\xff' $'\x01\xfe' >out
+    check "keys are bytes" '\x62\x0a\xff \x01\xfe' "$(ctl get --hex $'b\n\xff' | xargs -d '\n' | sed 's/\\x01/\\x01/')"
+    check_like "bytes as fields" '"Key" : "b\\n\\xff"' "$(ctl get $'b\n\xff' -w fields)"
+    check_like "bytes as JSON" '"key":"Ygr/"' "$(ctl get $'b\n\xff' -w json)"
+    head -c 1000000 /dev/zero | tr '\0' x >big
+    check "a big value" "OK" "$(ctl put big <big)"
+    ctl get big --print-value-only | head -c 1000000 >out
+    check "comes back" "same" "$(cmp big out && echo same)"
+    check "a reader that goes" "a" "$(ctl get --prefix '' | head -1)"
+    check "del --prev-kv" $'1\na\n2' "$(ctl del a --prev-kv)"
+    check "del --prefix of all" "4" "$(ctl del --prefix '')"
+    for key in k/1 k/2 k/3; do ctl put $key v >out; done
+    changing "put" put x y
+    changing "put --prev-kv" put --prev-kv x y
+    formats "get" get x
+    formats "get --prefix" get --prefix k/
+    formats "get --limit" get --prefix k/ --limit 2
+    formats "get --keys-only" get --prefix k/ --keys-only
+    formats "get of nothing" get nothing
+    same "get --hex" get --hex --prefix k/
+    same "get --print-value-only" get --print-value-only --prefix k/
+    same_as_35 "get --count-only" get --count-only --prefix k/ -w fields
+    same "get --from-key" get --from-key k/2
+    same "get of a range" get k/1 k/3
+    same "get sorted" get --prefix k/ --sort-by=MODIFY --order=DESCEND
+    same "get, lower case" get --prefix k/ --sort-by=key --order=descend
+    same "get --consistency=s" get x --consistency=s
+    same "a flag that is false" get --prefix=false k/1
+    formats "del of nothing" del nothing
+    formats "del --prev-kv of nothing" del --prev-kv nothing
+}
+
+mistakes() {
+    local words
+    while read -r words; do
+        # shellcheck disable=SC2086  # words are wanted
+        same "$words" $words
+    done <<'END'
+put
+put a
+put a --ignore-value b
+put nope --ignore-value
+put --ignore-lease --lease 5 a b
+put --lease zz a b
+put --lease 1234 a b
+get
+get --prefix a b
+get --prefix --from-key a
+get --consistency=x a
+get --order=x a
+get --sort-by=x a
+get --print-value-only a -w json
+get --rev 99999 a
+get a -w nope
+get a -w table
+del
+del a b c
+compaction
+compaction x
+compaction 99999
+txn a
+lease grant
+lease grant x
+lease grant 99999999999
+lease revoke
+lease revoke zz
+lease revoke 1234
+lease timetolive
+lease timetolive 1234
+lease keep-alive zz
+lease keep-alive 1234
+lease keep-alive --once 1234
+member add
+member add a
+member add a --peer-urls=nope
+member remove
+member remove zz
+member remove 1234
+member update 1234
+member promote 1234
+move-leader
+move-leader zz
+snapshot save
+alarm list x
+auth enable
+user add
+user get a
+user delete a
+user grant-role a
+user grant-role a b
+role add
+role get a
+role delete a
+role grant-permission a read
+role grant-permission a nope k
+role grant-permission a read k
+role revoke-permission a
+lock
+elect
+elect a
+elect -l a b
+watch
+watch --prefix a b
+watch a --
+check perf --load x
+END
+    same_as_35 "keys or their number" get --keys-only --count-only a
+    same_as_35 "a number of keys that is not shown" get --count-only a
+    check "an unknown flag" "Error: unexpected argument '--nope' found (see \`quorate ctl get --help\`)"$'\nexit 1' \
+        "$(ctl get a --nope | sed 's/ found.* (see/ found (see/')"
+    check_like "an unknown command" "Error: .*nope.*exit 1" "$(ctl nope | xargs -d '\n')"
+}
+
+transactions() {
+    ctl put t old >out
+    printf 'value("t") = "old"\nversion("t") > "0"\n\nput t "new \\"one\\""\nget --prefix t\n\ndel t\n\n' >txn
+    check "txn that succeeds" $'SUCCESS\n\nOK\n\nt\nnew "one"' "$(ctl txn <txn)"
+    check "txn that fails" $'FAILURE\n\n1' "$(ctl txn <txn)"
+    ctl put u 1 >out
+    printf 'mod("u") > "0"\nlease("u") = "0"\n\nput u 1\nget u\n\nget none\n\n' >txn
+    [ -z "$etcdctl" ] || sed -i /lease/d txn # etcdctl's own comparison of leases ends in a panic
+    input=txn changing "txn that succeeds" txn
+    printf 'create("u") = "0"\n\nput u 1\n\nget u\ndel none\n\n' >txn
+    input=txn changing "txn that fails" txn
+    printf 'mod("u") > "0"\n\nget u\n\n\n' >txn
+    input=txn same "txn -i" txn -i
+    local text
+    while IFS= read -r text; do
+        printf '%b' "$text" >txn
+        input=txn same "txn of $text" txn
+    done <<'END'
+
+mod("a") = "1"
+foo("a") = "1"\n
+val("a")="b"\n
+mod(a = "x"\n
+mod("a") = "x"\n
+\nfoo x\n
+\nput x\n
+\nput x 1\nput x 2\n\n\n
+\n\n\n
+END
+}
+
+# Waits until what was launched has printed EXPECTED, ends it, and checks what it printed.
+printed() {
+    await "$3" cat "$scratch/$2"
+    finish "$2" TERM
+    check "$1" "$3" "$(cat "$scratch/$2")"
+}
+
+watches() {
+    local from format
+    ctl put w/a before >out
+    from=$(($(revision) + 1))
+    ctl put w/a 1 >out
+    ctl put w/b 2 >out
+    ctl del w/a >out
+    launch watch "$quorate" ctl watch --prefix w/ --rev "$from" --prev-kv
+    printed "watch --prefix --rev --prev-kv" watch $'PUT\nw/a\nbefore\nw/a\n1\nPUT\nw/b\n2\nDELETE\nw/a\n1\nw/a'
+    launch watch "$quorate" ctl watch w/b
+    sleep 0.5
+    ctl put w/b 3 >out
+    printed "watch from now on" watch $'PUT\nw/b\n3'
+    # shellcheck disable=SC2016  # the variables are the command's
+    launch watch "$quorate" ctl watch w/a --rev "$from" -- sh -c 'echo "$ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY $ETCD_WATCH_VALUE"'
+    printed "watch with a command" watch $'PUT\nw/a\n1\nDELETE\nw/a\n\n"PUT" "w/a" "1"\n"DELETE" "w/a" ""'
+    mkfifo lines
+    exec 3<>lines
+    launch watch "$quorate" ctl watch -i <lines 3>&-
+    printf 'watch --rev %s w/b\nnonsense\nprogress\n' "$from" >&3
+    await "2" grep -c -E '^(PUT|progress notify)' "$scratch/watch" # the order of the two is the server's
+    exec 3>&-
+    finish watch
+    check "watch -i ends with its input" 3 $?
+    check_like "watch -i" $'PUT\nw/b\n2' "$(cat watch)"
+    check_like "watch -i progress" "progress notify: [0-9]+" "$(cat watch)"
+    check "watch -i complains" $'Invalid command nonsense (only support watch)\nError: error reading watch request line: EOF' "$(cat watch.err)"
+    rm lines
+    [ -n "$etcdctl" ] || return 0
+    unset ETCDCTL_ENDPOINTS
+    for format in simple json fields protobuf; do
+        launch theirs "$etcdctl" --endpoints "$one" watch --prefix w/ --rev "$from" --prev-kv -w $format
+        launch ours "$quorate" ctl --endpoints "$one" watch --prefix w/ --rev "$from" --prev-kv -w $format
+        await 0 eval 'test -s theirs; echo $?'
+        await "$(cat theirs)" cat ours
+        finish theirs TERM
+        finish ours TERM
+        check "as etcdctl: watch -w $format" "$(cat -v theirs)" "$(cat -v ours)"
+    done
+    export ETCDCTL_ENDPOINTS=$all
+}
+
+leases() {
+    local lease short
+    lease=$(ctl lease grant 600 | sed -E 's/^lease ([0-9a-f]{16}) granted with TTL\(600s\)$/\1/')
+    check_like "lease grant" "^[0-9a-f]{16}$" "$lease"
+    check "put --lease" "OK" "$(ctl put --lease="$lease" leased x)"
+    check "lease keep-alive --once" "lease $lease keepalived with TTL(600)" "$(ctl lease keep-alive --once "$lease")"
+    check_like "lease timetolive --keys" "^lease $lease granted with TTL\(600s\), remaining\([0-9]+s\), attached keys\(\[leased\]\)$" \
+        "$(ctl lease timetolive --keys "$lease")"
+    # In protobuf etcdctl has only the headers of what is about leases.
+    changing "lease list" lease list
+    changing "lease keep-alive --once" lease keep-alive --once "$lease"
+    same "lease timetolive" lease timetolive "$lease"
+    formats "get of a leased key" get leased
+    launch alive "$quorate" ctl lease keep-alive "$lease"
+    await 1 grep -c keepalived "$scratch/alive"
+    check "lease revoke" "lease $lease revoked" "$(ctl lease revoke "$lease")"
+    check "its key is gone" "" "$(ctl get leased)"
+    finish alive TERM
+    short=$(ctl lease grant 2 | cut -d' ' -f2)
+    launch alive "$quorate" ctl lease keep-alive "$short"
+    sleep 4
+    check_like "keep-alive keeps it alive" "remaining" "$(ctl lease timetolive "$short")"
+    ctl lease revoke "$short" >out
+    finish alive
+    check_like "keep-alive ends with it" "lease $short expired or revoked.$" "$(cat alive)"
+}
+
+locks() {
+    local code
+    # shellcheck disable=SC2016  # the variables are the command's
+    check_like "lock with a command" "^lock/[0-9a-f]+ [0-9]+$" "$(ctl lock lock -- sh -c 'echo $ETCD_LOCK_KEY $ETCD_LOCK_REV')"
+    check "lock passes on an exit code" $'Error: exit status 3\nexit 3' "$(ctl lock lock -- sh -c 'exit 3')"
+    same "lock without such a command" lock lock no-such-command
+    launch first "$quorate" ctl lock lock
+    await 1 grep -c ^lock/ "$scratch/first"
+    launch second "$quorate" ctl lock lock
+    await 2 eval "ctl get --prefix lock/ --keys-only | grep -c ."
+    check "the second waits" "" "$(cat second)"
+    finish first INT
+    check "lock ends well when it is interrupted" 0 $?
+    await 1 grep -c ^lock/ "$scratch/second"
+    check "the second has it then" 1 "$(grep -c ^lock/ second)"
+    launch third "$quorate" ctl lock lock
+    await 2 eval "ctl get --prefix lock/ --keys-only | grep -c ."
+    finish third TERM
+    check "one that waits is interrupted" "Error: context canceled" "$(cat third.err)"
+    finish second TERM
+    check "nobody is left" "" "$(ctl get --prefix lock/)"
+    launch leader "$quorate" ctl elect election me
+    await 1 grep -c ^me "$scratch/leader"
+    check_like "elect" $'^election/[0-9a-f]+\nme$' "$(cat leader)"
+    launch observer "$quorate" ctl elect -l election
+    await 1 grep -c ^me "$scratch/observer"
+    launch next "$quorate" ctl elect election you
+    await 2 eval "ctl get --prefix election/ --keys-only | grep -c ."
+    finish leader INT
+    check "elect ends well when it is interrupted" 0 $?
+    await 1 grep -c ^you "$scratch/observer"
+    check "elect -l shows who leads after" "me you" "$(grep -v / observer | xargs)"
+    finish next INT
+    finish observer TERM
+    check "nobody leads" "" "$(ctl get --prefix election/)"
+}
+
+cluster() {
+    local id leader follower format
+    for format in simple json fields table protobuf; do same "member list -w $format" member list -w $format; done
+    same_as_35 "member list --hex" member list --hex -w json
+    for format in simple json fields table; do
+        same "endpoint status -w $format" endpoint status -w $format
+        same "endpoint hashkv -w $format" endpoint hashkv -w $format
+    done
+    same_as_35 "endpoint status --cluster" endpoint status --cluster
+    same_as_35 "endpoint hashkv --cluster" endpoint hashkv --cluster
+    check "endpoint health" 3 "$(ctl endpoint health | grep -cE '^127.0.79.1:[0-9]+ is healthy: successfully committed proposal: took = [0-9.]+(ms|µs|s)$')"
+    check_like "endpoint health -w json" '^\[\{"endpoint":"127.0.79.1:2379","health":true,"took":"[0-9.]+(ms|µs|s)"\},' "$(ctl endpoint health -w json)"
+    check_like "endpoint health -w table" 'ENDPOINT +\| HEALTH +\| +TOOK +\| ERROR' "$(ctl endpoint health -w table)"
+    check "alarm list" "" "$(ctl alarm list)"
+    same "alarm disarm" alarm disarm
+    same "alarm list -w json" alarm list -w json
+    same "defrag" defrag
+    same_as_35 "defrag --cluster" defrag --cluster
+    check_like "member add" $'^Member +[0-9a-f]+ added to cluster +[0-9a-f]+\n\nETCD_NAME="d"\nETCD_INITIAL_CLUSTER="[^ ]*d=http://127.0.79.1:42380[^ ]*"\nETCD_INITIAL_ADVERTISE_PEER_URLS="http://127.0.79.1:42380"\nETCD_INITIAL_CLUSTER_STATE="existing"$' \
+        "$(ctl member add d --peer-urls=http://127.0.79.1:42380 --learner)"
+    id=$(ctl member list | grep 42380 | cut -d, -f1)
+    check_like "member list of one that was never there" "^$id, unstarted, , http://127.0.79.1:42380, , true$" "$(ctl member list | grep 42380)"
+    check_like "member promote of it" "in sync with leader|another change of members is under way" "$(ctl member promote "$id")"
+    # Its promotion may be under way, which is ended first.
+    check_like "member remove" "^Member $id removed from cluster +[0-9a-f]+$" "$(ctl member remove "$id" --command-timeout 50s)"
+    check "it is gone" 3 "$(ctl member list | grep -c .)"
+    leader=$(ctl endpoint status | awk -F', ' '$5 == "true" {print $2}')
+    follower=$(ctl endpoint status | awk -F', ' '$5 == "false" {print $2; exit}')
+    check "move-leader" "Leadership transferred from $leader to $follower" "$(ctl move-leader "$follower")"
+    check_like "move-leader to nobody" "bad leader transferee" "$(ctl move-leader 1234)"
+    check_like "downgrade cancel" "^(Downgrade cancel success|Error: )" "$(ctl downgrade cancel)"
+    check "compaction" "compacted revision $(revision)" "$(ctl compaction "$(revision)")"
+    check_like "watch of what is compacted" $'watch was canceled \(etcdserver: mvcc: required revision has been compacted\)\nError: watch is canceled by the server\nexit 5' \
+        "$(ctl watch --rev 1 a | grep -v '^$')"
+    same "watch of what is compacted -w json" watch --rev 1 a -w json
+    check_like "version" "^quorate version: [0-9.]+"$'\n'"API version: 3.5$" "$(ctl version)"
+}
+
+snapshots() {
+    local saved
+    saved=$(ETCDCTL_ENDPOINTS=$one ctl snapshot save saved.db)
+    if [[ $saved =~ "not supported"|Unimplemented ]]; then
+        check "no snapshot leaves no file" "" "$(ls saved.db saved.db.part 2>/dev/null)"
+    else
+        check "snapshot save" "Snapshot saved at saved.db" "$saved"
+        check "its sum is that of the rest" "$(tail -c 32 saved.db | od -An -tx1 | tr -d ' \n')" \
+            "$(head -c -32 saved.db | sha256sum | cut -d' ' -f1)"
+    fi
+    check "snapshot save to nowhere" $'Error: could not open /nowhere/a.part (open /nowhere/a.part: no such file or directory)\nexit 5' \
+        "$(ETCDCTL_ENDPOINTS=$one ctl snapshot save /nowhere/a)"
+    same "snapshot save of many endpoints" snapshot save x
+}
+
+as_root() {
+    ctl --user root:pw "$@"
+}
+
+authentication() {
+    check "user add" "User root created" "$(ctl user add root:pw)"
+    check "user add, password from standard input" "User reader created" "$(printf 'secret\n' | ctl user add reader --interactive=false)"
+    check "user add --no-password" "User bare created" "$(ctl user add bare --no-password)"
+    check "role add" "Role reading created" "$(ctl role add reading)"
+    check "grant a prefix" "Role reading updated" "$(ctl role grant-permission reading read --prefix k/)"
+    check "grant a range" "Role reading updated" "$(ctl role grant-permission reading write a c)"
+    check "grant what follows" "Role reading updated" "$(ctl role grant-permission reading readwrite --from-key q)"
+    check "grant a key" "Role reading updated" "$(ctl role grant-permission reading read one)"
+    check "user grant-role" "Role reading is granted to user reader" "$(ctl user grant-role reader reading)"
+    for format in simple json fields protobuf; do
+        same "role get -w $format" role get reading -w $format
+        same "role list -w $format" role list -w $format
+    done
+    for format in simple json; do
+        same "user get -w $format" user get reader -w $format
+        same "user get --detail -w $format" user get reader --detail -w $format
+        same "user list -w $format" user list -w $format
+    done
+    check "revoke a range" "Permission of range [a, c) is revoked from role reading" "$(ctl role revoke-permission reading a c)"
+    check "revoke what follows" "Permission of range [q, <open ended> is revoked from role reading" "$(ctl role revoke-permission reading --from-key q)"
+    check "revoke a key" "Permission of key one is revoked from role reading" "$(ctl role revoke-permission reading one)"
+    check_like "auth status" $'^Authentication Status: false\nAuthRevision: [0-9]+$' "$(ctl auth status)"
+    check "auth enable" "Authentication Enabled" "$(ctl auth enable)"
+    same "get of nobody" get k/1
+    same "get with a wrong password" get k/1 --user root:wrong
+    same "get of a reader" get k/1 --user reader:secret
+    same "put of a reader" put k/1 x --user reader --password secret
+    check_like "get, asked for a password" $'k/1\nv$' "$(printf 'secret\n' | ctl get k/1 --user reader)"
+    check_like "a watch that is not allowed" "permission denied" "$(ctl watch x --user reader:secret)"
+    check "endpoint health of nobody" 3 "$(ctl endpoint health | grep -c 'is unhealthy')"
+    check "endpoint health of root" 3 "$(as_root endpoint health | grep -c 'is healthy')"
+    check "lock of root" "held" "$(as_root lock lock echo held)"
+    check "user passwd" "Password updated" "$(printf 'other\n' | as_root user passwd reader --interactive=false)"
+    check_like "the old password" "authentication failed" "$(ctl get k/1 --user reader:secret)"
+    check "user revoke-role" "Role reading is revoked from user reader" "$(as_root user revoke-role reader reading)"
+    check "auth disable" "Authentication Disabled" "$(as_root auth disable)"
+    check "user delete" "User reader deleted" "$(ctl user delete reader)"
+    check "role delete" "Role reading deleted" "$(ctl role delete reading)"
+    for name in root bare; do ctl user delete $name >out; done
+    ctl role delete root >out
+}
+
+mirrors() {
+    ctl put m/1 a >out
+    launch mirror "$quorate" ctl make-mirror "$one" --prefix m/ --dest-prefix n/
+    await $'n/1\na' eval "ctl get --prefix n/"
+    ctl put m/2 b >out
+    await $'n/1\na\nn/2\nb' eval "ctl get --prefix n/"
+    ctl del m/1 >out
+    await $'n/2\nb' eval "ctl get --prefix n/"
+    check "make-mirror" $'n/2\nb' "$(ctl get --prefix n/)"
+    finish mirror TERM
+}
+
+connections() {
+    check "the next endpoint when one is dead" $'k/1\nv' "$(ETCDCTL_ENDPOINTS=127.0.0.1:1,$one ctl get k/1)"
+    check_like "none that lives" $'^quorate: cannot reach 127.0.0.1:1: .*refused.*\nError: context deadline exceeded\nexit 1$' \
+        "$(ETCDCTL_ENDPOINTS=127.0.0.1:1 ctl get k/1 --command-timeout 500ms)"
+    check_like "endpoint health of a dead one" $'127.0.0.1:1 is unhealthy: failed to commit proposal: context deadline exceeded.*is healthy.*unhealthy cluster' \
+        "$(ETCDCTL_ENDPOINTS=127.0.0.1:1,$one ctl endpoint health --command-timeout 1s | xargs -d '\n')"
+    check_like "endpoint status of a dead one" 'Failed to get the status of endpoint 127.0.0.1:1 \(context deadline exceeded\).*exit 1' \
+        "$(ETCDCTL_ENDPOINTS=127.0.0.1:1,$one ctl endpoint status --command-timeout 1s | xargs -d '\n')"
+    check "flag and variable" 'Error: conflicting environment variable "ETCDCTL_ENDPOINTS" is shadowed by corresponding command-line flag (either unset environment variable or disable flag)'$'\nexit 1' \
+        "$(ctl get k/1 --endpoints "$one")"
+    check_like "a variable" '"k/1"' "$(ETCDCTL_WRITE_OUT=fields ctl get k/1)"
+    same "a certificate without its key" get k/1 --cert /nowhere
+    check_like "no such authority" "Error: .*/nowhere.*exit 128" "$(ctl get k/1 --cacert /nowhere | xargs -d '\n')"
+    check_like "TLS to who does not speak it" "context deadline exceeded" \
+        "$(ctl get k/1 --insecure-transport=false --insecure-skip-tls-verify --command-timeout 1s)"
+    check_like "completion bash" "complete -F _quorate" "$("$quorate" completion bash)"
+    check_like "completion zsh" "^#compdef quorate" "$("$quorate" completion zsh)"
+    check_like "completion fish" "complete -c quorate" "$("$quorate" completion fish)"
+}
+
+[ -n "$etcdctl" ] || echo "SKIPPED the comparison: etcdctl is not installed"
+[[ $version != 3.[0-4].* ]] || echo "SKIPPED the comparison of what etcdctl $version does otherwise than 3.5"
+launch dev "$quorate" dev --data-dir "$scratch/data" --listen-client "$one"
+await 1 grep -c Ctrl-C "$scratch/dev"
+grep -q Ctrl-C dev || { cat dev dev.err; exit 1; }
+ctl put k/1 v >out
+for section in keys mistakes transactions watches leases locks cluster snapshots authentication mirrors connections; do
+    [ -n "${ONLY:-}" ] && [ "$ONLY" != $section ] && continue
+    $section
+done
+finish dev TERM
+check "quorate dev stops" 0 $?
+summary
