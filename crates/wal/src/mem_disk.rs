@@ -311,8 +311,13 @@ enum Node {
 
 #[derive(Debug, Clone)]
 enum Change {
-    Link { path: PathBuf, node: Node },
-    Unlink { path: PathBuf },
+    Link {
+        path: PathBuf,
+        node: Node,
+    },
+    Unlink {
+        path: PathBuf,
+    },
     /// As in a directory of a real file system, a name stands for a file, not for another name: whatever
     /// else a crash leaves of the changes before this one, `to` is this file.
     Rename {
