@@ -39,9 +39,9 @@ pub use auth::{AuthConfig, AuthTokenError, BcryptCost, JwtConfig, SignMethod, To
 pub use config::{
     ClusterState, ConfigError, Identity, InitialCluster, LearnerPromotion, Limits, MemberConfig, ServerConfig,
 };
-pub use quorate::{AllowedPeers, KeyPairFiles, PeerTls};
-pub use quorate_tls::Clients;
-pub use security::{ClientName, ClientTls, MemberTls, SecurityError};
+pub use quorate::{AllowedPeers, KeyPairFiles, PeerTls, TlsProtocol, TlsTerms};
+pub use quorate_tls::{Allowed, Clients, Suite, Version};
+pub use security::{ClientName, ClientTls, CommonNames, MemberTls, SecurityError};
 pub use server::{Server, StartError};
 pub use url::{Scheme, Url, UrlError};
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use quorate::PeerTls;
+use quorate::{PeerTls, TlsProtocol, TlsTerms};
 use quorate_tls::{Acceptor, Clients, HandshakeError, KeyPairFiles, PeerCertificate, Stream, TlsError};
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -29,9 +29,23 @@ pub enum ClientTls {
         pair: KeyPairFiles,
         /// Whether clients must show certificates, too.
         clients: Clients,
+        /// What else is demanded of connections and of clients' certificates.
+        terms: TlsTerms,
+        /// What the common name in a client's certificate means.
+        names: CommonNames,
     },
     /// By a self-signed certificate, which is made in the data directory and which nobody vouches for.
-    Automatic,
+    Automatic(TlsProtocol),
+}
+
+/// What the common name in a client's certificate means while authentication is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CommonNames {
+    /// Nothing.
+    #[default]
+    Unused,
+    /// The user whom the client acts as, unless it shows a token.
+    Users,
 }
 
 /// How connections between members are secured, if their URLs are `https://`.
@@ -40,7 +54,7 @@ pub enum MemberTls {
     /// By certificates in files.
     Certificates(PeerTls),
     /// By self-signed ones, made in the data directories: nobody can listen, and anybody take part.
-    Automatic,
+    Automatic(TlsProtocol),
 }
 
 /// Which settings of TLS contradict each other, and what would be right.
@@ -105,6 +119,14 @@ pub(crate) fn check(config: &ServerConfig) -> Result<(), SecurityError> {
     }
 }
 
+/// Whether the common names in clients' certificates are users.
+pub(crate) fn names_are_users(config: &ServerConfig) -> bool {
+    match &config.client_tls {
+        Some(ClientTls::Certificate { names, .. }) => *names == CommonNames::Users,
+        Some(ClientTls::Automatic(_)) | None => false,
+    }
+}
+
 /// The certificates of a member, opened.
 pub(crate) struct Security {
     /// For the listeners of `https://` client URLs.
@@ -119,25 +141,33 @@ impl Security {
         let directory = config.data_dir.join(DIRECTORY);
         let clients = match &config.client_tls {
             None => None,
-            Some(ClientTls::Certificate { pair, clients }) => Some((pair.clone(), clients.clone())),
-            Some(ClientTls::Automatic) => {
+            Some(ClientTls::Certificate {
+                pair, clients, terms, ..
+            }) => Some((pair.clone(), clients.clone(), terms.clone())),
+            Some(ClientTls::Automatic(protocol)) => {
                 let urls = config.listen_client_urls.iter();
                 let pair = automatic(&directory, "client", urls.chain(&config.advertise_client_urls))?;
-                Some((pair, Clients::Anyone))
+                let terms = TlsTerms {
+                    protocol: protocol.clone(),
+                    ..TlsTerms::default()
+                };
+                Some((pair, Clients::Anyone, terms))
             }
         };
-        let acceptor = clients.map(|(pair, clients)| Acceptor::open(pair, &clients, &PROTOCOLS));
+        let acceptor =
+            clients.map(|(pair, clients, terms)| Acceptor::open_with(pair, &clients, terms, &PROTOCOLS));
         let peers = match &config.peer_tls {
             None => None,
             Some(MemberTls::Certificates(tls)) => Some(tls.clone()),
-            Some(MemberTls::Automatic) => {
+            Some(MemberTls::Automatic(protocol)) => {
                 let urls = config.listen_peer_urls.iter();
                 let pair = automatic(
                     &directory,
                     "peer",
                     urls.chain(&config.initial_advertise_peer_urls),
                 )?;
-                Some(PeerTls::EncryptedOnly(pair))
+                let protocol = protocol.clone();
+                Some(PeerTls::EncryptedOnly { pair, protocol })
             }
         };
         let entry = |acceptor| Arc::new(Entry::new(acceptor, MAX_HANDSHAKES, HANDSHAKE));

@@ -29,7 +29,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 
-use crate::auth::{Record, Session, Token};
+use crate::auth::{Record, Session};
 use crate::gateway::Gateway;
 use crate::http::Pages;
 use crate::node::Node;
@@ -119,13 +119,13 @@ impl Surface {
     fn guarded(self: &Arc<Self>, method: &Method, mut request: Request<Body>) -> Inner {
         let (surface, service, demand) = (Arc::clone(self), method.service, method.demand);
         Box::pin(async move {
-            let token = Token::of(request.headers());
-            let admitted = surface.node.admit(demand, token.as_ref()).await;
+            let evidence = surface.node.evidence(request.headers(), request.extensions());
+            let admitted = surface.node.admit(demand, &evidence).await;
             let call = request.uri().path().to_owned();
             let record = Arc::new(Record::new(call, admitted.as_ref().ok(), demand));
             let response = match admitted {
                 Ok(caller) => {
-                    let session = Session::new(caller, token, Arc::clone(&record));
+                    let session = Session::new(caller, evidence, Arc::clone(&record));
                     request.extensions_mut().insert(session);
                     surface.call(service, request).await?
                 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use quorate::TlsProtocol;
+
 use super::*;
 
 fn three(name: &str) -> ServerConfig {
@@ -89,7 +91,7 @@ fn urls_and_certificates_must_agree() {
     };
     let text = error(secured);
     assert!(text.contains("--peer-cert-file"), "{text}");
-    let text = error(|config| config.peer_tls = Some(MemberTls::Automatic));
+    let text = error(|config| config.peer_tls = Some(MemberTls::Automatic(TlsProtocol::default())));
     assert!(
         text.contains("would not be secured") && text.contains("--listen-peer-urls"),
         "{text}"
@@ -100,7 +102,7 @@ fn urls_and_certificates_must_agree() {
             .insert("d", "https://10.0.0.4:2380".parse().unwrap());
     });
     assert!(text.contains("differ in http:// and https://"), "{text}");
-    let text = error(|config| config.client_tls = Some(ClientTls::Automatic));
+    let text = error(|config| config.client_tls = Some(ClientTls::Automatic(TlsProtocol::default())));
     assert!(
         text.contains("would not be secured") && text.contains("--listen-client-urls"),
         "{text}"
@@ -109,9 +111,9 @@ fn urls_and_certificates_must_agree() {
     assert!(text.contains("https://h:1 needs a certificate"), "{text}");
     let mut config = three("a");
     secured(&mut config);
-    config.peer_tls = Some(MemberTls::Automatic);
+    config.peer_tls = Some(MemberTls::Automatic(TlsProtocol::default()));
     config.listen_client_urls.push("https://h:1".parse().unwrap());
-    config.client_tls = Some(ClientTls::Automatic);
+    config.client_tls = Some(ClientTls::Automatic(TlsProtocol::default()));
     assert!(config.check().is_ok(), "a client URL in clear may stand beside");
 }
 
