@@ -10,11 +10,9 @@ mod args;
 mod bench;
 mod dev;
 mod endpoint;
-mod etcd_flags;
 mod logging;
 mod member;
 mod output;
-mod security;
 mod sim;
 mod start;
 

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use quorate::{PeerTls, TlsProtocol, TlsTerms};
 use quorate_tls::{Acceptor, Clients, HandshakeError, KeyPairFiles, PeerCertificate, Stream, TlsError};
 use thiserror::Error;
@@ -18,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::ServerConfig;
 use crate::flag::raised;
+use crate::seldom::Seldom;
 use crate::url::{Scheme, Url};
 
 /// How the connections of clients to `https://` URLs are secured.
@@ -106,7 +106,12 @@ pub(crate) fn check(config: &ServerConfig) -> Result<(), SecurityError> {
         }),
         (Some(_), Some(_)) | (None, None) => Ok(()),
     }?;
-    match (secured(&config.listen_client_urls), &config.client_tls) {
+    let client_urls = config
+        .listen_client_urls
+        .iter()
+        .chain(&config.listen_metrics_urls);
+    let client_urls: Vec<Url> = client_urls.cloned().collect();
+    match (secured(&client_urls), &config.client_tls) {
         (Some(url), None) => Err(SecurityError::NoCertificate {
             url,
             files: "--cert-file and --key-file",
@@ -170,7 +175,7 @@ impl Security {
                 Some(PeerTls::EncryptedOnly { pair, protocol })
             }
         };
-        let entry = |acceptor| Arc::new(Entry::new(acceptor, MAX_HANDSHAKES, HANDSHAKE));
+        let entry = |acceptor| Arc::new(Entry::new(acceptor, config.limits.max_handshakes, HANDSHAKE));
         Ok(Security {
             clients: acceptor.transpose()?.map(entry),
             peers,
@@ -197,8 +202,8 @@ pub(crate) struct Entry {
     /// How many more handshakes may be under way: more connections wait in the system's queue.
     room: Arc<Semaphore>,
     patience: Duration,
-    /// When a failed handshake was last told of.
-    told: Mutex<Option<Instant>>,
+    /// Of a failed handshake.
+    told: Seldom,
 }
 
 impl Entry {
@@ -207,7 +212,7 @@ impl Entry {
             acceptor,
             room: Arc::new(Semaphore::new(handshakes)),
             patience,
-            told: Mutex::new(None),
+            told: Seldom::new(),
         }
     }
 
@@ -224,12 +229,7 @@ impl Entry {
 
     /// Whether a failed handshake is to be logged for the operator: strangers must not fill the log.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        let mut told = self.told.lock();
-        let due = told.is_none_or(|at| now.saturating_duration_since(at) >= COMPLAINT_PAUSE);
-        if due {
-            *told = Some(now);
-        }
-        due
+        self.told.is_due(now)
     }
 }
 
@@ -272,7 +272,5 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Where self-signed certificates are made, below the data directory.
 const DIRECTORY: &str = "tls";
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-const MAX_HANDSHAKES: usize = 1024;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const REFRESH: Duration = Duration::from_secs(1);
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);

@@ -36,6 +36,7 @@ use crate::node::Node;
 use crate::reflection::Reflection;
 use crate::rpc::{Kind, Method, Methods, ServiceName};
 use crate::services::{Auth, Cluster, Election, Kv, Lease, Lock, Maintenance, Queues, Watch};
+use crate::web::allow_origin;
 
 /// All services of the client port.
 pub(crate) struct Surface {
@@ -89,11 +90,30 @@ impl Surface {
         }
         Answering::uncounted(if is_grpc(request.headers()) {
             unknown_method(path)
-        } else if self.gateway.is_for(path) {
+        } else {
+            self.answer_web(request)
+        })
+    }
+
+    /// Answers a request that a browser could have made.
+    fn answer_web(self: &Arc<Self>, request: Request<Incoming>) -> Inner {
+        let web = &self.node.config().web;
+        let origin = web.allowed_origin(request.headers());
+        let answer: Inner = if let Some(response) = web.turn_away(&request) {
+            Box::pin(std::future::ready(Ok(response)))
+        } else if web.gateway && self.gateway.is_for(request.uri().path()) {
             self.gateway.answer(InProcess(Arc::clone(self)), request)
         } else {
             self.pages.answer(request)
-        })
+        };
+        match origin {
+            None => answer,
+            Some(origin) => Box::pin(async move {
+                let mut response = answer.await?;
+                allow_origin(&mut response, origin);
+                Ok(response)
+            }),
+        }
     }
 
     fn answer_call(self: &Arc<Self>, method: &Arc<Method>, request: Request<Body>) -> Answering {

@@ -7,6 +7,7 @@ use super::ServerConfig;
 use super::cluster::ClusterState;
 use super::error::ConfigError;
 use super::identity::Identity;
+use crate::compaction::AutoCompaction;
 use crate::security;
 use crate::url::Url;
 
@@ -37,6 +38,17 @@ impl ServerConfig {
     }
 
     fn check_numbers(&self) -> Result<(), ConfigError> {
+        self.limits.check()?;
+        if let Some(AutoCompaction::Periodic(Duration::ZERO) | AutoCompaction::Revisions(0)) =
+            self.auto_compaction
+        {
+            return Err(ConfigError::NotPositive("--auto-compaction-retention"));
+        }
+        if self.keep_alive.interval.is_zero() || self.keep_alive.timeout.is_zero() {
+            return Err(ConfigError::NotPositive(
+                "--grpc-keepalive-interval and --grpc-keepalive-timeout",
+            ));
+        }
         if self.heartbeat_interval.is_zero() {
             return Err(ConfigError::NotPositive("--heartbeat-interval"));
         }

@@ -75,6 +75,9 @@ pub enum ConfigError {
     /// Tokens cannot be made or read as configured.
     #[error(transparent)]
     AuthToken(#[from] AuthTokenError),
+    /// Requests could be larger than the log takes.
+    #[error("--max-request-bytes must be at most {0}")]
+    TooManyRequestBytes(usize),
     /// A number that must be positive is not.
     #[error("{0} must be greater than 0")]
     NotPositive(&'static str),

@@ -23,8 +23,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::AuthConfig;
+use crate::compaction::AutoCompaction;
 use crate::security::{ClientTls, MemberTls};
 use crate::url::{Scheme, Url};
+use crate::web::Web;
 
 /// What a member is told at its start. Names and defaults are etcd's.
 #[derive(Clone, Debug)]
@@ -37,6 +39,10 @@ pub struct ServerConfig {
     pub listen_peer_urls: Vec<Url>,
     /// Where it listens for clients: one URL or more.
     pub listen_client_urls: Vec<Url>,
+    /// Where it serves metrics and health, and nothing else, beside the client URLs.
+    pub listen_metrics_urls: Vec<Url>,
+    /// Whether other processes may listen on the same ports (`SO_REUSEPORT`).
+    pub reuse_port: bool,
     /// Where its peers reach it. Must equal its own entry in `initial_cluster`.
     pub initial_advertise_peer_urls: Vec<Url>,
     /// Where clients reach it; empty means where it listens.
@@ -61,12 +67,39 @@ pub struct ServerConfig {
     pub election_timeout: Duration,
     /// Commands applied between two snapshots of the state.
     pub snapshot_count: u64,
+    /// Commands kept behind a snapshot, for followers that are a little late; at most `snapshot_count` are.
+    pub snapshot_catchup_entries: u64,
+    /// What becomes of the history by itself.
+    pub auto_compaction: Option<AutoCompaction>,
+    /// When connections of clients that say nothing are asked whether they are still there.
+    pub keep_alive: KeepAlive,
+    /// What browsers are told, and kept from.
+    pub web: Web,
     /// Bounds on what clients may ask for.
     pub limits: Limits,
     /// How often a watcher that asked for it is told how far it is, if nothing happens.
     pub watch_progress_interval: Duration,
     /// Passwords and tokens. Whether they are needed is part of the data.
     pub auth: AuthConfig,
+}
+
+/// When a silent client is asked whether it is still there, and how long it has to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// After so long without a word.
+    pub interval: Duration,
+    /// It is given up after so long more.
+    pub timeout: Duration,
+}
+
+impl Default for KeepAlive {
+    /// etcd waits for two hours; a dead client is noticed sooner here.
+    fn default() -> KeepAlive {
+        KeepAlive {
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(20),
+        }
+    }
 }
 
 impl ServerConfig {
@@ -81,6 +114,8 @@ impl ServerConfig {
             data_dir: data_dir.into(),
             listen_peer_urls: vec![peer.clone()],
             listen_client_urls: vec![Url::new("localhost", 2379)],
+            listen_metrics_urls: Vec::new(),
+            reuse_port: false,
             initial_advertise_peer_urls: vec![peer],
             advertise_client_urls: Vec::new(),
             client_tls: None,
@@ -93,6 +128,10 @@ impl ServerConfig {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             snapshot_count: 10_000,
+            snapshot_catchup_entries: 5_000,
+            auto_compaction: None,
+            keep_alive: KeepAlive::default(),
+            web: Web::default(),
             limits: Limits::default(),
             watch_progress_interval: Duration::from_secs(600),
             auth: AuthConfig::default(),
