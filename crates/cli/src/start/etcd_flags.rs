@@ -201,6 +201,7 @@ pub(crate) const UNSERVED: &[Unserved] = &[
         Value,
         "corruption is looked for where data is read: everything is checksummed",
     ),
+    noted("debug", Switch, "give --log-level debug"),
     refused("discovery", Value, "members are named by --initial-cluster"),
     refused(
         "discovery-cacert",
@@ -418,6 +419,11 @@ pub(crate) const UNSERVED: &[Unserved] = &[
         "listen-client-http-urls",
         Value,
         "HTTP is served at --listen-client-urls",
+    ),
+    noted(
+        "log-package-levels",
+        Value,
+        "give the environment variable RUST_LOG",
     ),
     noted(
         "log-rotation-config-json",

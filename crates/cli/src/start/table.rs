@@ -19,7 +19,6 @@ const OWN: &[&str] = &[
     "max-watchers-per-stream",
 ];
 
-
 fn effective() -> String {
     let command = Options::augment_args(clap::Command::new("start"));
     let mut table = String::new();
@@ -31,7 +30,13 @@ fn effective() -> String {
             heading = of.to_owned();
             let _ = write!(table, "\n### {heading}\n\n| flag | default | |\n|---|---|---|\n");
         }
-        let _ = writeln!(table, "| `--{long}`{} | {} | {} |", marks(long, arg), default(arg), help(arg));
+        let _ = writeln!(
+            table,
+            "| `--{long}`{} | {} | {} |",
+            marks(long, arg),
+            default(arg),
+            help(arg)
+        );
     }
     table
 }
@@ -105,7 +110,10 @@ fn the_tables_of_flags_are_those_in_the_docs() {
 fn no_flag_is_both_served_and_not() {
     let command = Options::augment_args(clap::Command::new("start"));
     for arg in command.get_arguments() {
-        let names = arg.get_long().into_iter().chain(arg.get_all_aliases().unwrap_or_default());
+        let names = arg
+            .get_long()
+            .into_iter()
+            .chain(arg.get_all_aliases().unwrap_or_default());
         for name in names {
             assert!(UNSERVED.iter().all(|flag| flag.name != name), "{name}");
         }
@@ -118,11 +126,32 @@ fn every_flag_of_etcds_is_known() {
     let command = Options::augment_args(clap::Command::new("start"));
     let known: Vec<String> = command
         .get_arguments()
-        .flat_map(|arg| arg.get_long().into_iter().chain(arg.get_all_aliases().unwrap_or_default()))
+        .flat_map(|arg| {
+            arg.get_long()
+                .into_iter()
+                .chain(arg.get_all_aliases().unwrap_or_default())
+        })
         .chain(UNSERVED.iter().map(|flag| flag.name))
         .map(str::to_owned)
         .collect();
     for flag in include_str!("../../tests/data/etcd-flags.txt").lines() {
         assert!(known.iter().any(|name| name == flag), "{flag}");
+    }
+}
+
+/// Each test that `docs/security.md` names for a lesson is there.
+#[test]
+fn the_tests_that_lessons_name_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = std::fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let named: Vec<(&str, &str)> = text
+        .split('`')
+        .filter(|code| code.starts_with("crates/"))
+        .filter_map(|code| code.split_once(": "))
+        .collect();
+    assert!(named.len() > 20, "{}", named.len());
+    for (file, test) in named {
+        let code = std::fs::read_to_string(root.join(file)).expect(file);
+        assert!(code.contains(&format!("fn {test}(")), "{file} has no test {test}");
     }
 }

@@ -478,3 +478,44 @@ async fn names_in_certificates_mean_nothing_unless_they_are_asked_for() {
         EtcdError::UserEmpty,
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_revoked_is_refused_at_every_listener() {
+    let world = World::new();
+    let host = own_host();
+    let ports = free_ports(&host, 3);
+    let url = |port: &u16| -> quorate_server::Url { format!("https://{host}:{port}").parse().unwrap() };
+    let cluster = Cluster::start_with(1, |config| {
+        world.secure_clients(config);
+        config.listen_client_urls = ports[..2].iter().map(url).collect();
+        config.listen_metrics_urls = ports[2..].iter().map(url).collect();
+        if let Some(ClientTls::Certificate { terms, .. }) = &mut config.client_tls {
+            terms.revoked_file = Some(world.clients.revoke(world.path(), "revoked", &[7]));
+        }
+    })
+    .await;
+    let page = async |port: &u16, leaf: &Leaf| {
+        let pair = world.clients.issue(world.path(), "client", leaf);
+        let connector = Connector::open(Some(pair), &Trust::Anyone, &[b"http/1.1"]).unwrap();
+        let stream = TcpStream::connect((host.as_str(), *port)).await?;
+        let mut stream = connector
+            .connect(&host, stream, PATIENCE)
+            .await
+            .map_err(std::io::Error::other)?;
+        let request = b"GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await?;
+        stream.flush().await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    for port in &ports {
+        let good = page(port, &Leaf::named("alice").numbered(8)).await.unwrap();
+        assert!(good.starts_with("HTTP/1.1 200"), "{good}");
+        assert!(
+            page(port, &Leaf::named("alice").numbered(7)).await.is_err(),
+            "{port}"
+        );
+    }
+    drop(cluster);
+}
