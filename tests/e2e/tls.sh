@@ -75,7 +75,7 @@ issue() {
 # revoke [NAME...]: makes revoked.pem, the list of these certificates of clients.
 revoke() {
     local name options=(-config revoked.conf -cert clients.pem -keyfile clients-key.pem)
-    printf '[ca]\ndefault_ca=it\n[it]\ndatabase=revoked.index\ndefault_md=sha256\ndefault_crl_days=30\n' >revoked.conf
+    printf '[ca]\ndefault_ca=it\n[it]\ndatabase=revoked.index\ndefault_md=sha256\ndefault_crl_days=30\ncrlnumber=revoked.number\n' >revoked.conf
     for name in "$@"; do openssl ca "${options[@]}" -revoke "$name.pem" 2>>openssl.log; done
     openssl ca "${options[@]}" -gencrl -out revoked.new 2>>openssl.log
     mv revoked.new revoked.pem
@@ -139,6 +139,7 @@ certificates() {
     issue clients thief alice "DNS:thief"
     # Nobody is revoked yet.
     touch revoked.index
+    echo 01 >revoked.number
     revoke
     issue clients late late "DNS:late" 0
     issue strangers stranger alice "DNS:alice"

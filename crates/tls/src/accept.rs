@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Stream;
 use crate::admit::Admission;
-use crate::files::{Contents, Files, KeyPairFiles, TlsError, malformed};
+use crate::files::{Contents, Files, KeyPairFiles, TlsError};
 use crate::handshake::HandshakeError;
 use crate::live::Live;
 use crate::terms::Terms;
@@ -107,8 +107,9 @@ fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<Ser
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider)
                 .with_crls(files.revoked(contents)?)
                 .allow_unknown_revocation_status();
-            let file = terms.revoked_file.as_ref().unwrap_or(file);
-            let verifier = verifier.build().map_err(|error| malformed(file, error))?;
+            let verifier = verifier
+                .build()
+                .map_err(|error| files.distrusted(file, &error))?;
             let allowed = terms.allowed.clone();
             builder.with_client_cert_verifier(Arc::new(Admission { verifier, allowed }))
         }

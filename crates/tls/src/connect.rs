@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::Stream;
-use crate::files::{Contents, Files, KeyPairFiles, TlsError, malformed};
+use crate::files::{Contents, Files, KeyPairFiles, TlsError};
 use crate::handshake::HandshakeError;
 use crate::live::Live;
 use crate::terms::Terms;
@@ -126,8 +126,9 @@ fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<Cli
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider)
                 .with_crls(files.revoked(contents)?)
                 .allow_unknown_revocation_status();
-            let file = files.terms.revoked_file.as_ref().unwrap_or(file);
-            verifier.build().map_err(|error| malformed(file, error))?
+            verifier
+                .build()
+                .map_err(|error| files.distrusted(file, &error))?
         }
         _ => Arc::new(Whoever(provider)),
     };

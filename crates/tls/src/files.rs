@@ -10,6 +10,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
+use rustls::server::VerifierBuilderError;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
@@ -161,6 +162,17 @@ impl Files {
         match lists.is_empty() {
             true => Err(TlsError::NoList(file.clone())),
             false => Ok(lists),
+        }
+    }
+
+    /// What the library says of whom to trust, with the name of the file that is at fault.
+    pub(crate) fn distrusted(&self, authorities: &Path, error: &VerifierBuilderError) -> TlsError {
+        match (error, &self.terms.revoked_file) {
+            (VerifierBuilderError::InvalidCrl(problem), Some(file)) => malformed(
+                file,
+                format!("{problem} (a list must be of version 2, as RFC 5280 says)"),
+            ),
+            (other, _) => malformed(authorities, other),
         }
     }
 

@@ -84,35 +84,19 @@ pub(crate) fn unread_variables<'a>(
     flags: impl IntoIterator<Item = &'a str>,
 ) -> Vec<String> {
     let read: Vec<String> = flags.into_iter().map(suffix).collect();
-    variables(set, |rest| !read.iter().any(|suffix| suffix == rest))
-}
-
-/// The variables among `set` that are settings of a node, by one of its `flags`, sorted.
-pub(crate) fn read_variables<'a>(
-    set: impl IntoIterator<Item = (String, String)>,
-    flags: impl IntoIterator<Item = &'a str>,
-) -> Vec<String> {
-    let read: Vec<String> = flags.into_iter().map(suffix).collect();
-    variables(set, |rest| read.iter().any(|suffix| suffix == rest))
-}
-
-fn variables(
-    set: impl IntoIterator<Item = (String, String)>,
-    is_wanted: impl Fn(&str) -> bool,
-) -> Vec<String> {
-    let is_wanted = |name: &str| {
+    let is_unread = |name: &str| {
         let rest = VARIABLES
             .iter()
             .find_map(|prefix| name.strip_prefix(prefix)?.strip_prefix('_'));
-        rest.is_some_and(&is_wanted)
+        rest.is_some_and(|rest| !read.iter().any(|suffix| suffix == rest))
     };
-    let mut found: Vec<String> = set
+    let mut unread: Vec<String> = set
         .into_iter()
-        .filter(|(name, value)| !value.is_empty() && is_wanted(name))
+        .filter(|(name, value)| !value.is_empty() && is_unread(name))
         .map(|(name, _)| name)
         .collect();
-    found.sort();
-    found
+    unread.sort();
+    unread
 }
 
 /// How the variable of a long flag ends: `DATA_DIR` for `data-dir`.
@@ -558,9 +542,7 @@ mod tests {
             ("ETCDCTL_API", "3"),
         ];
         let set = set.map(|(name, value)| (name.to_string(), value.to_string()));
-        let unread = unread_variables(set.clone(), ["data-dir", "name"]);
+        let unread = unread_variables(set, ["data-dir", "name"]);
         assert_eq!(unread, ["ETCD_QUOTA_BACKEND_BYTES", "QUORATE_NMAE"]);
-        let read = read_variables(set, ["data-dir", "name"]);
-        assert_eq!(read, ["ETCD_DATA_DIR", "QUORATE_DATA_DIR"]);
     }
 }
