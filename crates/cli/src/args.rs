@@ -341,7 +341,9 @@ mod tests {
         let line = format!("quorate start --config-file {} {flags}", file.display());
         match parse_with(&line, environment)? {
             Command::Start(options) => Ok(*options),
-            _ => panic!("another command was parsed"),
+            Command::Dev(_) | Command::Member(_) | Command::Bench(_) | Command::Sim(_) => {
+                panic!("another command was parsed")
+            }
         }
     }
 

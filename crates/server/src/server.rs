@@ -137,28 +137,13 @@ impl Server {
             stop,
             tasks: JoinSet::new(),
         };
-        let addresses = server.addresses();
-        let doors = |url: &Url| server.door(url, security.clients.as_ref(), &addresses);
-        let client_urls: Vec<Door> = server
-            .node
-            .config()
-            .listen_client_urls
-            .iter()
-            .map(doors)
-            .collect();
-        let page_urls: Vec<Door> = server
-            .node
-            .config()
-            .listen_metrics_urls
-            .iter()
-            .map(doors)
-            .collect();
-        server.serve(clients, client_urls, &Arc::new(surface));
-        server.serve(pages, page_urls, &Arc::new(own_pages));
-        if let Some(entry) = security.clients {
-            let refreshing = security::keep_fresh(entry, server.node.stop());
-            server.tasks.spawn(refreshing);
-        }
+        server.open(
+            clients,
+            &Arc::new(surface),
+            pages,
+            &Arc::new(own_pages),
+            security.clients,
+        );
         server.begin_chores(ready, leaderless);
         Ok(server)
     }
@@ -226,6 +211,32 @@ impl Server {
             addresses: Arc::clone(addresses),
             max_concurrent_streams: config.limits.max_concurrent_streams,
             keep_alive: config.keep_alive,
+        }
+    }
+
+    /// Takes connections: of clients, and of those who want pages alone.
+    fn open(
+        &mut self,
+        clients: Vec<TcpListener>,
+        surface: &Arc<Surface>,
+        pages: Vec<TcpListener>,
+        own_pages: &Arc<Pages>,
+        entry: Option<Arc<Entry>>,
+    ) {
+        let (addresses, config) = (self.addresses(), self.node.config());
+        let doors = |urls: &[Url]| -> Vec<Door> {
+            let doors = urls.iter().map(|url| self.door(url, entry.as_ref(), &addresses));
+            doors.collect()
+        };
+        let (client_doors, page_doors) = (
+            doors(&config.listen_client_urls),
+            doors(&config.listen_metrics_urls),
+        );
+        self.serve(clients, client_doors, surface);
+        self.serve(pages, page_doors, own_pages);
+        if let Some(entry) = entry {
+            let refreshing = security::keep_fresh(entry, self.node.stop());
+            self.tasks.spawn(refreshing);
         }
     }
 

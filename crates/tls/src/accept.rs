@@ -107,9 +107,7 @@ fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<Ser
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider)
                 .with_crls(files.revoked(contents)?)
                 .allow_unknown_revocation_status();
-            let verifier = verifier
-                .build()
-                .map_err(|error| files.distrusted(file, &error))?;
+            let verifier = verifier.build().map_err(|error| files.distrusted(file, &error))?;
             let allowed = terms.allowed.clone();
             builder.with_client_cert_verifier(Arc::new(Admission { verifier, allowed }))
         }

@@ -126,9 +126,7 @@ fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<Cli
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider)
                 .with_crls(files.revoked(contents)?)
                 .allow_unknown_revocation_status();
-            verifier
-                .build()
-                .map_err(|error| files.distrusted(file, &error))?
+            verifier.build().map_err(|error| files.distrusted(file, &error))?
         }
         _ => Arc::new(Whoever(provider)),
     };

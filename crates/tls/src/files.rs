@@ -10,9 +10,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
-use rustls::server::VerifierBuilderError;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::VerifierBuilderError;
 
 use crate::certificate;
 use crate::terms::Terms;
@@ -170,7 +170,7 @@ impl Files {
         match (error, &self.terms.revoked_file) {
             (VerifierBuilderError::InvalidCrl(problem), Some(file)) => malformed(
                 file,
-                format!("{problem} (a list must be of version 2, as RFC 5280 says)"),
+                format!("{problem:?} (a list must be of version 2, as RFC 5280 says)"),
             ),
             (other, _) => malformed(authorities, other),
         }
