@@ -72,6 +72,15 @@ issue() {
     mv "$2.new" "$2.pem"
 }
 
+# revoke [NAME...]: makes revoked.pem, the list of these certificates of clients.
+revoke() {
+    local name options=(-config revoked.conf -cert clients.pem -keyfile clients-key.pem)
+    printf '[ca]\ndefault_ca=it\n[it]\ndatabase=revoked.index\ndefault_md=sha256\ndefault_crl_days=30\ncrlnumber=revoked.number\n' >revoked.conf
+    for name in "$@"; do openssl ca "${options[@]}" -revoke "$name.pem" 2>>openssl.log; done
+    openssl ca "${options[@]}" -gencrl -out revoked.new 2>>openssl.log
+    mv revoked.new revoked.pem
+}
+
 members="n1=https://$net.1:2380,n2=https://$net.2:2380,n3=https://$net.3:2380"
 
 # start N [FLAG...]: node N, with its certificates.
@@ -80,7 +89,7 @@ start() {
     shift
     "$quorate" start --name "n$n" --data-dir "n$n.data" --initial-cluster "$members" \
         --listen-client-urls "https://$net.$n:2379" --cert-file "server$n.pem" --key-file "server$n-key.pem" \
-        --trusted-ca-file clients.pem --client-cert-auth \
+        --trusted-ca-file clients.pem --client-cert-auth --client-crl-file revoked.pem --bcrypt-cost 4 \
         --listen-peer-urls "https://$net.$n:2380" --peer-cert-file "peer$n.pem" --peer-key-file "peer$n-key.pem" \
         --peer-trusted-ca-file peers.pem --peer-client-cert-auth "$@" >>"n$n.log" 2>&1 &
     running[$n]=$!
@@ -125,6 +134,13 @@ certificates() {
         issue peers "peer$n" "peer$n" "IP:$net.$n"
     done
     issue clients alice alice "DNS:alice"
+    issue clients root root "DNS:root"
+    issue clients mallory mallory "DNS:mallory"
+    issue clients thief alice "DNS:thief"
+    # Nobody is revoked yet.
+    touch revoked.index
+    echo 01 >revoked.number
+    revoke
     issue clients late late "DNS:late" 0
     issue strangers stranger alice "DNS:alice"
     issue peers peer-as-client alice "DNS:alice"
@@ -235,6 +251,42 @@ reload() {
     issue servers server1 server1 "IP:$net.1"
 }
 
+# A certificate that is revoked while all run.
+revoked() {
+    check "not yet revoked" $'a\n2' "$(at 1 --cacert servers.pem --cert thief.pem --key thief-key.pem get a)"
+    revoke thief
+    await yes logged 1 'a client was refused.*it was revoked' &
+    local waiting=$!
+    while kill -0 "$waiting" 2>/dev/null; do
+        at 1 --cacert servers.pem --cert thief.pem --key thief-key.pem get a >thief.out
+    done
+    wait "$waiting"
+    check_like "revoked" "Error|context deadline" "$(at 1 --cacert servers.pem --cert thief.pem --key thief-key.pem get a)"
+    check "it is said: revoked" yes "$(logged 1 'a client was refused.*it was revoked')"
+    check "the others are not" $'a\n2' "$(at 1 --cacert servers.pem --cert alice.pem --key alice-key.pem get a)"
+}
+
+# Who shows no token is who its certificate says.
+users() {
+    ctl root user add root --no-password >/dev/null
+    ctl root user grant-role root root >/dev/null
+    ctl root user add alice:secret >/dev/null
+    ctl root role add writer >/dev/null
+    ctl root role grant-permission writer readwrite --prefix=true of/alice/ >/dev/null
+    ctl root user grant-role alice writer >/dev/null
+    check "auth enable" "Authentication Enabled" "$(ctl root auth enable)"
+    check "alice may" OK "$(ctl alice put of/alice/1 x)"
+    check_like "alice may no more" "permission denied" "$(ctl alice put a x)"
+    check_like "mallory is nobody that is known" "permission denied" "$(ctl mallory put of/alice/1 x)"
+    check "root may" OK "$(ctl root put a x)"
+    check_like "a login goes first" "permission denied" "$(ctl root --user alice:secret put a x)"
+    check_like "the gateway makes nobody alice" "user name is empty" \
+        "$(openssl s_client -quiet -connect "$net.1:2379" -CAfile servers.pem -cert alice.pem -key alice-key.pem \
+            < <(printf 'POST /v3/kv/range HTTP/1.0\r\nContent-Length: 18\r\n\r\n{"key":"b2YvYQ=="}'; sleep 2) 2>/dev/null | tail -1)"
+    check_like "auth disable" "Authentication Disabled" "$(ctl root auth disable)"
+    ctl root put a 2 >/dev/null
+}
+
 crash() {
     stop 1 KILL
     check "two of three go on" "OK" "$(await OK ctl alice put a 3; ctl alice put a 3)"
@@ -285,6 +337,8 @@ strangers
 stalled
 peers
 reload
+revoked
+users
 crash
 misused
 automatic

@@ -6,13 +6,17 @@
 //! - `quorate ctl` takes its global flags from `ETCDCTL_X`, but not both at once, as etcdctl does not.
 //! - A mistake is reported in one line.
 
-use crate::{bench, completion, ctl, dev, etcd_flags, member, output, sim, snapshot, start};
+use crate::start::config_file;
+use crate::start::etcd_flags::{self, UNSERVED, Unserved};
+use crate::{bench, completion, ctl, dev, member, output, sim, snapshot, start};
 use clap::builder::Styles;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::env;
 use std::ffi::OsString;
 use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 
 /// A replicated store that etcd's own clients use, with its tools.
 #[derive(Parser)]
@@ -57,24 +61,62 @@ pub(crate) enum Command {
 /// Reads the command line of this process; ends it if there is nothing to run.
 pub(crate) fn parse() -> Command {
     let words: Vec<OsString> = env::args_os().collect();
-    let lookup = |name: &str| env::var(name).ok();
-    let command = command(lookup);
-    let matches = match command.clone().try_get_matches_from(&words) {
-        Ok(matches) => matches,
-        Err(error) => leave(&error, &path(&command, &words)),
-    };
-    if let Some(message) = ctl_conflict(&command, &matches, &lookup) {
-        std::process::exit(ctl::refuse(&message))
-    }
-    match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli.command,
-        Err(error) => leave(&error, &path(&command, &words)),
+    match read(&words, |name| env::var(name).ok()) {
+        Ok(command) => command,
+        Err(Unreadable::Words(error, path)) => leave(&error, &path),
+        Err(Unreadable::Said(message)) => {
+            output::complain(&message);
+            std::process::exit(USAGE)
+        }
+        Err(Unreadable::Ctl(message)) => std::process::exit(ctl::refuse(&message)),
     }
 }
 
 /// The whole command, for what is made from it.
 pub(crate) fn definition() -> clap::Command {
     command(|_| None)
+}
+
+/// Why there is nothing to run.
+enum Unreadable {
+    /// What clap says of it, and the command that it is about.
+    Words(clap::Error, String),
+    /// A line that says all.
+    Said(String),
+    /// The same of `quorate ctl`, as etcdctl says it.
+    Ctl(String),
+}
+
+/// Reads a command line with an environment.
+fn read(words: &[OsString], lookup: impl Fn(&str) -> Option<String>) -> Result<Command, Unreadable> {
+    // A file, if there is one, takes the place of everything else.
+    let of_file = |name: &str| lookup(name).filter(|_| name.ends_with("_CONFIG_FILE"));
+    let plain = command(of_file);
+    if let Ok(matches) = plain.clone().try_get_matches_from(words)
+        && let Some(("start", matches)) = matches.subcommand()
+        && let Some(file) = matches.get_one::<PathBuf>("config_file")
+    {
+        return read_file(file, matches, &lookup).map_err(Unreadable::Said);
+    }
+    let command = command(&lookup);
+    let read = command.clone().try_get_matches_from(words).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli.command, matches))
+    });
+    match read {
+        Ok((Command::Start(mut options), matches)) => {
+            if let Some(matches) = matches.subcommand_matches("start") {
+                let notes = etcd_flags::notes(matches).map_err(Unreadable::Said)?;
+                options.notes.extend(notes);
+            }
+            Ok(Command::Start(options))
+        }
+        Ok((read, matches)) => match ctl_conflict(&command, &matches, &lookup) {
+            Some(message) => Err(Unreadable::Ctl(message)),
+            None => Ok(read),
+        },
+        Err(error) => Err(Unreadable::Words(error, path(&command, words))),
+    }
 }
 
 /// What is said of a flag of `quorate ctl` that is given twice over.
@@ -88,6 +130,65 @@ fn ctl_conflict(
     Some(format!(
         "conflicting environment variable {variable:?} is shadowed by corresponding command-line flag (either unset environment variable or disable flag)"
     ))
+}
+
+/// `quorate start` as a file says. Flags beside it are refused; variables are ignored, as in etcd, with a note.
+fn read_file(
+    file: &Path,
+    given: &ArgMatches,
+    lookup: &impl Fn(&str) -> Option<String>,
+) -> Result<Command, String> {
+    let start = command(|_| None);
+    let start = start.find_subcommand("start").cloned().unwrap_or_default();
+    let flags: Vec<Arg> = start
+        .get_arguments()
+        .filter(|arg| arg.get_long().is_some_and(|long| long != "config-file"))
+        .cloned()
+        .collect();
+    let is_given = |flag: &&Arg| given.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
+    if let Some(flag) = flags.iter().find(is_given).and_then(Arg::get_long) {
+        return Err(format!(
+            "--config-file takes the place of all other flags: write {flag} into {}, or leave --{flag} out",
+            file.display()
+        ));
+    }
+    let settings = config_file::read(file, &flags)?;
+    let parse = |words: Vec<String>| {
+        let words = ["start".to_owned()].into_iter().chain(words);
+        start.clone().try_get_matches_from(words)
+    };
+    let mut notes = Vec::new();
+    for setting in &settings {
+        let place = || format!("{}: line {}: {}", file.display(), setting.line, setting.key);
+        let matches = parse(vec![setting.word()]);
+        let matches = matches.map_err(|error| format!("{}: {}", place(), reason(&error)))?;
+        notes.extend(etcd_flags::notes(&matches).map_err(|error| format!("{}: {error}", place()))?);
+    }
+    let matches = parse(settings.iter().map(config_file::Setting::word).collect());
+    let options = matches.and_then(|matches| start::Options::from_arg_matches(&matches));
+    let mut options = options.map_err(|error| format!("{}: {}", file.display(), reason(&error)))?;
+    notes.extend(shadowed(&flags, lookup, file));
+    options.notes = notes;
+    Ok(Command::Start(Box::new(options)))
+}
+
+/// A note of the variables that do not count because of a file.
+fn shadowed(flags: &[Arg], lookup: &impl Fn(&str) -> Option<String>, file: &Path) -> Option<String> {
+    let names = flags.iter().filter_map(Arg::get_long).flat_map(|long| {
+        let suffix = etcd_flags::suffix(long);
+        etcd_flags::VARIABLES.map(|prefix| format!("{prefix}_{suffix}"))
+    });
+    let set: Vec<String> = names
+        .filter(|name| lookup(name).is_some_and(|value| !value.is_empty()))
+        .collect();
+    let is_any = !set.is_empty();
+    is_any.then(|| {
+        format!(
+            "ignoring environment variables, as all settings are in {}: {}",
+            file.display(),
+            set.join(", ")
+        )
+    })
 }
 
 /// All of `text` in one line: what a message says after its first line is kept, in sequence.
@@ -116,6 +217,7 @@ fn command(lookup: impl Fn(&str) -> Option<String>) -> clap::Command {
     };
     Cli::command()
         .mut_subcommand("start", |start| {
+            let start = start.args(UNSERVED.iter().map(Unserved::arg));
             start.mut_args(|arg| with_default(arg, for_start))
         })
         .mut_subcommand("ctl", |ctl| {
@@ -155,11 +257,6 @@ fn leave(error: &clap::Error, path: &str) -> ! {
 
 /// Clap's message without its usage block, in one line, for the command at `path`.
 fn mistake(error: &clap::Error, path: &str) -> String {
-    if let Some(flag) = unserved(error, path) {
-        return format!(
-            "{flag} is a flag of etcd's that this version of Quorate does not serve (see `{path} --help`)"
-        );
-    }
     format!("{} (see `{path} --help`)", reason(error))
 }
 
@@ -169,15 +266,6 @@ pub(crate) fn reason(error: &clap::Error) -> String {
     let message = rendered.split("Usage:").next().unwrap_or(&rendered);
     let message = message.split("For more information").next().unwrap_or(message);
     one_line(message.trim_start_matches("error:")).replace(" tip: ", "; ")
-}
-
-/// The flag that is the mistake, if it is one of etcd's that we do not have.
-fn unserved<'a>(error: &'a clap::Error, path: &str) -> Option<&'a str> {
-    let is_unknown = path == "quorate start" && error.kind() == ErrorKind::UnknownArgument;
-    match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(flag)) if is_unknown && etcd_flags::is_unserved(flag) => Some(flag),
-        _ => None,
-    }
 }
 
 /// The command that `words` name, as one types it.
@@ -194,6 +282,9 @@ fn path(command: &clap::Command, words: &[OsString]) -> String {
     path.join(" ")
 }
 
+/// The exit code of a wrong command line.
+const USAGE: i32 = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,20 +295,22 @@ mod tests {
             found.map(|(_, value)| value.to_string())
         };
         let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
-        let command = command(lookup);
-        let matches = command.clone().try_get_matches_from(&words);
-        matches
-            .and_then(|matches| Cli::from_arg_matches(&matches))
-            .map(|cli| cli.command)
-            .map_err(|error| mistake(&error, &path(&command, &words)))
+        read(&words, lookup).map_err(|error| match error {
+            Unreadable::Words(error, path) => mistake(&error, &path),
+            Unreadable::Said(message) | Unreadable::Ctl(message) => message,
+        })
     }
 
-    fn start_name(line: &str, environment: &[(&str, &str)]) -> String {
+    fn start_options(line: &str, environment: &[(&str, &str)]) -> start::Options {
         match parse_with(line, environment) {
-            Ok(Command::Start(options)) => options.name,
+            Ok(Command::Start(options)) => *options,
             Ok(_) => panic!("another command was parsed"),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    fn start_name(line: &str, environment: &[(&str, &str)]) -> String {
+        start_options(line, environment).name().to_owned()
     }
 
     #[test]
@@ -262,31 +355,6 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_of_ctl_and_its_variable_are_a_conflict() {
-        let set = |name: &str| (name == "ETCDCTL_ENDPOINTS").then(|| "a:1".to_string());
-        let conflict = |line: &str| {
-            let command = command(set);
-            let matches = command.clone().try_get_matches_from(line.split_whitespace());
-            ctl_conflict(&command, &matches.unwrap(), &set)
-        };
-        assert_eq!(conflict("quorate ctl get a -w json"), None);
-        for line in [
-            "quorate ctl get a --endpoints b:1",
-            "quorate ctl --endpoints b:1 get a",
-            "quorate ctl endpoint health --endpoints=b:1",
-        ] {
-            let message = conflict(line).expect(line);
-            assert!(message.contains("\"ETCDCTL_ENDPOINTS\""), "{message}");
-        }
-        let unset = |name: &str| (name == "ETCDCTL_ENDPOINTS").then(String::new);
-        let command = command(unset);
-        let matches = command
-            .clone()
-            .try_get_matches_from(["quorate", "ctl", "--endpoints=b:1", "get", "a"]);
-        assert_eq!(ctl_conflict(&command, &matches.unwrap(), &unset), None);
-    }
-
-    #[test]
     fn a_bad_variable_is_a_mistake_too() {
         let message = parse_with("quorate start", &[("ETCD_HEARTBEAT_INTERVAL", "soon")])
             .err()
@@ -295,15 +363,99 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_that_only_etcd_has_is_called_so() {
-        let line = "quorate start --quota-backend-bytes=8 --name a";
-        let message = parse_with(line, &[]).err().unwrap();
-        assert!(
-            message.contains("--quota-backend-bytes is a flag of etcd's"),
-            "{message}"
-        );
+    fn flags_of_etcds_that_are_not_served_are_noted_or_refused() {
+        let line = "quorate start --max-wals 5 --name a --pre-vote --quota-backend-bytes=8";
+        let notes = start_options(line, &[("ETCD_MAX_SNAPSHOTS", "3")]).notes;
+        for flag in [
+            "--max-wals",
+            "--pre-vote",
+            "--quota-backend-bytes",
+            "--max-snapshots",
+        ] {
+            assert!(
+                notes.iter().any(|note| note.starts_with(flag)),
+                "{flag}: {notes:?}"
+            );
+        }
+        let message = parse_with("quorate start --wal-dir w", &[]).err().unwrap();
+        assert!(message.contains("--wal-dir is a flag of etcd's"), "{message}");
         let message = parse_with("quorate dev --wal-dir a", &[]).err().unwrap();
         assert!(message.contains("unexpected argument"), "{message}");
+    }
+
+    fn with_file(text: &str, flags: &str, environment: &[(&str, &str)]) -> Result<start::Options, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("q.yml");
+        std::fs::write(&file, text).unwrap();
+        let line = format!("quorate start --config-file {} {flags}", file.display());
+        match parse_with(&line, environment)? {
+            Command::Start(options) => Ok(*options),
+            Command::Dev(_)
+            | Command::Member(_)
+            | Command::Snapshot(_)
+            | Command::Ctl(_)
+            | Command::Bench(_)
+            | Command::Sim(_)
+            | Command::Completion(_) => {
+                panic!("another command was parsed")
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_flags_and_variables() {
+        let options = with_file(
+            "name: f\nmax-wals: 5\n",
+            "",
+            &[("ETCD_NAME", "e"), ("QUORATE_DATA_DIR", "d")],
+        );
+        let options = options.unwrap();
+        assert_eq!(options.name(), "f");
+        assert!(options.notes[0].starts_with("--max-wals"), "{:?}", options.notes);
+        assert!(
+            options.notes[1].contains("ETCD_NAME") && options.notes[1].contains("QUORATE_DATA_DIR"),
+            "{:?}",
+            options.notes
+        );
+        let error = with_file("name: f\n", "--name g", &[]).err().unwrap();
+        assert!(error.contains("--name") && error.contains("q.yml"), "{error}");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("v.yml");
+        std::fs::write(&file, "name: v").unwrap();
+        let file = file.display().to_string();
+        assert_eq!(start_name("quorate start", &[("ETCD_CONFIG_FILE", &file)]), "v");
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_file_is_told_with_its_place() {
+        for (text, parts) in [
+            (
+                "name: a\nheartbeat-interval: soon\n",
+                ["q.yml: line 2: heartbeat-interval", "soon"],
+            ),
+            ("nmae: a\n", ["q.yml: line 1", "\"name\""]),
+            (
+                "unsafe-no-fsync: true\n",
+                ["q.yml: line 1: unsafe-no-fsync", "a flag of etcd's"],
+            ),
+            (
+                "client-transport-security:\n  auto-tls: maybe\n",
+                ["q.yml: line 2: client-transport-security.auto-tls", "maybe"],
+            ),
+        ] {
+            let error = with_file(text, "", &[]).err().expect(text);
+            for part in parts {
+                assert!(error.contains(part), "{part:?} is missing in {error:?}");
+            }
+        }
+    }
+
+    /// The keys of the sample that comes with etcd 3.5, with values as they are in it.
+    #[test]
+    fn etcds_own_sample_is_read() {
+        let options = with_file(include_str!("../tests/data/etcd-sample.yml"), "", &[]).unwrap();
+        assert_eq!(options.name(), "default");
+        assert!(options.notes.iter().all(|note| note.contains("has no effect")));
     }
 
     #[test]

@@ -1,15 +1,19 @@
-//! Where logs go and how they look: standard error, for people or as JSON.
+//! Where logs go and how they look: standard error unless told otherwise, for people or as JSON.
 //!
 //! - Colours are for a terminal, and only where `NO_COLOR` does not forbid them.
 //! - A line that cannot be written is lost; the process goes on without its reader.
 //!
 //! Log text is for people and for machines that collect it; nothing here reads it back.
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use std::env;
-use std::io::{self, IsTerminal};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// The least severe line that is written. etcd's names; `panic` and `fatal` mean `error` here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,23 +42,115 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Standard error.
+    Stderr,
+    /// Standard output.
+    Stdout,
+    /// The end of a file, which is made if it is not there.
+    File(PathBuf),
+}
+
+impl FromStr for Output {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Output, String> {
+        match text {
+            "" => Err("it is empty: give stderr, stdout or the path of a file".to_owned()),
+            // systemd keeps what a service writes to standard error.
+            "default" | "stderr" | "systemd/journal" => Ok(Output::Stderr),
+            "stdout" => Ok(Output::Stdout),
+            path => Ok(Output::File(path.into())),
+        }
+    }
+}
+
 /// Sends the logs of this process to standard error. `RUST_LOG`, if set, wins over `level`.
 ///
 /// # Errors
 ///
 /// If the process has a log already.
 pub(crate) fn start(level: Level, format: Format) -> anyhow::Result<()> {
+    start_to(level, format, &[Output::Stderr])
+}
+
+/// As [`start`], to all of these outputs.
+///
+/// # Errors
+///
+/// If the process has a log already, or a file cannot be written to.
+pub(crate) fn start_to(level: Level, format: Format, outputs: &[Output]) -> anyhow::Result<()> {
+    let outputs = Outputs::open(outputs)?;
+    let is_for_people = outputs.0.iter().all(|opened| matches!(opened, Opened::Stderr));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directive(level)));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(is_coloured())
+        .with_writer(outputs)
+        .with_ansi(is_for_people && is_coloured())
         .log_internal_errors(false);
     let started = match format {
         Format::Console => lines.with_target(false).try_init(),
         Format::Json => lines.json().flatten_event(true).try_init(),
     };
     started.map_err(|error| anyhow!("cannot start logging: {error}"))
+}
+
+/// The outputs, opened.
+struct Outputs(Vec<Opened>);
+
+enum Opened {
+    Stderr,
+    Stdout,
+    File(File),
+}
+
+impl Outputs {
+    fn open(outputs: &[Output]) -> anyhow::Result<Outputs> {
+        let mut opened = Vec::new();
+        for output in outputs {
+            opened.push(match output {
+                Output::Stderr => Opened::Stderr,
+                Output::Stdout => Opened::Stdout,
+                Output::File(path) => {
+                    let file = OpenOptions::new().append(true).create(true).open(path);
+                    Opened::File(file.with_context(|| format!("--log-outputs: {}", path.display()))?)
+                }
+            });
+        }
+        Ok(Outputs(opened))
+    }
+}
+
+impl<'a> MakeWriter<'a> for Outputs {
+    type Writer = Lines<'a>;
+
+    fn make_writer(&'a self) -> Lines<'a> {
+        Lines(&self.0)
+    }
+}
+
+/// One line's way to all outputs: one that fails does not keep it from the others.
+struct Lines<'a>(&'a [Opened]);
+
+impl Write for Lines<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut outcome = Ok(bytes.len());
+        for output in self.0 {
+            let written = match output {
+                Opened::Stderr => io::stderr().write_all(bytes),
+                Opened::Stdout => io::stdout().write_all(bytes),
+                Opened::File(file) => (&*file).write_all(bytes),
+            };
+            outcome = written.and(outcome);
+        }
+        outcome
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn is_coloured() -> bool {
@@ -70,5 +166,35 @@ fn directive(level: Level) -> &'static str {
         Level::Warn => "warn",
         Level::Error => "error",
         Level::Off => "off",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_goes_to_all_outputs_and_files_grow() {
+        let directory = tempfile::tempdir().unwrap();
+        let (a, b) = (directory.path().join("a.log"), directory.path().join("b.log"));
+        std::fs::write(&a, "before\n").unwrap();
+        let named = [&a, &b].map(|path| path.display().to_string().parse().unwrap());
+        let outputs = Outputs::open(&named).unwrap();
+        outputs.make_writer().write_all(b"line\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&a).unwrap(), "before\nline\n");
+        assert_eq!(std::fs::read_to_string(&b).unwrap(), "line\n");
+        let nowhere: Output = directory
+            .path()
+            .join("no/c.log")
+            .display()
+            .to_string()
+            .parse()
+            .unwrap();
+        let error = Outputs::open(&[nowhere]).err().unwrap().to_string();
+        assert!(
+            error.contains("--log-outputs") && error.contains("c.log"),
+            "{error}"
+        );
+        assert_eq!("default".parse(), Ok(Output::Stderr));
     }
 }

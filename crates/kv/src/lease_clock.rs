@@ -113,6 +113,12 @@ impl LeaseClock {
         Some(timer.deadline.saturating_sub(self.lease_time(now)))
     }
 
+    /// How many leases there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.leases.len()
+    }
+
     /// All leases, the one to end first first.
     #[must_use]
     pub fn by_expiry(&self) -> Vec<LeaseId> {

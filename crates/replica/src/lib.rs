@@ -60,5 +60,5 @@ pub use quorate_raft::{
 };
 pub use replica::{Consistency, Replica, found};
 pub use sessions::{Session, SessionLimits, Sessions};
-pub use tls::{AllowedPeers, KeyPairFiles, PeerTls, TlsError};
+pub use tls::{AllowedPeers, KeyPairFiles, PeerTls, TlsError, TlsProtocol, TlsTerms};
 pub use transport::{InquiryError, Introduced, inquire, inquire_securely};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-pub use quorate_tls::{KeyPairFiles, TlsError};
+pub use quorate_tls::{KeyPairFiles, Protocol as TlsProtocol, Terms as TlsTerms, TlsError};
 
 /// How connections between peers are secured: by TLS 1.2 or 1.3, both when accepted and when dialed.
 ///
@@ -20,10 +20,17 @@ pub enum PeerTls {
         trusted_ca_file: PathBuf,
         /// Which certificates are those of peers.
         allowed: AllowedPeers,
+        /// What else is demanded, of either end: of [`TlsTerms::allowed`], `allowed` takes the place.
+        terms: TlsTerms,
     },
     /// What peers say cannot be read on the way, but anybody may pretend to be one of them. The certificate
     /// may be one that nobody vouches for.
-    EncryptedOnly(KeyPairFiles),
+    EncryptedOnly {
+        /// This node's certificate and its key.
+        pair: KeyPairFiles,
+        /// Which versions and suites may be used.
+        protocol: TlsProtocol,
+    },
 }
 
 /// Which of the certificates by the peers' authority are those of peers.
@@ -46,6 +53,7 @@ impl PeerTls {
             pair,
             trusted_ca_file: trusted_ca_file.into(),
             allowed: AllowedPeers::MemberHost,
+            terms: TlsTerms::default(),
         }
     }
 }

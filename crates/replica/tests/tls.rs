@@ -16,7 +16,8 @@ use common::{Cluster, PATIENCE, eventually};
 use quorate::codec::frame::{self, ClusterId, MAX_BODY_BYTES};
 use quorate::codec::{Frame, Hello, Incarnation, Inquiry, StreamKind};
 use quorate::{
-    AllowedPeers, Config, InquiryError, KeyPairFiles, NodeId, PeerTls, StartError, inquire, inquire_securely,
+    AllowedPeers, Config, InquiryError, KeyPairFiles, NodeId, PeerTls, StartError, TlsProtocol, TlsTerms,
+    inquire, inquire_securely,
 };
 use quorate_tls::testing::{Authority, Leaf};
 use quorate_tls::{BlockingStream, Connector, Trust};
@@ -64,6 +65,7 @@ fn allowing(config: Config, allowed: AllowedPeers) -> Config {
         pair: pair(&config),
         trusted_ca_file: authority_file(&config),
         allowed,
+        terms: TlsTerms::default(),
     };
     config.tls(tls)
 }
@@ -318,11 +320,40 @@ async fn plain_text_and_tls_refuse_each_other_and_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_certificate_was_revoked_is_refused_at_either_end() {
+    LazyLock::force(&LOG);
+    let cluster = Cluster::start_with(3, |config| {
+        let directory = certificates(&config);
+        let leaf = Leaf::for_hosts(["127.0.0.1"]);
+        let (leaf, revoked_file) = match config.node {
+            NodeId(3) => (leaf.numbered(77), None),
+            _ => (leaf, Some(OURS.revoke(&directory, "revoked", &[77]))),
+        };
+        let tls = PeerTls::Mutual {
+            pair: OURS.issue(&directory, &format!("node{}", config.node.0), &leaf),
+            trusted_ca_file: authority_file(&config),
+            allowed: AllowedPeers::MemberHost,
+            terms: TlsTerms {
+                revoked_file,
+                ..TlsTerms::default()
+            },
+        };
+        config.tls(tls)
+    });
+    cluster.write(1, 1).await;
+    logged(&["connection was closed", "it was revoked"]).await;
+    logged(&["not connected", "it was revoked"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn encryption_alone_needs_no_authority() {
     let cluster = Cluster::start_with(3, |config| {
         let hosts = ["nowhere.example".to_owned()];
         let pair = quorate_tls::self_signed(&config.data_dir.with_extension("tls"), "peer", &hosts);
-        config.tls(PeerTls::EncryptedOnly(pair.unwrap()))
+        config.tls(PeerTls::EncryptedOnly {
+            pair: pair.unwrap(),
+            protocol: TlsProtocol::default(),
+        })
     });
     cluster.write(1, 1).await;
     cluster.all_hold(&[1]).await;

@@ -14,10 +14,11 @@ use serde_json::json;
 use tonic::body::Body;
 use tonic::codegen::Service;
 
+use crate::listener::Answers;
 use crate::machine::Query;
 use crate::metrics::Metrics;
 use crate::node::{Node, answer};
-use crate::surface::Inner;
+use crate::surface::{Answering, Inner};
 use crate::{CLUSTER_VERSION, ETCD_VERSION};
 
 /// The HTTP pages.
@@ -50,6 +51,13 @@ impl Pages {
             let Ok(response) = answer.await;
             Ok(response.map(Body::new))
         })
+    }
+}
+
+/// The pages alone, on a port of their own.
+impl Answers for Pages {
+    fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answering {
+        Answering::uncounted(Pages::answer(self, request))
     }
 }
 

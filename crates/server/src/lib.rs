@@ -14,8 +14,10 @@
 //! - Errors are etcd's, code and text, wherever etcd has one.
 //! - Nothing is opened, bound or changed before the configuration makes sense.
 
+mod addresses;
 mod auth;
 mod backup;
+mod compaction;
 mod config;
 mod flag;
 mod gateway;
@@ -29,25 +31,30 @@ mod node;
 mod reflection;
 mod rpc;
 mod security;
+mod seldom;
 mod server;
 mod services;
 mod surface;
 mod tasks;
 mod translate;
 mod url;
+mod web;
 
 pub use auth::{AuthConfig, AuthTokenError, BcryptCost, JwtConfig, SignMethod, TokenKind};
 pub use backup::{
     Backup, BackupError, HashCheck, Restore, RestoreError, Restored, SaltError, Status as BackupStatus,
 };
+pub use compaction::AutoCompaction;
 pub use config::{
-    ClusterState, ConfigError, Identity, InitialCluster, LearnerPromotion, Limits, MemberConfig, ServerConfig,
+    ClusterState, ConfigError, Identity, InitialCluster, KeepAlive, LearnerPromotion, Limits, MemberConfig,
+    ServerConfig,
 };
-pub use quorate::{AllowedPeers, KeyPairFiles, PeerTls};
-pub use quorate_tls::Clients;
-pub use security::{ClientName, ClientTls, MemberTls, SecurityError};
+pub use quorate::{AllowedPeers, KeyPairFiles, PeerTls, TlsProtocol, TlsTerms};
+pub use quorate_tls::{Allowed, Clients, Suite, TermsError, Version};
+pub use security::{ClientName, ClientTls, CommonNames, MemberTls, SecurityError};
 pub use server::{Server, StartError};
 pub use url::{Scheme, Url, UrlError};
+pub use web::Web;
 
 /// The version of etcd whose API this is, where clients ask for it. Some parse it: the API server of
 /// Kubernetes trusts the progress of watches from certain versions on.

@@ -1,6 +1,7 @@
 //! Connections of clients: gRPC over HTTP/2 and plain HTTP/1.1 on the same port.
 //!
 //! - A connection is a task of its own; a failed one is logged and harms no other.
+//! - Each address has so many connections at most.
 //! - Where TLS is spoken, there is a bound on the handshakes at one time, and a deadline for each.
 //! - At shutdown, connections finish what they have begun and are then cut.
 
@@ -19,24 +20,41 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
+use crate::addresses::Addresses;
+use crate::config::KeepAlive;
 use crate::flag::raised;
 use crate::security::{ClientName, Entry};
 use crate::surface::{Answering, Surface};
+use crate::web::ByTls;
+
+/// On which terms connections are taken at a listener.
+#[derive(Clone)]
+pub(crate) struct Door {
+    /// TLS is spoken if there is one.
+    pub(crate) entry: Option<Arc<Entry>>,
+    /// Shared by all listeners.
+    pub(crate) addresses: Arc<Addresses>,
+    pub(crate) max_concurrent_streams: u32,
+    pub(crate) keep_alive: KeepAlive,
+}
 
 /// Serves the connections that arrive at `listener` until `stop` turns true.
 pub(crate) async fn serve<A: Answers>(
     listener: TcpListener,
-    entry: Option<Arc<Entry>>,
+    door: Door,
     surface: Arc<A>,
-    max_concurrent_streams: u32,
     mut stop: watch::Receiver<bool>,
 ) {
-    let builder = Arc::new(builder(max_concurrent_streams));
+    let builder = Arc::new(builder(&door));
+    let entry = door.entry;
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             (room, accepted) = accept(&listener, entry.as_deref()) => match accepted {
                 Ok((stream, peer)) => {
+                    let Some(entered) = door.addresses.enter(peer.ip().to_canonical()) else {
+                        continue;
+                    };
                     let (builder, surface) = (Arc::clone(&builder), Arc::clone(&surface));
                     let (entry, stop) = (entry.clone(), stop.clone());
                     connections.spawn(async move {
@@ -44,6 +62,7 @@ pub(crate) async fn serve<A: Answers>(
                             drop(room);
                             connection(builder, stream, peer, surface, stop).await;
                         }
+                        drop(entered);
                     });
                 }
                 // Out of file descriptors, most likely: waiting beats spinning.
@@ -106,7 +125,18 @@ async fn connection<A: Answers>(
     mut stop: watch::Receiver<bool>,
 ) {
     let client = ClientName::of(&stream);
-    let connection = builder.serve_connection(TokioIo::new(stream), Calls { surface, client });
+    let secured = match &stream {
+        Stream::Plain(_) => None,
+        Stream::Tls(_) => Some(ByTls),
+    };
+    let connection = builder.serve_connection(
+        TokioIo::new(stream),
+        Calls {
+            surface,
+            client,
+            secured,
+        },
+    );
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
@@ -120,7 +150,7 @@ async fn connection<A: Answers>(
     }
 }
 
-fn builder(max_concurrent_streams: u32) -> auto::Builder<TokioExecutor> {
+fn builder(door: &Door) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -131,9 +161,9 @@ fn builder(max_concurrent_streams: u32) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(max_concurrent_streams)
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+        .max_concurrent_streams(door.max_concurrent_streams)
+        .keep_alive_interval(door.keep_alive.interval)
+        .keep_alive_timeout(door.keep_alive.timeout);
     builder
 }
 
@@ -152,6 +182,7 @@ impl Answers for Surface {
 struct Calls<A> {
     surface: Arc<A>,
     client: Option<ClientName>,
+    secured: Option<ByTls>,
 }
 
 impl<A: Answers> Service<Request<Incoming>> for Calls<A> {
@@ -162,6 +193,9 @@ impl<A: Answers> Service<Request<Incoming>> for Calls<A> {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if let Some(client) = &self.client {
             request.extensions_mut().insert(client.clone());
+        }
+        if let Some(secured) = self.secured {
+            request.extensions_mut().insert(secured);
         }
         self.surface.answer(request)
     }
@@ -175,14 +209,11 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// etcd's `--grpc-keepalive-interval` is two hours; a dead client is noticed sooner here.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
     use parking_lot::Mutex;
+    use prometheus_client::metrics::counter::Counter;
     use quorate_tls::testing::{Authority, Leaf};
     use quorate_tls::{Acceptor, Clients, Connector, Trust};
     use tempfile::TempDir;
@@ -223,7 +254,13 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let names = Arc::new(Names::default());
         let (_stop, stopping) = watch::channel(false);
-        tokio::spawn(serve(listener, Some(entry), Arc::clone(&names), 10, stopping));
+        let door = Door {
+            entry: Some(entry),
+            addresses: Arc::new(Addresses::new(3, Counter::default())),
+            max_concurrent_streams: 10,
+            keep_alive: KeepAlive::default(),
+        };
+        tokio::spawn(serve(listener, door, Arc::clone(&names), stopping));
         World {
             authority,
             directory,

@@ -38,6 +38,8 @@ pub(crate) struct Metrics {
     pub(crate) txns: Counter,
     /// Leases revoked because they had expired.
     pub(crate) leases_expired: Counter,
+    /// Connections closed because their address had too many.
+    pub(crate) connections_refused: Counter,
     /// How long the log's syncs take, in seconds.
     pub(crate) wal_fsync: Histogram,
 }
@@ -76,6 +78,11 @@ impl Metrics {
         let ranges = counter(r, "etcd_mvcc_range", "Ranges seen by this member");
         let txns = counter(r, "etcd_mvcc_txn", "Transactions seen by this member");
         let leases_expired = counter(r, "etcd_debugging_server_lease_expired", "Leases that expired");
+        let connections_refused = counter(
+            r,
+            "quorate_connections_refused",
+            "Connections closed because their address had too many",
+        );
         let wal_fsync = Histogram::new(exponential_buckets(0.001, 2.0, 14));
         let help = "Latency of the log's syncs";
         r.register("etcd_disk_wal_fsync_duration_seconds", help, wal_fsync.clone());
@@ -100,6 +107,7 @@ impl Metrics {
             ranges,
             txns,
             leases_expired,
+            connections_refused,
             wal_fsync,
         }
     }

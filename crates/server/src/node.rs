@@ -17,7 +17,7 @@ use crate::auth::{Passwords, Tokens};
 use crate::config::{Identity, ServerConfig};
 use crate::machine::{Answer, KvMachine, Outcome, Query, Shared};
 use crate::metrics::Metrics;
-use crate::translate;
+use crate::{security, translate};
 
 /// A member: its replica and what is known beside it.
 pub(crate) struct Node {
@@ -30,6 +30,8 @@ pub(crate) struct Node {
     metrics: Arc<Metrics>,
     tokens: Tokens,
     passwords: Passwords,
+    /// Whether whoever shows no token is the user that its certificate names.
+    names_are_users: bool,
     /// Whether this member has been told what is current since it started.
     ready: watch::Receiver<bool>,
     /// Whether there has been no leader for so long that streams which require one end.
@@ -59,6 +61,7 @@ impl Node {
             },
             raft: parts.replica.watch_status(),
             passwords: Passwords::new(parts.config.auth.bcrypt_cost),
+            names_are_users: security::names_are_users(&parts.config),
             tokens: parts.tokens,
             ready: parts.ready,
             config: parts.config,
@@ -144,6 +147,11 @@ impl Node {
     /// How tokens are made and read.
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// Whether whoever shows no token is the user that its certificate names.
+    pub(crate) fn names_are_users(&self) -> bool {
+        self.names_are_users
     }
 
     /// How passwords are hashed and checked.

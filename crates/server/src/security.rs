@@ -9,8 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use quorate::PeerTls;
+use quorate::{PeerTls, TlsProtocol, TlsTerms};
 use quorate_tls::{Acceptor, Clients, HandshakeError, KeyPairFiles, PeerCertificate, Stream, TlsError};
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -18,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::ServerConfig;
 use crate::flag::raised;
+use crate::seldom::Seldom;
 use crate::url::{Scheme, Url};
 
 /// How the connections of clients to `https://` URLs are secured.
@@ -29,9 +29,23 @@ pub enum ClientTls {
         pair: KeyPairFiles,
         /// Whether clients must show certificates, too.
         clients: Clients,
+        /// What else is demanded of connections and of clients' certificates.
+        terms: TlsTerms,
+        /// What the common name in a client's certificate means.
+        names: CommonNames,
     },
     /// By a self-signed certificate, which is made in the data directory and which nobody vouches for.
-    Automatic,
+    Automatic(TlsProtocol),
+}
+
+/// What the common name in a client's certificate means while authentication is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CommonNames {
+    /// Nothing.
+    #[default]
+    Unused,
+    /// The user whom the client acts as, unless it shows a token.
+    Users,
 }
 
 /// How connections between members are secured, if their URLs are `https://`.
@@ -40,7 +54,7 @@ pub enum MemberTls {
     /// By certificates in files.
     Certificates(PeerTls),
     /// By self-signed ones, made in the data directories: nobody can listen, and anybody take part.
-    Automatic,
+    Automatic(TlsProtocol),
 }
 
 /// Which settings of TLS contradict each other, and what would be right.
@@ -92,7 +106,12 @@ pub(crate) fn check(config: &ServerConfig) -> Result<(), SecurityError> {
         }),
         (Some(_), Some(_)) | (None, None) => Ok(()),
     }?;
-    match (secured(&config.listen_client_urls), &config.client_tls) {
+    let client_urls = config
+        .listen_client_urls
+        .iter()
+        .chain(&config.listen_metrics_urls);
+    let client_urls: Vec<Url> = client_urls.cloned().collect();
+    match (secured(&client_urls), &config.client_tls) {
         (Some(url), None) => Err(SecurityError::NoCertificate {
             url,
             files: "--cert-file and --key-file",
@@ -102,6 +121,14 @@ pub(crate) fn check(config: &ServerConfig) -> Result<(), SecurityError> {
             urls: "--listen-client-urls",
         }),
         (Some(_), Some(_)) | (None, None) => Ok(()),
+    }
+}
+
+/// Whether the common names in clients' certificates are users.
+pub(crate) fn names_are_users(config: &ServerConfig) -> bool {
+    match &config.client_tls {
+        Some(ClientTls::Certificate { names, .. }) => *names == CommonNames::Users,
+        Some(ClientTls::Automatic(_)) | None => false,
     }
 }
 
@@ -119,28 +146,36 @@ impl Security {
         let directory = config.data_dir.join(DIRECTORY);
         let clients = match &config.client_tls {
             None => None,
-            Some(ClientTls::Certificate { pair, clients }) => Some((pair.clone(), clients.clone())),
-            Some(ClientTls::Automatic) => {
+            Some(ClientTls::Certificate {
+                pair, clients, terms, ..
+            }) => Some((pair.clone(), clients.clone(), terms.clone())),
+            Some(ClientTls::Automatic(protocol)) => {
                 let urls = config.listen_client_urls.iter();
                 let pair = automatic(&directory, "client", urls.chain(&config.advertise_client_urls))?;
-                Some((pair, Clients::Anyone))
+                let terms = TlsTerms {
+                    protocol: protocol.clone(),
+                    ..TlsTerms::default()
+                };
+                Some((pair, Clients::Anyone, terms))
             }
         };
-        let acceptor = clients.map(|(pair, clients)| Acceptor::open(pair, &clients, &PROTOCOLS));
+        let acceptor =
+            clients.map(|(pair, clients, terms)| Acceptor::open_with(pair, &clients, terms, &PROTOCOLS));
         let peers = match &config.peer_tls {
             None => None,
             Some(MemberTls::Certificates(tls)) => Some(tls.clone()),
-            Some(MemberTls::Automatic) => {
+            Some(MemberTls::Automatic(protocol)) => {
                 let urls = config.listen_peer_urls.iter();
                 let pair = automatic(
                     &directory,
                     "peer",
                     urls.chain(&config.initial_advertise_peer_urls),
                 )?;
-                Some(PeerTls::EncryptedOnly(pair))
+                let protocol = protocol.clone();
+                Some(PeerTls::EncryptedOnly { pair, protocol })
             }
         };
-        let entry = |acceptor| Arc::new(Entry::new(acceptor, MAX_HANDSHAKES, HANDSHAKE));
+        let entry = |acceptor| Arc::new(Entry::new(acceptor, config.limits.max_handshakes, HANDSHAKE));
         Ok(Security {
             clients: acceptor.transpose()?.map(entry),
             peers,
@@ -167,8 +202,8 @@ pub(crate) struct Entry {
     /// How many more handshakes may be under way: more connections wait in the system's queue.
     room: Arc<Semaphore>,
     patience: Duration,
-    /// When a failed handshake was last told of.
-    told: Mutex<Option<Instant>>,
+    /// Of a failed handshake.
+    told: Seldom,
 }
 
 impl Entry {
@@ -177,7 +212,7 @@ impl Entry {
             acceptor,
             room: Arc::new(Semaphore::new(handshakes)),
             patience,
-            told: Mutex::new(None),
+            told: Seldom::new(),
         }
     }
 
@@ -194,12 +229,7 @@ impl Entry {
 
     /// Whether a failed handshake is to be logged for the operator: strangers must not fill the log.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        let mut told = self.told.lock();
-        let due = told.is_none_or(|at| now.saturating_duration_since(at) >= COMPLAINT_PAUSE);
-        if due {
-            *told = Some(now);
-        }
-        due
+        self.told.is_due(now)
     }
 }
 
@@ -242,7 +272,5 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Where self-signed certificates are made, below the data directory.
 const DIRECTORY: &str = "tls";
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-const MAX_HANDSHAKES: usize = 1024;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const REFRESH: Duration = Duration::from_secs(1);
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);

@@ -15,12 +15,14 @@ use tokio::task::JoinSet;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use crate::addresses::Addresses;
 use crate::auth::Tokens;
 use crate::backup::SaltError;
 use crate::config::{ConfigError, Identity, ServerConfig};
 use crate::flag::raised;
 use crate::http::Pages;
 use crate::identity::{Entrance, EntranceError, entrance};
+use crate::listener::{Answers, Door};
 use crate::machine::{KvMachine, Shared};
 use crate::metrics::Metrics;
 use crate::node::{Node, Parts, ReplicaObserver};
@@ -28,7 +30,7 @@ use crate::rpc::Methods;
 use crate::security::{self, Entry, Security};
 use crate::surface::Surface;
 use crate::url::{Scheme, Url};
-use crate::{leases, listener, tasks};
+use crate::{compaction, leases, listener, tasks};
 
 /// A running member. Dropping it leaves it to its fate; [`Server::shutdown`] ends it in order.
 pub struct Server {
@@ -97,7 +99,9 @@ impl Server {
         let tokens = Tokens::load(&config.auth).map_err(ConfigError::from)?;
         // First of all: of a node that runs already, its directory tells more than its ports do.
         quorate::storage::inspect(&config.data_dir).map_err(quorate::StartError::from)?;
-        let (clients, client_addrs) = bind_clients(&config)?;
+        let reuse = config.reuse_port;
+        let (clients, client_addrs) = bind_all(&config.listen_client_urls, "--listen-client-urls", reuse)?;
+        let (pages, _) = bind_all(&config.listen_metrics_urls, "--listen-metrics-urls", reuse)?;
         let peers = bind_peers(&config)?;
         let security = Security::open(&config)?;
         let entrance = enter(&config, told, security.peers.as_ref()).await?;
@@ -122,11 +126,12 @@ impl Server {
             stop: stopping,
         }));
         let health = HealthReporter::new();
+        let own_pages = Pages::new(&node, &metrics);
         let surface = Surface::new(
             &node,
             methods,
             HealthService::from_health_reporter(health.clone()),
-            Pages::new(&node, &metrics),
+            own_pages.clone(),
         );
         let mut server = Server {
             node,
@@ -136,7 +141,13 @@ impl Server {
             stop,
             tasks: JoinSet::new(),
         };
-        server.serve(clients, security.clients.as_ref(), &Arc::new(surface));
+        server.open(
+            clients,
+            &Arc::new(surface),
+            pages,
+            &Arc::new(own_pages),
+            security.clients,
+        );
         server.begin_chores(ready, leaderless);
         Ok(server)
     }
@@ -187,21 +198,56 @@ impl Server {
         self.node.replica().shutdown().await;
     }
 
-    fn serve(&mut self, listeners: Vec<TcpListener>, entry: Option<&Arc<Entry>>, surface: &Arc<Surface>) {
+    fn addresses(&self) -> Arc<Addresses> {
+        let most = self.node.config().limits.max_connections_per_address;
+        let refused = self.node.metrics().connections_refused.clone();
+        Arc::new(Addresses::new(most, refused))
+    }
+
+    /// On which terms connections are taken at a URL.
+    fn door(&self, url: &Url, entry: Option<&Arc<Entry>>, addresses: &Arc<Addresses>) -> Door {
         let config = self.node.config();
-        let max_streams = config.limits.max_concurrent_streams;
-        for (listener, url) in listeners.into_iter().zip(&config.listen_client_urls) {
-            let entry = match url.scheme() {
+        Door {
+            entry: match url.scheme() {
                 Scheme::Http => None,
                 Scheme::Https => entry.cloned(),
-            };
-            let (surface, stop) = (Arc::clone(surface), self.node.stop());
-            self.tasks
-                .spawn(listener::serve(listener, entry, surface, max_streams, stop));
+            },
+            addresses: Arc::clone(addresses),
+            max_concurrent_streams: config.limits.max_concurrent_streams,
+            keep_alive: config.keep_alive,
         }
+    }
+
+    /// Takes connections: of clients, and of those who want pages alone.
+    fn open(
+        &mut self,
+        clients: Vec<TcpListener>,
+        surface: &Arc<Surface>,
+        pages: Vec<TcpListener>,
+        own_pages: &Arc<Pages>,
+        entry: Option<Arc<Entry>>,
+    ) {
+        let (addresses, config) = (self.addresses(), self.node.config());
+        let doors = |urls: &[Url]| -> Vec<Door> {
+            let doors = urls.iter().map(|url| self.door(url, entry.as_ref(), &addresses));
+            doors.collect()
+        };
+        let (client_doors, page_doors) = (
+            doors(&config.listen_client_urls),
+            doors(&config.listen_metrics_urls),
+        );
+        self.serve(clients, client_doors, surface);
+        self.serve(pages, page_doors, own_pages);
         if let Some(entry) = entry {
-            let refreshing = security::keep_fresh(Arc::clone(entry), self.node.stop());
+            let refreshing = security::keep_fresh(entry, self.node.stop());
             self.tasks.spawn(refreshing);
+        }
+    }
+
+    fn serve<A: Answers>(&mut self, listeners: Vec<TcpListener>, doors: Vec<Door>, surface: &Arc<A>) {
+        for (listener, door) in listeners.into_iter().zip(doors) {
+            let (surface, stop) = (Arc::clone(surface), self.node.stop());
+            self.tasks.spawn(listener::serve(listener, door, surface, stop));
         }
     }
 
@@ -213,6 +259,9 @@ impl Server {
         self.tasks.spawn(tasks::tidy(node()));
         self.tasks.spawn(tasks::tick_watches(node()));
         self.tasks.spawn(leases::expire(node()));
+        if let Some(policy) = self.node.config().auto_compaction {
+            self.tasks.spawn(compaction::compact(node(), policy));
+        }
     }
 
     /// Where clients reach this member: as configured, else where it listens.
@@ -238,13 +287,18 @@ fn shared(config: &ServerConfig) -> Shared {
     Shared::new(watches, config.auth.simple_ttl)
 }
 
-fn bind_clients(config: &ServerConfig) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
+/// Listens on all of these URLs, which `flag` has named.
+fn bind_all(
+    urls: &[Url],
+    flag: &'static str,
+    reuse_port: bool,
+) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
     let mut listeners = Vec::new();
     let mut addrs = Vec::new();
-    for url in &config.listen_client_urls {
-        let listener = bind(url, "--listen-client-urls")?;
+    for url in urls {
+        let listener = bind(url, flag, reuse_port)?;
         let addr = listener.local_addr();
-        addrs.push(addr.map_err(|source| not_bound(url, "--listen-client-urls", source))?);
+        addrs.push(addr.map_err(|source| not_bound(url, flag, source))?);
         listeners.push(listener);
     }
     Ok((listeners, addrs))
@@ -253,11 +307,11 @@ fn bind_clients(config: &ServerConfig) -> Result<(Vec<TcpListener>, Vec<SocketAd
 fn bind_peers(config: &ServerConfig) -> Result<std::net::TcpListener, StartError> {
     // The configuration has exactly one: its check has seen to that.
     let url = &config.listen_peer_urls[0];
-    let listener = bind(url, "--listen-peer-urls")?.into_std();
+    let listener = bind(url, "--listen-peer-urls", config.reuse_port)?.into_std();
     listener.map_err(|source| not_bound(url, "--listen-peer-urls", source))
 }
 
-fn bind(url: &Url, flag: &'static str) -> Result<TcpListener, StartError> {
+fn bind(url: &Url, flag: &'static str, reuse_port: bool) -> Result<TcpListener, StartError> {
     let listen = || {
         let addr = url.resolve()?;
         let socket = if addr.is_ipv4() {
@@ -267,6 +321,7 @@ fn bind(url: &Url, flag: &'static str) -> Result<TcpListener, StartError> {
         }?;
         // Ports of connections that are closing may be taken over.
         socket.set_reuseaddr(true)?;
+        socket.set_reuseport(reuse_port)?;
         socket.bind(addr)?;
         socket.listen(BACKLOG)
     };
@@ -339,7 +394,10 @@ fn replica_config(
         every_entries: config.snapshot_count,
         ..SnapshotPolicy::default()
     };
-    replica.limits.retained_entries = replica.limits.retained_entries.min(config.snapshot_count);
+    replica.limits.retained_entries = config.snapshot_catchup_entries.min(config.snapshot_count);
+    // A request and what is said of its caller.
+    let command = config.limits.max_request_bytes as u64 + CALLER_BYTES;
+    replica.limits.max_command_bytes = replica.limits.max_command_bytes.max(command);
     replica.request_timeout = config.request_timeout();
     replica.observer = Some(Arc::new(ReplicaObserver::new(
         &config.name,
@@ -370,6 +428,7 @@ const REMOVED: &str = "it was removed from the cluster, for good; its data direc
 /// Timeouts are drawn in ticks: two to a heartbeat spread elections well.
 const HEARTBEAT_TICKS: u32 = 2;
 const BACKLOG: u32 = 4096;
+const CALLER_BYTES: u64 = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -377,7 +436,7 @@ mod tests {
 
     fn not_listening(url: &str) -> String {
         let url = url.parse().unwrap();
-        bind(&url, "--listen-client-urls").unwrap_err().to_string()
+        bind(&url, "--listen-client-urls", false).unwrap_err().to_string()
     }
 
     #[tokio::test]

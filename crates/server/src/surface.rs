@@ -29,13 +29,14 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 
-use crate::auth::{Record, Session, Token};
+use crate::auth::{Record, Session};
 use crate::gateway::Gateway;
 use crate::http::Pages;
 use crate::node::Node;
 use crate::reflection::Reflection;
 use crate::rpc::{Kind, Method, Methods, ServiceName};
 use crate::services::{Auth, Cluster, Election, Kv, Lease, Lock, Maintenance, Queues, Watch};
+use crate::web::allow_origin;
 
 /// All services of the client port.
 pub(crate) struct Surface {
@@ -89,11 +90,30 @@ impl Surface {
         }
         Answering::uncounted(if is_grpc(request.headers()) {
             unknown_method(path)
-        } else if self.gateway.is_for(path) {
+        } else {
+            self.answer_web(request)
+        })
+    }
+
+    /// Answers a request that a browser could have made.
+    fn answer_web(self: &Arc<Self>, request: Request<Incoming>) -> Inner {
+        let web = &self.node.config().web;
+        let origin = web.allowed_origin(request.headers());
+        let answer: Inner = if let Some(response) = web.turn_away(&request) {
+            Box::pin(std::future::ready(Ok(response)))
+        } else if web.gateway && self.gateway.is_for(request.uri().path()) {
             self.gateway.answer(InProcess(Arc::clone(self)), request)
         } else {
             self.pages.answer(request)
-        })
+        };
+        match origin {
+            None => answer,
+            Some(origin) => Box::pin(async move {
+                let mut response = answer.await?;
+                allow_origin(&mut response, origin);
+                Ok(response)
+            }),
+        }
     }
 
     fn answer_call(self: &Arc<Self>, method: &Arc<Method>, request: Request<Body>) -> Answering {
@@ -119,13 +139,13 @@ impl Surface {
     fn guarded(self: &Arc<Self>, method: &Method, mut request: Request<Body>) -> Inner {
         let (surface, service, demand) = (Arc::clone(self), method.service, method.demand);
         Box::pin(async move {
-            let token = Token::of(request.headers());
-            let admitted = surface.node.admit(demand, token.as_ref()).await;
+            let evidence = surface.node.evidence(request.headers(), request.extensions());
+            let admitted = surface.node.admit(demand, &evidence).await;
             let call = request.uri().path().to_owned();
             let record = Arc::new(Record::new(call, admitted.as_ref().ok(), demand));
             let response = match admitted {
                 Ok(caller) => {
-                    let session = Session::new(caller, token, Arc::clone(&record));
+                    let session = Session::new(caller, evidence, Arc::clone(&record));
                     request.extensions_mut().insert(session);
                     surface.call(service, request).await?
                 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::crypto::ring;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -13,9 +12,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Stream;
-use crate::files::{Contents, Files, KeyPairFiles, TlsError, malformed};
+use crate::admit::Admission;
+use crate::files::{Contents, Files, KeyPairFiles, TlsError};
 use crate::handshake::HandshakeError;
 use crate::live::Live;
+use crate::terms::Terms;
 
 /// Whose connections are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,19 @@ impl Acceptor {
     /// # Errors
     /// When a file cannot be read or does not contain what it should.
     pub fn open(pair: KeyPairFiles, clients: &Clients, protocols: &[&[u8]]) -> Result<Acceptor, TlsError> {
+        Acceptor::open_with(pair, clients, Terms::default(), protocols)
+    }
+
+    /// As [`Self::open`], on these terms.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        pair: KeyPairFiles,
+        clients: &Clients,
+        terms: Terms,
+        protocols: &[&[u8]],
+    ) -> Result<Acceptor, TlsError> {
         let authorities = match clients {
             Clients::Anyone => None,
             Clients::CertifiedBy(file) => Some(file.clone()),
@@ -42,6 +56,7 @@ impl Acceptor {
         let files = Files {
             pair: Some(pair),
             authorities,
+            terms,
         };
         Live::open(files, protocols, make).map(Acceptor)
     }
@@ -82,15 +97,19 @@ async fn part(mut stream: TcpStream) {
 }
 
 fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(ring::default_provider());
+    let terms = &files.terms;
+    let provider = terms.protocol.provider();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&terms.protocol.versions())
         .map_err(|error| files.explain(&error))?;
     let builder = match (files.authorities(contents)?, &files.authorities) {
         (Some(authorities), Some(file)) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider);
-            let verifier = verifier.build().map_err(|error| malformed(file, error))?;
-            builder.with_client_cert_verifier(verifier)
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider)
+                .with_crls(files.revoked(contents)?)
+                .allow_unknown_revocation_status();
+            let verifier = verifier.build().map_err(|error| files.distrusted(file, &error))?;
+            let allowed = terms.allowed.clone();
+            builder.with_client_cert_verifier(Arc::new(Admission { verifier, allowed }))
         }
         _ => builder.with_no_client_auth(),
     };

@@ -7,6 +7,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
+use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::time::ASN1Time;
 
 use crate::connect::BlockingStream;
 use crate::files::{TlsError, malformed};
@@ -19,6 +21,10 @@ impl PeerCertificate {
     pub(crate) fn first_of(chain: Option<&[CertificateDer<'static>]>) -> Option<PeerCertificate> {
         let first = chain?.first()?;
         Some(PeerCertificate(first.clone()))
+    }
+
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> PeerCertificate {
+        PeerCertificate(certificate.clone().into_owned())
     }
 
     /// The one that was shown on a connection, if one was.
@@ -64,6 +70,20 @@ pub(crate) fn check_readable(file: &Path, certificate: &CertificateDer<'_>) -> R
     match X509Certificate::from_der(certificate) {
         Ok(_) => Ok(()),
         Err(error) => Err(malformed(file, error)),
+    }
+}
+
+/// Tells the operator if a list of revoked certificates should have been followed by another.
+pub(crate) fn warn_of_old_list(file: &Path, list: &[u8]) {
+    let Ok((_, parsed)) = CertificateRevocationList::from_der(list) else {
+        return;
+    };
+    let Some(next_update) = parsed.next_update() else {
+        return;
+    };
+    if next_update < ASN1Time::now() {
+        let file = file.display();
+        tracing::warn!(%file, %next_update, "a list of revoked certificates is older than it should be; it counts all the same");
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use tokio::net::TcpStream;
@@ -14,9 +14,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::Stream;
-use crate::files::{Contents, Files, KeyPairFiles, TlsError, malformed};
+use crate::files::{Contents, Files, KeyPairFiles, TlsError};
 use crate::handshake::HandshakeError;
 use crate::live::Live;
+use crate::terms::Terms;
 
 /// Who is believed to be who they say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +44,28 @@ impl Connector {
         trust: &Trust,
         protocols: &[&[u8]],
     ) -> Result<Connector, TlsError> {
+        Connector::open_with(pair, trust, Terms::default(), protocols)
+    }
+
+    /// As [`Self::open`], on these terms. [`Terms::allowed`] is not asked: whoever dials knows whom it dials.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        pair: Option<KeyPairFiles>,
+        trust: &Trust,
+        terms: Terms,
+        protocols: &[&[u8]],
+    ) -> Result<Connector, TlsError> {
         let authorities = match trust {
             Trust::Anyone => None,
             Trust::CertifiedBy(file) => Some(file.clone()),
         };
-        let files = Files { pair, authorities };
+        let files = Files {
+            pair,
+            authorities,
+            terms,
+        };
         Live::open(files, protocols, make).map(Connector)
     }
 
@@ -98,14 +116,17 @@ fn server_name(host: &str) -> Result<ServerName<'static>, HandshakeError> {
 }
 
 fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<ClientConfig, TlsError> {
-    let provider = Arc::new(ring::default_provider());
+    let protocol = &files.terms.protocol;
+    let provider = protocol.provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&protocol.versions())
         .map_err(|error| files.explain(&error))?;
     let verifier: Arc<dyn ServerCertVerifier> = match (files.authorities(contents)?, &files.authorities) {
         (Some(authorities), Some(file)) => {
-            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider);
-            verifier.build().map_err(|error| malformed(file, error))?
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider)
+                .with_crls(files.revoked(contents)?)
+                .allow_unknown_revocation_status();
+            verifier.build().map_err(|error| files.distrusted(file, &error))?
         }
         _ => Arc::new(Whoever(provider)),
     };

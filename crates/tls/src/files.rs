@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::VerifierBuilderError;
 
 use crate::certificate;
+use crate::terms::Terms;
 
 /// Where a chain of certificates and its private key are, both in PEM form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +39,14 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file is so large that it is none of certificates.
-    #[error("{}: it is larger than the {MAX_FILE_BYTES} bytes that are read of certificates and keys", .0.display())]
+    #[error("{}: it is larger than the {MAX_FILE_BYTES} bytes that are read of such a file", .0.display())]
     TooLarge(PathBuf),
     /// A file has no certificate.
     #[error("{}: there is no certificate in PEM form in it", .0.display())]
     NoCertificate(PathBuf),
+    /// A file has no list of revoked certificates.
+    #[error("{}: there is no list of revoked certificates in it", .0.display())]
+    NoList(PathBuf),
     /// A file has no key.
     #[error("{}: there is no private key in PEM form in it (an encrypted one cannot be used)", .0.display())]
     NoKey(PathBuf),
@@ -71,6 +76,8 @@ pub enum TlsError {
 pub(crate) struct Files {
     pub(crate) pair: Option<KeyPairFiles>,
     pub(crate) authorities: Option<PathBuf>,
+    /// And what is demanded of connections; a list of revoked certificates is a file, too.
+    pub(crate) terms: Terms,
 }
 
 /// The bytes of these files.
@@ -79,6 +86,7 @@ pub(crate) struct Contents {
     chain: Vec<u8>,
     key: Vec<u8>,
     authorities: Vec<u8>,
+    revoked: Vec<u8>,
 }
 
 /// What an end shows of itself.
@@ -94,6 +102,7 @@ impl Files {
             chain: read_or_nothing(pair.map(|pair| &pair.cert_file))?,
             key: read_or_nothing(pair.map(|pair| &pair.key_file))?,
             authorities: read_or_nothing(self.authorities.as_ref())?,
+            revoked: read_or_nothing(self.terms.revoked_file.as_ref())?,
         })
     }
 
@@ -105,6 +114,7 @@ impl Files {
             .flat_map(|pair| [&pair.cert_file, &pair.key_file]);
         let names = pair
             .chain(&self.authorities)
+            .chain(&self.terms.revoked_file)
             .map(|file| file.display().to_string());
         names.collect::<Vec<_>>().join(", ")
     }
@@ -133,6 +143,37 @@ impl Files {
             store.add(certificate).map_err(|error| malformed(file, error))?;
         }
         Ok(Some(store))
+    }
+
+    /// The lists of revoked certificates: one at least if there is a file.
+    pub(crate) fn revoked(
+        &self,
+        contents: &Contents,
+    ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+        let Some(file) = &self.terms.revoked_file else {
+            return Ok(Vec::new());
+        };
+        let bytes = contents.revoked.as_slice();
+        let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(bytes).collect();
+        let mut lists = found.map_err(|error| malformed(file, error))?;
+        if lists.is_empty() && bytes.first() == Some(&DER_SEQUENCE) {
+            lists.push(CertificateRevocationListDer::from(bytes.to_vec()));
+        }
+        match lists.is_empty() {
+            true => Err(TlsError::NoList(file.clone())),
+            false => Ok(lists),
+        }
+    }
+
+    /// What the library says of whom to trust, with the name of the file that is at fault.
+    pub(crate) fn distrusted(&self, authorities: &Path, error: &VerifierBuilderError) -> TlsError {
+        match (error, &self.terms.revoked_file) {
+            (VerifierBuilderError::InvalidCrl(problem), Some(file)) => malformed(
+                file,
+                format!("{problem:?} (a list must be of version 2, as RFC 5280 says)"),
+            ),
+            (other, _) => malformed(authorities, other),
+        }
     }
 
     /// What the library says of a chain and a key, with the files' names.
@@ -180,4 +221,6 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     }
 }
 
+/// How everything in DER form begins that is not a single value.
+const DER_SEQUENCE: u8 = 0x30;
 const MAX_FILE_BYTES: u64 = 8 << 20;

@@ -86,6 +86,8 @@ fn describe(error: &CertificateError) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "it is not valid yet".to_owned()
         }
+        CertificateError::Revoked => "it was revoked".to_owned(),
+        CertificateError::ApplicationVerificationFailure => "its name is not among those allowed".to_owned(),
         other => other.to_string(),
     }
 }

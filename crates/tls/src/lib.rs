@@ -8,9 +8,10 @@
 //! - A handshake has a deadline. Who the other end is, is what its own certificate says ([`PeerCertificate`]).
 //! - Nothing that another end or a file contains makes it panic.
 //!
-//! It knows nothing of consensus, etcd or HTTP. Left out: revocation lists.
+//! It knows nothing of consensus, etcd or HTTP. It asks nobody else about a certificate: revocation is by lists in files.
 
 mod accept;
+mod admit;
 mod certificate;
 mod connect;
 mod files;
@@ -18,6 +19,7 @@ mod handshake;
 mod live;
 mod self_signed;
 mod stream;
+mod terms;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -28,3 +30,4 @@ pub use files::{KeyPairFiles, TlsError};
 pub use handshake::HandshakeError;
 pub use self_signed::self_signed;
 pub use stream::Stream;
+pub use terms::{Allowed, Protocol, Suite, Terms, TermsError, Version};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::certificate::warn_of_expiry;
+use crate::certificate::{warn_of_expiry, warn_of_old_list};
 use crate::files::{Contents, Files, TlsError};
 
 pub(crate) struct Live<T> {
@@ -91,5 +91,10 @@ impl<T> Live<T> {
 fn warn_of_own(files: &Files, contents: &Contents) {
     if let (Some(pair), Ok(Some(shown))) = (&files.pair, files.shown(contents)) {
         warn_of_expiry(&pair.cert_file, &shown.chain[0]);
+    }
+    if let (Some(file), Ok(lists)) = (&files.terms.revoked_file, files.revoked(contents)) {
+        for list in lists {
+            warn_of_old_list(file, &list);
+        }
     }
 }

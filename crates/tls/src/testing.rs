@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber, date_time_ymd,
 };
 
 use crate::KeyPairFiles;
@@ -24,6 +25,7 @@ pub struct Leaf {
     hosts: Vec<String>,
     common_names: Vec<String>,
     expired: bool,
+    serial: Option<u64>,
 }
 
 impl Leaf {
@@ -47,6 +49,13 @@ impl Leaf {
         self
     }
 
+    /// The same with this serial number, by which it can be revoked.
+    #[must_use]
+    pub fn numbered(mut self, serial: u64) -> Leaf {
+        self.serial = Some(serial);
+        self
+    }
+
     /// The same, but valid long ago.
     #[must_use]
     pub fn expired(mut self) -> Leaf {
@@ -66,6 +75,7 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name = distinguished([name]);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).expect("an authority signs itself");
         Authority {
             certificate: certificate.pem(),
@@ -83,6 +93,31 @@ impl Authority {
         file
     }
 
+    /// Writes the list of its revoked certificates, by their numbers, to `directory/name.pem`.
+    ///
+    /// # Panics
+    /// When it cannot be made or written.
+    pub fn revoke(&self, directory: &Path, name: &str, serials: &[u64]) -> PathBuf {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(4000, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let signed = list.signed_by(&self.issuer).expect("a list is signed");
+        let file = directory.join(format!("{name}.pem"));
+        fs::write(&file, signed.pem().expect("a list is text")).expect("a list is written");
+        file
+    }
+
     /// Issues a certificate, with its key, to `directory/name.pem` and `directory/name-key.pem`.
     ///
     /// # Panics
@@ -96,6 +131,7 @@ impl Authority {
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
+        params.serial_number = leaf.serial.map(SerialNumber::from);
         if leaf.expired {
             params.not_before = date_time_ymd(2000, 1, 1);
             params.not_after = date_time_ymd(2001, 1, 1);

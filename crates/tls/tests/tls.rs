@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use quorate_tls::testing::{Authority, Leaf};
 use quorate_tls::{
-    Acceptor, Clients, Connector, HandshakeError, KeyPairFiles, Stream, TlsError, Trust, self_signed,
+    Acceptor, Allowed, Clients, Connector, HandshakeError, KeyPairFiles, Protocol, Stream, Terms, TlsError,
+    Trust, Version, self_signed,
 };
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject as _;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -341,3 +344,134 @@ async fn a_self_signed_pair_is_kept_secret_and_used_again() {
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+impl World {
+    /// One on these terms, which trusts our authority.
+    fn acceptor_on(&self, terms: Terms) -> Acceptor {
+        let clients = Clients::CertifiedBy(self.ours.write(self.directory.path(), "ca"));
+        let pair = self.issue("server", &Leaf::for_hosts(["127.0.0.1"]).numbered(1));
+        Acceptor::open_with(pair, &clients, terms, &[]).unwrap()
+    }
+
+    fn connector_on(&self, terms: Terms) -> Connector {
+        let pair = self.issue("client", &Leaf::named("alice"));
+        Connector::open_with(Some(pair), &self.trust(), terms, &[]).unwrap()
+    }
+}
+
+fn revoking(revoked_file: std::path::PathBuf) -> Terms {
+    Terms {
+        revoked_file: Some(revoked_file),
+        ..Terms::default()
+    }
+}
+
+#[tokio::test]
+async fn whoever_was_revoked_is_refused_at_either_end_and_lists_are_read_again() {
+    let world = World::new();
+    let path = world.directory.path();
+    let acceptor = world.acceptor_on(revoking(world.ours.revoke(path, "revoked", &[7])));
+    let met = meet(&acceptor, &world.connector(&Leaf::named("alice").numbered(7))).await;
+    let error = met.accepted.unwrap_err().to_string();
+    assert!(error.contains("it was revoked"), "{error}");
+    let error = met.dialed.unwrap_err();
+    assert!(error.contains("CertificateRevoked"), "{error}");
+    let eight = world.connector(&Leaf::named("alice").numbered(8));
+    assert!(meet(&acceptor, &eight).await.accepted.is_ok());
+
+    // From now on it is number 8.
+    world.ours.revoke(path, "revoked", &[8]);
+    acceptor.refresh();
+    assert!(meet(&acceptor, &eight).await.accepted.is_err());
+
+    // The one that listens is number 1.
+    let dialer = world.connector_on(revoking(world.ours.revoke(path, "servers", &[1])));
+    let met = meet(&world.acceptor_on(Terms::default()), &dialer).await;
+    let error = met.dialed.unwrap_err();
+    assert!(error.contains("it was revoked"), "{error}");
+
+    // An authority without a list revokes nothing.
+    let other = world.acceptor_on(revoking(world.theirs.revoke(path, "others", &[7])));
+    let seven = world.connector(&Leaf::named("alice").numbered(7));
+    assert!(meet(&other, &seven).await.accepted.is_ok());
+}
+
+#[tokio::test]
+async fn a_list_in_der_form_is_read_and_what_is_none_is_named() {
+    let world = World::new();
+    let path = world.directory.path();
+    let list = world.ours.revoke(path, "revoked", &[7]);
+    let text = fs::read_to_string(&list).unwrap();
+    let pem = CertificateRevocationListDer::from_pem_slice(text.as_bytes()).unwrap();
+    fs::write(&list, &pem).unwrap();
+    let met = meet(
+        &world.acceptor_on(revoking(list)),
+        &world.connector(&Leaf::named("alice").numbered(7)),
+    )
+    .await;
+    assert!(met.accepted.is_err());
+
+    let clients = Clients::CertifiedBy(world.ours.write(path, "ca"));
+    for (name, contents) in [("empty.pem", ""), ("cut.pem", "0 but no DER")] {
+        let file = path.join(name);
+        fs::write(&file, contents).unwrap();
+        let pair = world.issue("server", &Leaf::for_hosts(["127.0.0.1"]));
+        let opened = Acceptor::open_with(pair, &clients, revoking(file), &[]);
+        let error = opened.err().expect(name).to_string();
+        assert!(error.contains(name), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn only_allowed_names_and_hosts_are_let_in() {
+    let world = World::new();
+    let allowing = |allowed| Terms {
+        allowed,
+        ..Terms::default()
+    };
+    let names = Allowed::CommonNames(["alice".to_owned()].into());
+    let hosts = Allowed::Hosts(["a.example".to_owned()].into());
+    for (allowed, good, bad) in [
+        (names, Leaf::named("alice"), Leaf::named("bob")),
+        (hosts, Leaf::for_hosts(["a.example"]), Leaf::named("a.example")),
+    ] {
+        let acceptor = world.acceptor_on(allowing(allowed));
+        assert!(meet(&acceptor, &world.connector(&good)).await.accepted.is_ok());
+        let met = meet(&acceptor, &world.connector(&bad)).await;
+        let error = met.accepted.unwrap_err().to_string();
+        assert!(error.contains("not among those allowed"), "{error}");
+        assert!(met.dialed.unwrap_err().contains("AccessDenied"));
+    }
+}
+
+#[tokio::test]
+async fn versions_and_suites_are_those_asked_for() {
+    let world = World::new();
+    let speaking = |min, max, suites: &[&str]| Terms {
+        protocol: Protocol {
+            min,
+            max,
+            suites: suites.iter().map(|suite| suite.parse().unwrap()).collect(),
+        },
+        ..Terms::default()
+    };
+    let (old, new) = (Version::Tls12, Version::Tls13);
+    let aes = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
+    let chacha = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256";
+    for (listening, dialing, meets) in [
+        (speaking(new, new, &[]), speaking(old, old, &[]), false),
+        (speaking(old, old, &[]), speaking(old, new, &[]), true),
+        (speaking(old, old, &[aes]), speaking(old, old, &[chacha]), false),
+        (
+            speaking(old, old, &[aes]),
+            speaking(old, old, &[aes, chacha]),
+            true,
+        ),
+        (speaking(old, new, &[aes]), speaking(old, new, &[chacha]), true),
+    ] {
+        let what = format!("{listening:?} and {dialing:?}");
+        let met = meet(&world.acceptor_on(listening), &world.connector_on(dialing)).await;
+        assert_eq!(met.accepted.is_ok(), meets, "{what}");
+        assert_eq!(met.dialed.is_ok(), meets, "{what}");
+    }
+}

@@ -95,8 +95,8 @@ fn a_wrong_command_line() {
         &["--seed", "3 seeds"],
     );
     assert_says(
-        &fails(&["start", "--quota-backend-bytes", "8"]),
-        &["--quota-backend-bytes", "etcd"],
+        &fails(&["start", "--wal-dir", "w"]),
+        &["--wal-dir", "etcd", "data directory"],
     );
 }
 

@@ -180,6 +180,12 @@ impl WatchHub {
         self.revision
     }
 
+    /// How many watchers there are.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.watchers.len()
+    }
+
     /// How much there is to do. Linear in the number of streams.
     #[must_use]
     pub fn stats(&self) -> WatchStats {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::NodeId;
-use quorate_tls::{Acceptor, Clients, Connector, PeerCertificate, TlsError, Trust};
+use quorate_tls::{Acceptor, Allowed, Clients, Connector, PeerCertificate, TlsError, Trust};
 use tokio::task::spawn_blocking;
 
 use super::Office;
 use super::roster::Roster;
 use crate::codec::Refusal;
-use crate::tls::{AllowedPeers, PeerTls};
+use crate::tls::{AllowedPeers, PeerTls, TlsTerms};
 
 /// Both ends of a node, and whom they take for whom.
 pub(crate) struct Security {
@@ -27,19 +27,33 @@ pub(crate) struct Security {
 
 impl Security {
     pub(crate) fn open(tls: &PeerTls) -> Result<Self, TlsError> {
-        let (pair, authority, allowed) = match tls {
+        let (pair, authority, allowed, terms) = match tls {
             PeerTls::Mutual {
                 pair,
                 trusted_ca_file,
                 allowed,
-            } => (pair, Some(trusted_ca_file.clone()), Some(allowed.clone())),
-            PeerTls::EncryptedOnly(pair) => (pair, None, None),
+                terms,
+            } => {
+                // Whose name counts is found out when it is known whom the other end speaks for.
+                let terms = TlsTerms {
+                    allowed: Allowed::All,
+                    ..terms.clone()
+                };
+                (pair, Some(trusted_ca_file.clone()), Some(allowed.clone()), terms)
+            }
+            PeerTls::EncryptedOnly { pair, protocol } => {
+                let terms = TlsTerms {
+                    protocol: protocol.clone(),
+                    ..TlsTerms::default()
+                };
+                (pair, None, None, terms)
+            }
         };
         let clients = authority.clone().map_or(Clients::Anyone, Clients::CertifiedBy);
         let trust = authority.map_or(Trust::Anyone, Trust::CertifiedBy);
         Ok(Self {
-            acceptor: Acceptor::open(pair.clone(), &clients, &[])?,
-            connector: Connector::open(Some(pair.clone()), &trust, &[])?,
+            acceptor: Acceptor::open_with(pair.clone(), &clients, terms.clone(), &[])?,
+            connector: Connector::open_with(Some(pair.clone()), &trust, terms, &[])?,
             allowed,
         })
     }

@@ -1,5 +1,6 @@
-//! The gate: who shows a token, and whether that will do for a method.
+//! The gate: who shows a token or a certificate, and whether that will do for a method.
 //!
+//! - A token goes before the name in a certificate. The gateway's calls are nobody's by a certificate, as in etcd.
 //! - What a call demands is declared with its method. What is decided by keys is left to the keyspace; that
 //!   somebody has logged in at all is asked here.
 //! - A member that has just started may not know yet that authentication is on. Until it has once been told
@@ -7,24 +8,38 @@
 
 use std::sync::Arc;
 
+use http::{Extensions, HeaderMap};
 use quorate_etcd_api::EtcdError;
-use quorate_kv::{AuthSwitch, Caller};
+use quorate_kv::{AuthSwitch, Caller, UserName};
 use tonic::{Request, Status};
 
 use super::audit::{AuditedKeys, Record};
 use super::question::{AuthAnswer, AuthQuestion, OwnRight};
 use super::token::{Token, Tokens, caller};
+use crate::gateway::GATEWAY_MARK;
 use crate::machine::Query;
 use crate::node::{Node, answer};
 use crate::rpc::Demand;
+use crate::security::ClientName;
 use crate::translate;
 
 /// Who calls, for as long as the call lasts.
 #[derive(Clone)]
 pub(crate) struct Session {
     caller: Caller,
-    token: Option<Token>,
+    evidence: Evidence,
     record: Option<Arc<Record>>,
+}
+
+/// What a client shows of itself.
+#[derive(Clone, Debug)]
+pub(crate) enum Evidence {
+    /// Nothing.
+    Nothing,
+    /// What it was given when it logged in.
+    Token(Token),
+    /// The name in its certificate.
+    Name(ClientName),
 }
 
 /// Who calls: nobody in particular, unless the gate has found out.
@@ -32,17 +47,17 @@ pub(crate) fn session<T>(request: &Request<T>) -> Session {
     let known = request.extensions().get::<Session>().cloned();
     known.unwrap_or(Session {
         caller: Caller::Anonymous,
-        token: None,
+        evidence: Evidence::Nothing,
         record: None,
     })
 }
 
 impl Session {
     /// A call that has passed the gate.
-    pub(crate) fn new(caller: Caller, token: Option<Token>, record: Arc<Record>) -> Session {
+    pub(crate) fn new(caller: Caller, evidence: Evidence, record: Arc<Record>) -> Session {
         Session {
             caller,
-            token,
+            evidence,
             record: Some(record),
         }
     }
@@ -61,7 +76,7 @@ impl Session {
 
     /// Who it is at this moment: tokens run out, and users change, while a stream lasts.
     pub(crate) async fn caller_now(&self, node: &Node) -> Result<Caller, Status> {
-        node.identify(self.token.as_ref()).await
+        node.identify(&self.evidence).await
     }
 }
 
@@ -76,12 +91,25 @@ impl Node {
         }
     }
 
+    /// What the client of a request shows of itself.
+    pub(crate) fn evidence(&self, headers: &HeaderMap, extensions: &Extensions) -> Evidence {
+        if let Some(token) = Token::of(headers) {
+            return Evidence::Token(token);
+        }
+        match extensions.get::<ClientName>() {
+            Some(name) if self.names_are_users() && !headers.contains_key(GATEWAY_MARK) => {
+                Evidence::Name(name.clone())
+            }
+            _ => Evidence::Nothing,
+        }
+    }
+
     /// Who calls, if that will do for the method.
-    pub(crate) async fn admit(&self, demand: Demand, token: Option<&Token>) -> Result<Caller, Status> {
+    pub(crate) async fn admit(&self, demand: Demand, evidence: &Evidence) -> Result<Caller, Status> {
         if self.is_witness() {
             return admit_to_witness(demand);
         }
-        let caller = self.identify(token).await?;
+        let caller = self.identify(evidence).await?;
         match demand {
             Demand::Nothing => {}
             Demand::Login => self.check_right(&caller, OwnRight::Login).await?,
@@ -115,11 +143,11 @@ impl Node {
         may.map_err(|error| translate::refused(&error))
     }
 
-    /// Who shows a token. It is not said what that one may do.
-    pub(crate) async fn identify(&self, token: Option<&Token>) -> Result<Caller, Status> {
-        let Some(token) = token else {
+    /// Who shows this. It is not said what that one may do.
+    pub(crate) async fn identify(&self, evidence: &Evidence) -> Result<Caller, Status> {
+        if let Evidence::Nothing = evidence {
             return Ok(Caller::Anonymous);
-        };
+        }
         if self.shared().auth_status().switch == AuthSwitch::Off {
             if self.is_current() {
                 return Ok(Caller::Anonymous);
@@ -129,6 +157,18 @@ impl Node {
                 return Ok(Caller::Anonymous);
             }
         }
+        match evidence {
+            Evidence::Nothing => Ok(Caller::Anonymous),
+            Evidence::Token(token) => self.identify_by_token(token).await,
+            Evidence::Name(name) => {
+                let revision = self.shared().auth_status().revision;
+                let user = UserName::parse(name.as_str()).map_err(|error| translate::refused(&error))?;
+                Ok(caller(user, revision))
+            }
+        }
+    }
+
+    async fn identify_by_token(&self, token: &Token) -> Result<Caller, Status> {
         match self.tokens() {
             Tokens::Simple => self.identify_simple(token).await,
             Tokens::Jwt(jwt) => {

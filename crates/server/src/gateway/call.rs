@@ -19,6 +19,7 @@ use super::documents::Documents;
 use super::error;
 use super::raw::RawCodec;
 use super::routes::{Route, Streams};
+use crate::gateway::GATEWAY_MARK;
 use crate::surface::{InProcess, Inner};
 
 /// A request to a method.
@@ -301,9 +302,6 @@ fn json_response(body: axum::body::Body) -> Response<Body> {
     let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     (content_type, body).into_response().map(Body::new)
 }
-
-/// By this metadata etcd tells calls of its gateway from others.
-const GATEWAY_MARK: HeaderName = HeaderName::from_static("grpcgateway-accept");
 
 /// So much of a body that is too long is read for the sake of its sender.
 const MAX_DISCARDED_BYTES: usize = 64 << 20;

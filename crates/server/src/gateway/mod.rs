@@ -17,13 +17,16 @@ mod routes;
 
 use std::sync::Arc;
 
-use http::{Method, Request};
+use http::{HeaderName, Method, Request};
 use hyper::body::Incoming;
 
 use call::Call;
 use routes::Routes;
 
 use crate::surface::{InProcess, Inner};
+
+/// By this metadata etcd tells calls of its gateway from others.
+pub(crate) const GATEWAY_MARK: HeaderName = HeaderName::from_static("grpcgateway-accept");
 
 /// The gateway.
 pub(crate) struct Gateway {

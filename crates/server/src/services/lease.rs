@@ -34,6 +34,17 @@ impl Lease {
         }
     }
 
+    /// Whether there may be one more lease, as far as this member knows.
+    fn room(&self) -> Result<(), Status> {
+        let most = self.node.config().limits.max_leases;
+        match self.node.shared().leases.lock().count() < most {
+            true => Ok(()),
+            false => Err(Status::resource_exhausted(format!(
+                "quorate: there are {most} leases, and there may not be more (--max-leases)"
+            ))),
+        }
+    }
+
     async fn grant(&self, caller: Caller, id: LeaseId, ttl_secs: i64) -> Result<LeaseGrantResponse, Status> {
         let command = Command::LeaseGrant { id, ttl_secs };
         let granted = self.node.propose(caller, command).await?;
@@ -57,6 +68,7 @@ impl LeaseRpc for Lease {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
+        self.room()?;
         let caller = session(&request).caller();
         let request = request.into_inner();
         let ttl_secs = request.ttl.max(self.node.config().min_lease_ttl());

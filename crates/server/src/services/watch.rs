@@ -156,6 +156,10 @@ impl Watching {
     /// [`Self::recheck`], which looks at the new watcher as well.
     async fn create(&mut self, request: WatchCreateRequest) -> Result<(), Status> {
         let spec = translate::watch(request);
+        if let Err(status) = self.room() {
+            self.refuse(&status);
+            return Ok(());
+        }
         let permitted = match self.session.caller_now(&self.node).await {
             Ok(caller) => {
                 let question = AuthQuestion::MayWatch(caller.clone(), spec.keys.clone());
@@ -174,11 +178,32 @@ impl Watching {
                 self.watched.create(&caller, spec.keys.clone());
                 self.node.shared().watches.lock().create(self.stream, spec);
             }
-            Err(status) => {
-                self.fetch();
-                self.fetched
-                    .push_back(translate::watch_denied(&self.node, &status));
-            }
+            Err(status) => self.refuse(&status),
+        }
+        Ok(())
+    }
+
+    /// Answers that a watcher is not created, after whatever there is to say of others.
+    fn refuse(&mut self, status: &Status) {
+        self.fetch();
+        let refusal = translate::watch_denied(&self.node, status);
+        self.fetched.push_back(refusal);
+    }
+
+    /// Whether there is room for one more watcher.
+    fn room(&self) -> Result<(), Status> {
+        let limits = &self.node.config().limits;
+        if self.watched.count() >= limits.max_watchers_per_stream {
+            return Err(Status::resource_exhausted(format!(
+                "quorate: this stream has {} watchers, and may not have more (--max-watchers-per-stream)",
+                limits.max_watchers_per_stream
+            )));
+        }
+        if self.node.shared().watches.lock().watchers() >= limits.max_watchers {
+            return Err(Status::resource_exhausted(format!(
+                "quorate: this member has {} watchers, and may not have more (--max-watchers)",
+                limits.max_watchers
+            )));
         }
         Ok(())
     }

@@ -54,6 +54,11 @@ impl Watched {
         }
     }
 
+    /// How many watchers there are, those that are being created among them.
+    pub(super) fn count(&self) -> usize {
+        self.created.len() + self.living.len()
+    }
+
     /// What is watched, by user.
     pub(super) fn by_user(&self) -> BTreeMap<Option<UserName>, Vec<KeyRange>> {
         let mut by_user: BTreeMap<_, Vec<KeyRange>> = BTreeMap::new();

@@ -6,8 +6,13 @@ use std::time::{Duration, Instant};
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use quorate_etcd_api::EtcdError;
+use quorate_etcd_api::authpb::{Permission, permission::Type};
+use quorate_etcd_api::etcdserverpb::auth_client::AuthClient;
+use quorate_etcd_api::etcdserverpb::*;
 use quorate_server::{
-    ClientTls, Clients, InitialCluster, KeyPairFiles, MemberTls, PeerTls, Scheme, ServerConfig, StartError,
+    ClientTls, Clients, CommonNames, InitialCluster, KeyPairFiles, MemberTls, PeerTls, Scheme, ServerConfig,
+    StartError, TlsProtocol, TlsTerms,
 };
 use quorate_tls::testing::{Authority, Leaf};
 use quorate_tls::{Connector, Trust};
@@ -44,6 +49,8 @@ impl World {
         config.client_tls = Some(ClientTls::Certificate {
             pair: self.server_pair(),
             clients: Clients::CertifiedBy(self.clients.write(self.path(), "client-ca")),
+            terms: TlsTerms::default(),
+            names: CommonNames::Users,
         });
     }
 
@@ -242,9 +249,9 @@ async fn a_self_signed_certificate_is_made_for_those_who_want_no_files() {
     let world = World::new();
     let cluster = Cluster::start_with(3, |config| {
         https_peers(config);
-        config.peer_tls = Some(MemberTls::Automatic);
+        config.peer_tls = Some(MemberTls::Automatic(TlsProtocol::default()));
         config.listen_client_urls = https(&config.listen_client_urls);
-        config.client_tls = Some(ClientTls::Automatic);
+        config.client_tls = Some(ClientTls::Automatic(TlsProtocol::default()));
     })
     .await;
     let made = cluster.config(0).data_dir.join("tls/client-cert.pem");
@@ -295,6 +302,8 @@ async fn certificates_that_cannot_be_used_are_named_before_anything_is_made() {
             ..world.server_pair()
         },
         clients: Clients::Anyone,
+        terms: TlsTerms::default(),
+        names: CommonNames::Unused,
     });
     let data_dir = config.data_dir.clone();
     match quorate_server::Server::start(config).await {
@@ -303,4 +312,210 @@ async fn certificates_that_cannot_be_used_are_named_before_anything_is_made() {
         Ok(_) => panic!("it started"),
     }
     assert!(!data_dir.exists());
+}
+
+/// Makes the users root and alice, who may write `a` to `c`, and turns authentication on.
+async fn guard(channel: Channel) {
+    let mut auth = AuthClient::new(channel);
+    for (name, role) in [("root", "root"), ("alice", "writer")] {
+        let add = AuthUserAddRequest {
+            name: name.to_owned(),
+            password: "secret".to_owned(),
+            ..Default::default()
+        };
+        auth.user_add(add).await.unwrap();
+        let role = role.to_owned();
+        // The role root is there by itself, or is made by whoever enables authentication first.
+        let _ = auth.role_add(AuthRoleAddRequest { name: role.clone() }).await;
+        let user = name.to_owned();
+        auth.user_grant_role(AuthUserGrantRoleRequest { user, role })
+            .await
+            .unwrap();
+    }
+    permit(&mut auth, "a", "c").await;
+    auth.auth_enable(AuthEnableRequest {}).await.unwrap();
+}
+
+async fn permit(auth: &mut AuthClient<Channel>, key: &str, end: &str) {
+    let permission = Permission {
+        perm_type: Type::Readwrite.into(),
+        key: key.to_owned().into(),
+        range_end: end.to_owned().into(),
+    };
+    let request = AuthRoleGrantPermissionRequest {
+        name: "writer".to_owned(),
+        perm: Some(permission),
+    };
+    auth.role_grant_permission(request).await.unwrap();
+}
+
+fn cheap(config: &mut ServerConfig) {
+    config.auth.bcrypt_cost = quorate_server::BcryptCost::new(4).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_in_a_certificate_is_the_user_of_who_shows_no_token() {
+    let world = World::new();
+    let cluster = Cluster::start_with(1, |config| {
+        world.secure_clients(config);
+        cheap(config);
+    })
+    .await;
+    let as_who = |leaf: Leaf| channel(&cluster, 0, world.connector(Some(&leaf)));
+    let (root, alice) = (as_who(Leaf::named("root")), as_who(Leaf::named("alice")));
+    guard(root.clone()).await;
+
+    let mut alices = Client::new(alice.clone());
+    alices.put("b", "1").await;
+    check_error(alices.kv.put(put("x", "1")).await, EtcdError::PermissionDenied);
+    let mut auth = AuthClient::new(alice);
+    check_error(
+        auth.user_list(AuthUserListRequest {}).await,
+        EtcdError::PermissionDenied,
+    );
+    // Nobody logs in again when users or roles have changed.
+    permit(&mut AuthClient::new(root.clone()), "x", "").await;
+    alices.put("x", "1").await;
+
+    let mut mallory = Client::new(as_who(Leaf::named("mallory")));
+    check_error(mallory.kv.put(put("b", "1")).await, EtcdError::PermissionDenied);
+    for leaf in [Leaf::default(), Leaf::named("alice").and_named("root")] {
+        let mut nobody = Client::new(as_who(leaf));
+        check_error(nobody.kv.put(put("b", "1")).await, EtcdError::UserEmpty);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_goes_before_a_certificate() {
+    let world = World::new();
+    let cluster = Cluster::start_with(1, |config| {
+        world.secure_clients(config);
+        cheap(config);
+    })
+    .await;
+    let root = channel(&cluster, 0, world.connector(Some(&Leaf::named("root"))));
+    guard(root.clone()).await;
+    let mut auth = AuthClient::new(root.clone());
+    let login = AuthenticateRequest {
+        name: "alice".to_owned(),
+        password: "secret".to_owned(),
+    };
+    let token = auth.authenticate(login).await.unwrap().into_inner().token;
+    let with_token = |key, token: &str| {
+        let mut request = tonic::Request::new(put(key, "1"));
+        request.metadata_mut().insert("token", token.parse().unwrap());
+        request
+    };
+    let mut client = Client::new(root);
+    client.put("x", "1").await;
+    check_error(
+        client.kv.put(with_token("x", &token)).await,
+        EtcdError::PermissionDenied,
+    );
+    client.kv.put(with_token("b", &token)).await.unwrap();
+    let stale = client.kv.put(with_token("b", "no-token")).await;
+    check_error(stale, EtcdError::InvalidAuthToken);
+}
+
+/// What the gateway says to a put by whoever shows `leaf`.
+async fn put_by_gateway(cluster: &Cluster, connector: Connector) -> String {
+    let addr = cluster.server(0).client_addr();
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let mut stream = connector.connect("127.0.0.1", stream, PATIENCE).await.unwrap();
+    let body = r#"{"key":"Yg==","value":"MQ=="}"#;
+    let request = format!(
+        "POST /v3/kv/put HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_makes_nobody_a_user_by_a_certificate() {
+    let world = World::new();
+    let cluster = Cluster::start_with(1, |config| {
+        world.secure_clients(config);
+        cheap(config);
+    })
+    .await;
+    let root = channel(&cluster, 0, world.connector(Some(&Leaf::named("root"))));
+    guard(root.clone()).await;
+    let http = |leaf: Leaf| {
+        let pair = world.clients.issue(world.path(), "http", &leaf);
+        let trust = Trust::CertifiedBy(world.clients.write(world.path(), "trusted"));
+        Connector::open(Some(pair), &trust, &[b"http/1.1"]).unwrap()
+    };
+    let answer = put_by_gateway(&cluster, http(Leaf::named("alice"))).await;
+    assert!(answer.contains("user name is empty"), "{answer}");
+
+    // Whoever says that it comes by the gateway is believed, as etcd does: it gains nothing by it.
+    let mut request = tonic::Request::new(put("b", "1"));
+    request
+        .metadata_mut()
+        .insert("grpcgateway-accept", "*/*".parse().unwrap());
+    check_error(Client::new(root).kv.put(request).await, EtcdError::UserEmpty);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_in_certificates_mean_nothing_unless_they_are_asked_for() {
+    let world = World::new();
+    let cluster = Cluster::start_with(1, |config| {
+        world.secure_clients(config);
+        cheap(config);
+        if let Some(ClientTls::Certificate { names, .. }) = &mut config.client_tls {
+            *names = CommonNames::Unused;
+        }
+    })
+    .await;
+    let root = channel(&cluster, 0, world.connector(Some(&Leaf::named("root"))));
+    guard(root.clone()).await;
+    check_error(
+        Client::new(root).kv.put(put("b", "1")).await,
+        EtcdError::UserEmpty,
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_revoked_is_refused_at_every_listener() {
+    let world = World::new();
+    let host = own_host();
+    let ports = free_ports(&host, 3);
+    let url = |port: &u16| -> quorate_server::Url { format!("https://{host}:{port}").parse().unwrap() };
+    let cluster = Cluster::start_with(1, |config| {
+        world.secure_clients(config);
+        config.listen_client_urls = ports[..2].iter().map(url).collect();
+        config.listen_metrics_urls = ports[2..].iter().map(url).collect();
+        if let Some(ClientTls::Certificate { terms, .. }) = &mut config.client_tls {
+            terms.revoked_file = Some(world.clients.revoke(world.path(), "revoked", &[7]));
+        }
+    })
+    .await;
+    let page = async |port: &u16, leaf: &Leaf| {
+        let pair = world.clients.issue(world.path(), "client", leaf);
+        let connector = Connector::open(Some(pair), &Trust::Anyone, &[b"http/1.1"]).unwrap();
+        let stream = TcpStream::connect((host.as_str(), *port)).await?;
+        let mut stream = connector
+            .connect(&host, stream, PATIENCE)
+            .await
+            .map_err(std::io::Error::other)?;
+        let request = b"GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await?;
+        stream.flush().await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    for port in &ports {
+        let good = page(port, &Leaf::named("alice").numbered(8)).await.unwrap();
+        assert!(good.starts_with("HTTP/1.1 200"), "{good}");
+        assert!(
+            page(port, &Leaf::named("alice").numbered(7)).await.is_err(),
+            "{port}"
+        );
+    }
+    drop(cluster);
 }

@@ -4,16 +4,22 @@
 //! to `NAME.quorate`, since it does not hold etcd's files, and what a node advertises defaults to
 //! where it listens.
 
-use crate::args::positive;
-use crate::{etcd_flags, logging, security};
+pub(crate) mod config_file;
+pub(crate) mod etcd_flags;
+mod flags;
+mod security;
+#[cfg(test)]
+mod table;
+mod values;
+
+use crate::logging;
 use anyhow::{Context, anyhow, ensure};
 use clap::{Arg, Args, ValueEnum};
-use quorate_server::{AuthConfig, BcryptCost, ClusterState, InitialCluster, LearnerPromotion};
-use quorate_server::{Server, ServerConfig, TokenKind, Url};
+use etcd_flags::UNSERVED;
+use quorate_server::{AuthConfig, ClusterState, InitialCluster, LearnerPromotion, Server, ServerConfig, Url};
 use std::convert::Infallible;
 use std::env;
 use std::future::pending;
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,9 +33,12 @@ Examples:
   quorate start --name a --listen-client-urls https://10.0.0.1:2379 \\
     --cert-file server.pem --key-file server-key.pem --trusted-ca-file client-ca.pem
 
+  quorate start --config-file /etc/quorate.yml
+
 Every flag can be given as an environment variable too: --data-dir as QUORATE_DATA_DIR or
-ETCD_DATA_DIR. A flag wins over QUORATE_, which wins over ETCD_. Flags of etcd's that are not listed
-here are refused; variables that are not are ignored, with a warning.";
+ETCD_DATA_DIR. A flag wins over QUORATE_, which wins over ETCD_. With --config-file, the file alone counts.
+Flags of etcd's that mean nothing here are accepted, with a note in the log; those that ask for what
+Quorate does not give are refused. docs/configuration.md lists them all.";
 
 const DEFAULT_TOKEN: &str = "etcd-cluster";
 
@@ -37,76 +46,27 @@ const DEFAULT_TOKEN: &str = "etcd-cluster";
 #[derive(Args)]
 #[command(after_help = EXAMPLES, args_override_self = true)]
 pub(crate) struct Options {
-    /// This member's name, unique in the cluster
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub(crate) name: String,
-    /// Where this member keeps its data [default: NAME.quorate]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Where to listen for the other members
-    #[arg(
-        long,
-        value_name = "URLS",
-        value_delimiter = ',',
-        default_value = "http://localhost:2380"
-    )]
-    listen_peer_urls: Vec<Url>,
-    /// Where to listen for clients
-    #[arg(
-        long,
-        value_name = "URLS",
-        value_delimiter = ',',
-        default_value = "http://localhost:2379"
-    )]
-    listen_client_urls: Vec<Url>,
-    /// Where the other members reach this one [default: where it listens for them]
-    #[arg(long, value_name = "URLS", value_delimiter = ',')]
-    initial_advertise_peer_urls: Vec<Url>,
-    /// Where clients reach this member [default: where it listens for them]
-    #[arg(long, value_name = "URLS", value_delimiter = ',')]
-    advertise_client_urls: Vec<Url>,
+    #[command(flatten)]
+    member: flags::Member,
+    #[command(flatten)]
+    cluster: flags::Cluster,
+    #[command(flatten)]
+    pace: flags::Pace,
+    #[command(flatten)]
+    history: flags::History,
+    #[command(flatten)]
+    limits: flags::Limits,
+    #[command(flatten)]
+    connections: flags::Connections,
     #[command(flatten)]
     security: security::Flags,
-    /// All members, as name=URL,name=URL [default: this member alone]
-    #[arg(long, value_name = "MEMBERS")]
-    initial_cluster: Option<InitialCluster>,
-    /// Whether the cluster starts for the first time
-    #[arg(long, value_enum, default_value = "new")]
-    initial_cluster_state: State,
-    /// Those of the first members that are witnesses, by name: they vote, and keep no data. All members
-    /// of a new cluster are told the same; one that is added later is told by the cluster
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    initial_witnesses: Vec<String>,
-    /// Whether learners vote as soon as they have caught up, or when they are promoted
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
-    auto_promote_learners: bool,
-    /// Tells clusters apart that would otherwise have the same members
-    #[arg(long, value_name = "TOKEN", default_value = DEFAULT_TOKEN)]
-    initial_cluster_token: String,
-    /// Milliseconds between two heartbeats of a leader
-    #[arg(long, value_name = "MS", default_value = "100", value_parser = positive)]
-    heartbeat_interval: NonZeroU64,
-    /// Milliseconds without a leader before a member campaigns
-    #[arg(long, value_name = "MS", default_value = "1000", value_parser = positive)]
-    election_timeout: NonZeroU64,
-    /// Commands applied between two snapshots
-    #[arg(long, value_name = "N", default_value = "10000", value_parser = positive)]
-    snapshot_count: NonZeroU64,
-    /// What stands for a user that has logged in: simple, or jwt,sign-method=...,pub-key=...,priv-key=...,ttl=...
-    #[arg(long, value_name = "KIND", default_value = "simple")]
-    auth_token: TokenKind,
-    /// Seconds that a simple token lives after its last use
-    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = positive)]
-    auth_token_ttl: NonZeroU64,
-    /// How much work the hash of a password is, from 4 to 31: each step doubles it
-    #[arg(long, value_name = "N", default_value = "10", value_parser = bcrypt_cost)]
-    bcrypt_cost: BcryptCost,
-    /// The least severe log line that is written
-    #[arg(long, value_enum, default_value = "info")]
-    log_level: logging::Level,
-    /// How log lines are written, on standard error
-    #[arg(long, value_enum, default_value = "console")]
-    log_format: logging::Format,
+    #[command(flatten)]
+    auth: flags::Auth,
+    #[command(flatten)]
+    log: flags::Log,
+    /// What the log is to say of settings without effect.
+    #[arg(skip)]
+    pub(crate) notes: Vec<String>,
 }
 
 /// Whether the cluster starts for the first time.
@@ -124,8 +84,12 @@ enum State {
 ///
 /// If the configuration makes no sense, if the node cannot start, or if it had to stop by itself.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    logging::start(options.log_level, options.log_format)?;
+    let log = &options.log;
+    logging::start_to(log.log_level, log.log_format, &log.log_outputs)?;
     let stop = stop_signal()?;
+    for note in &options.notes {
+        tracing::warn!("{note}");
+    }
     warn_of_unread_variables();
     let config = options.into_config()?;
     introduce(&config)?;
@@ -173,67 +137,95 @@ fn join(urls: &[Url]) -> String {
 }
 
 fn warn_of_unread_variables() {
-    let set = env::vars_os().filter_map(|(name, value)| {
-        let name = name.into_string().ok()?;
-        Some((name, value.to_string_lossy().into_owned()))
-    });
-    let command = Options::augment_args(clap::Command::new("start"));
-    let flags = command.get_arguments().filter_map(Arg::get_long);
-    let unread = etcd_flags::unread_variables(set, flags);
+    let unread = etcd_flags::unread_variables(variables(), flag_names().iter().map(String::as_str));
     if !unread.is_empty() {
         let names = unread.join(", ");
         tracing::warn!("ignoring environment variables that are no setting of this version: {names}");
     }
 }
 
+/// The environment of this process.
+pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
+    env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        Some((name, value.to_string_lossy().into_owned()))
+    })
+}
+
+/// The command's flags by their long names, those among them that have no effect.
+pub(crate) fn flag_names() -> Vec<String> {
+    let command = Options::augment_args(clap::Command::new("start"));
+    let served = command.get_arguments().filter_map(Arg::get_long);
+    let unserved = UNSERVED.iter().map(|flag| flag.name);
+    served.chain(unserved).map(str::to_owned).collect()
+}
+
 impl Options {
+    #[cfg(test)]
+    pub(crate) fn name(&self) -> &str {
+        &self.member.name
+    }
+
     /// The server's configuration, with what was left out filled in.
     fn into_config(self) -> anyhow::Result<ServerConfig> {
+        let (member, cluster) = (self.member, self.cluster);
         let peer_urls = advertised(
-            self.initial_advertise_peer_urls,
-            &self.listen_peer_urls,
+            cluster.initial_advertise_peer_urls,
+            &member.listen_peer_urls,
             "--initial-advertise-peer-urls",
         )?;
         let client_urls = advertised(
-            self.advertise_client_urls,
-            &self.listen_client_urls,
+            member.advertise_client_urls,
+            &member.listen_client_urls,
             "--advertise-client-urls",
         )?;
-        let data_dir = self
+        let data_dir = member
             .data_dir
-            .unwrap_or_else(|| PathBuf::from(format!("{}.quorate", self.name)));
-        let is_told = self.initial_cluster.is_some() || self.initial_cluster_token != DEFAULT_TOKEN;
-        let state = match self.initial_cluster_state {
+            .unwrap_or_else(|| PathBuf::from(format!("{}.quorate", member.name)));
+        let is_told = cluster.initial_cluster.is_some() || cluster.initial_cluster_token != DEFAULT_TOKEN;
+        let state = match cluster.initial_cluster_state {
             // A node that was here before knows its cluster: nothing need be said of it again.
             State::New if !is_told && data_dir.join("IDENTITY").exists() => ClusterState::Existing,
             given @ (State::New | State::Existing) => given.into(),
         };
-        let alone = || alone(&self.name, &peer_urls);
-        let initial_cluster = self.initial_cluster.unwrap_or_else(alone);
+        let alone = || alone(&member.name, &peer_urls);
+        let initial_cluster = cluster.initial_cluster.unwrap_or_else(alone);
+        let history = self.history;
         Ok(ServerConfig {
-            listen_peer_urls: self.listen_peer_urls,
-            listen_client_urls: self.listen_client_urls,
+            listen_peer_urls: member.listen_peer_urls,
+            listen_client_urls: member.listen_client_urls,
+            listen_metrics_urls: member.listen_metrics_urls,
+            reuse_port: self.connections.socket_reuse_port,
             initial_advertise_peer_urls: peer_urls,
             advertise_client_urls: client_urls,
             client_tls: self.security.client_tls()?,
             peer_tls: self.security.peer_tls()?,
             initial_cluster,
-            initial_cluster_token: self.initial_cluster_token,
+            initial_cluster_token: cluster.initial_cluster_token,
             initial_cluster_state: state,
-            initial_witnesses: self.initial_witnesses.into_iter().collect(),
-            learner_promotion: match self.auto_promote_learners {
+            initial_witnesses: cluster.initial_witnesses.into_iter().collect(),
+            learner_promotion: match cluster.auto_promote_learners {
                 true => LearnerPromotion::Automatic,
                 false => LearnerPromotion::ByHand,
             },
-            heartbeat_interval: Duration::from_millis(self.heartbeat_interval.get()),
-            election_timeout: Duration::from_millis(self.election_timeout.get()),
-            snapshot_count: self.snapshot_count.get(),
+            heartbeat_interval: Duration::from_millis(self.pace.heartbeat_interval.get()),
+            election_timeout: Duration::from_millis(self.pace.election_timeout.get()),
+            snapshot_count: self.pace.snapshot_count.get(),
+            snapshot_catchup_entries: self.pace.snapshot_catchup_entries.get(),
+            auto_compaction: values::auto_compaction(
+                &history.auto_compaction_mode,
+                &history.auto_compaction_retention,
+            )?,
+            watch_progress_interval: history.watch_progress_notify_interval,
+            keep_alive: self.connections.keep_alive(),
+            web: self.connections.web(),
+            limits: self.limits.into(),
             auth: AuthConfig {
-                tokens: self.auth_token,
-                simple_ttl: Duration::from_secs(self.auth_token_ttl.get()),
-                bcrypt_cost: self.bcrypt_cost,
+                tokens: self.auth.auth_token,
+                simple_ttl: Duration::from_secs(self.auth.auth_token_ttl.get()),
+                bcrypt_cost: self.auth.bcrypt_cost,
             },
-            ..ServerConfig::new(self.name, data_dir)
+            ..ServerConfig::new(member.name, data_dir)
         })
     }
 }
@@ -275,11 +267,6 @@ fn alone(name: &str, peer_urls: &[Url]) -> InitialCluster {
     cluster
 }
 
-fn bcrypt_cost(text: &str) -> Result<BcryptCost, String> {
-    let cost = text.parse().ok().and_then(BcryptCost::new);
-    cost.ok_or_else(|| "it must be a number from 4 to 31".to_owned())
-}
-
 /// Completes when the process is asked to stop: by Ctrl-C or by SIGTERM.
 ///
 /// # Errors
@@ -300,6 +287,7 @@ pub(crate) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
 mod tests {
     use super::*;
     use clap::Parser;
+    use quorate_server::{AutoCompaction, BcryptCost};
 
     #[derive(Parser)]
     struct Start {
@@ -331,7 +319,9 @@ mod tests {
              --initial-advertise-peer-urls http://b:1 --advertise-client-urls http://b:2 \
              --initial-cluster a=http://a:1,b=http://b:1 --initial-cluster-state existing \
              --initial-cluster-token t --heartbeat-interval 20 --election-timeout 200 --snapshot-count 7 \
-             --auth-token jwt,sign-method=ES256,pub-key=p --auth-token-ttl 9 --bcrypt-cost 12",
+             --auth-token jwt,sign-method=ES256,pub-key=p --auth-token-ttl 9 --bcrypt-cost 12 \
+             --snapshot-catchup-entries 5 --auto-compaction-mode revision --auto-compaction-retention 9 \
+             --watch-progress-notify-interval 3s --listen-metrics-urls http://b:3,http://b:4",
         )
         .unwrap();
         assert_eq!(
@@ -347,10 +337,47 @@ mod tests {
         assert_eq!(config.initial_cluster_token, "t");
         assert_eq!(config.heartbeat_interval, Duration::from_millis(20));
         assert_eq!(config.election_timeout, Duration::from_millis(200));
-        assert_eq!(config.snapshot_count, 7);
+        assert_eq!((config.snapshot_count, config.snapshot_catchup_entries), (7, 5));
+        assert_eq!(config.auto_compaction, Some(AutoCompaction::Revisions(9)));
+        assert_eq!(config.watch_progress_interval, Duration::from_secs(3));
+        assert_eq!(config.listen_metrics_urls.len(), 2);
         assert_eq!(config.auth.tokens.to_string(), "jwt,sign-method=ES256");
         assert_eq!(config.auth.simple_ttl, Duration::from_secs(9));
         assert_eq!(config.auth.bcrypt_cost, BcryptCost::new(12).unwrap());
+    }
+
+    #[test]
+    fn every_limit_and_what_is_said_of_connections_arrive() {
+        let config = config(
+            "--max-request-bytes 1 --max-txn-ops 2 --max-concurrent-streams 3 --max-connections-per-address 4 \
+             --max-handshakes 5 --max-watchers-per-stream 6 --max-watchers 7 --max-leases 8 \
+             --grpc-keepalive-interval 9s --grpc-keepalive-timeout 10s --socket-reuse-port \
+             --enable-grpc-gateway=false --cors http://a,http://b --host-whitelist c",
+        )
+        .unwrap();
+        let limits = config.limits;
+        assert_eq!((limits.max_request_bytes, limits.max_txn_ops), (1, 2));
+        assert_eq!(
+            (limits.max_concurrent_streams, limits.max_connections_per_address),
+            (3, 4)
+        );
+        assert_eq!((limits.max_handshakes, limits.max_watchers_per_stream), (5, 6));
+        assert_eq!((limits.max_watchers, limits.max_leases), (7, 8));
+        assert_eq!(config.keep_alive.interval, Duration::from_secs(9));
+        assert_eq!(config.keep_alive.timeout, Duration::from_secs(10));
+        assert!(config.reuse_port && !config.web.gateway);
+        assert_eq!(config.web.origins.len(), 2);
+        assert!(config.web.hosts.contains("c"));
+    }
+
+    #[test]
+    fn defaults_of_flags_are_those_of_the_server() {
+        let (flags, server) = (config("").unwrap(), ServerConfig::new("a", "a"));
+        assert_eq!(format!("{:?}", flags.limits), format!("{:?}", server.limits));
+        assert_eq!(flags.keep_alive, server.keep_alive);
+        assert_eq!(flags.auto_compaction, None);
+        assert_eq!(flags.snapshot_catchup_entries, server.snapshot_catchup_entries);
+        assert_eq!(flags.watch_progress_interval, server.watch_progress_interval);
     }
 
     #[test]

@@ -1,0 +1,240 @@
+//! The flags of `quorate start`, by subject. Those about certificates are in [`super::security`].
+//!
+//! Names and meanings are etcd's, except some, which docs/configuration.md marks.
+
+use super::values::{bcrypt_cost, duration};
+use super::{DEFAULT_TOKEN, State};
+use crate::args::positive;
+use crate::logging;
+use clap::Args;
+use quorate_server::{BcryptCost, InitialCluster, KeepAlive, TokenKind, Url, Web};
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Args)]
+#[command(next_help_heading = "Member")]
+pub(super) struct Member {
+    /// This member's name, unique in the cluster
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(super) name: String,
+    /// Where this member keeps its data [default: NAME.quorate]
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// Where to listen for the other members
+    #[arg(
+        long,
+        value_name = "URLS",
+        value_delimiter = ',',
+        default_value = "http://localhost:2380"
+    )]
+    pub(super) listen_peer_urls: Vec<Url>,
+    /// Where to listen for clients
+    #[arg(
+        long,
+        value_name = "URLS",
+        value_delimiter = ',',
+        default_value = "http://localhost:2379"
+    )]
+    pub(super) listen_client_urls: Vec<Url>,
+    /// Where to serve metrics and health besides, and nothing else
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    pub(super) listen_metrics_urls: Vec<Url>,
+    /// Where clients reach this member [default: where it listens for them]
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    pub(super) advertise_client_urls: Vec<Url>,
+    /// Read all settings from this file in YAML, with etcd's keys, and none from flags and variables
+    #[arg(long, value_name = "FILE")]
+    pub(super) config_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Cluster")]
+pub(super) struct Cluster {
+    /// Where the other members reach this one [default: where it listens for them]
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    pub(super) initial_advertise_peer_urls: Vec<Url>,
+    /// All members, as name=URL,name=URL [default: this member alone]
+    #[arg(long, value_name = "MEMBERS")]
+    pub(super) initial_cluster: Option<InitialCluster>,
+    /// Whether the cluster starts for the first time
+    #[arg(long, value_enum, default_value = "new")]
+    pub(super) initial_cluster_state: State,
+    /// Tells clusters apart that would otherwise have the same members
+    #[arg(long, value_name = "TOKEN", default_value = DEFAULT_TOKEN)]
+    pub(super) initial_cluster_token: String,
+    /// Those of the first members that are witnesses, by name: they vote, and keep no data. All members
+    /// of a new cluster are told the same; one that is added later is told by the cluster
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(super) initial_witnesses: Vec<String>,
+    /// Whether learners vote as soon as they have caught up, or when they are promoted
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub(super) auto_promote_learners: bool,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Elections and snapshots")]
+pub(super) struct Pace {
+    /// Milliseconds between two heartbeats of a leader
+    #[arg(long, value_name = "MS", default_value = "100", value_parser = positive)]
+    pub(super) heartbeat_interval: NonZeroU64,
+    /// Milliseconds without a leader before a member campaigns
+    #[arg(long, value_name = "MS", default_value = "1000", value_parser = positive)]
+    pub(super) election_timeout: NonZeroU64,
+    /// Commands applied between two snapshots
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = positive)]
+    pub(super) snapshot_count: NonZeroU64,
+    /// Commands kept behind a snapshot for followers that are a little late
+    #[arg(
+        long,
+        alias = "experimental-snapshot-catchup-entries",
+        value_name = "N",
+        default_value = "5000",
+        value_parser = positive
+    )]
+    pub(super) snapshot_catchup_entries: NonZeroU64,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "History")]
+pub(super) struct History {
+    /// What --auto-compaction-retention is: how long, or how many revisions
+    #[arg(long, value_name = "MODE", default_value = "periodic", value_parser = ["periodic", "revision"])]
+    pub(super) auto_compaction_mode: String,
+    /// How much of the history is kept: hours, or a duration as in 30m; or a number of revisions. 0 keeps all
+    #[arg(long, value_name = "KEPT", default_value = "0")]
+    pub(super) auto_compaction_retention: String,
+    /// How often a watcher that asked for it is told how far it is, if nothing happens
+    #[arg(
+        long,
+        alias = "experimental-watch-progress-notify-interval",
+        value_name = "DURATION",
+        default_value = "10m",
+        value_parser = duration
+    )]
+    pub(super) watch_progress_notify_interval: Duration,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct Limits {
+    /// Bytes of a request that writes
+    #[arg(long, value_name = "BYTES", default_value = "1572864", value_parser = positive)]
+    pub(super) max_request_bytes: NonZeroU64,
+    /// Compares, or operations of one branch, of a transaction
+    #[arg(long, value_name = "N", default_value = "128", value_parser = positive)]
+    pub(super) max_txn_ops: NonZeroU64,
+    /// Requests and streams at one time on one connection; more wait
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_concurrent_streams: u32,
+    /// Connections of one address at one time; more are closed
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = positive)]
+    pub(super) max_connections_per_address: NonZeroU64,
+    /// TLS handshakes of clients at one time; more wait
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = positive)]
+    pub(super) max_handshakes: NonZeroU64,
+    /// Watchers of one stream
+    #[arg(long, value_name = "N", default_value = "100000", value_parser = positive)]
+    pub(super) max_watchers_per_stream: NonZeroU64,
+    /// Watchers of all clients of this member
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = positive)]
+    pub(super) max_watchers: NonZeroU64,
+    /// Leases in the cluster
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = positive)]
+    pub(super) max_leases: NonZeroU64,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Connections")]
+pub(super) struct Connections {
+    /// A silent client is asked after so long whether it is still there
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    pub(super) grpc_keepalive_interval: Duration,
+    /// It is given up after so long without an answer
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+    pub(super) grpc_keepalive_timeout: Duration,
+    /// Let other processes listen on the same ports (SO_REUSEPORT)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false,
+        default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(super) socket_reuse_port: bool,
+    /// Serve the JSON gateway
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
+        default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(super) enable_grpc_gateway: bool,
+    /// The origins whose pages may read answers over HTTP; * for all [default: none]
+    #[arg(long, value_name = "ORIGINS", value_delimiter = ',')]
+    pub(super) cors: Vec<String>,
+    /// The names under which HTTP requests without TLS are answered; * for all
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',', default_value = "*")]
+    pub(super) host_whitelist: Vec<String>,
+}
+
+impl Connections {
+    pub(super) fn keep_alive(&self) -> KeepAlive {
+        KeepAlive {
+            interval: self.grpc_keepalive_interval,
+            timeout: self.grpc_keepalive_timeout,
+        }
+    }
+
+    pub(super) fn web(&self) -> Web {
+        Web {
+            hosts: self.host_whitelist.iter().cloned().collect(),
+            origins: self.cors.iter().cloned().collect(),
+            gateway: self.enable_grpc_gateway,
+        }
+    }
+}
+
+impl From<Limits> for quorate_server::Limits {
+    fn from(flags: Limits) -> Self {
+        Self {
+            max_request_bytes: count(flags.max_request_bytes),
+            max_txn_ops: count(flags.max_txn_ops),
+            max_concurrent_streams: flags.max_concurrent_streams,
+            max_connections_per_address: count(flags.max_connections_per_address),
+            max_handshakes: count(flags.max_handshakes),
+            max_watchers_per_stream: count(flags.max_watchers_per_stream),
+            max_watchers: count(flags.max_watchers),
+            max_leases: count(flags.max_leases),
+            ..Self::default()
+        }
+    }
+}
+
+fn count(number: NonZeroU64) -> usize {
+    usize::try_from(number.get()).unwrap_or(usize::MAX)
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Authentication")]
+pub(super) struct Auth {
+    /// What stands for a user that has logged in: simple, or jwt,sign-method=...,pub-key=...,priv-key=...,ttl=...
+    #[arg(long, value_name = "KIND", default_value = "simple")]
+    pub(super) auth_token: TokenKind,
+    /// Seconds that a simple token lives after its last use
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = positive)]
+    pub(super) auth_token_ttl: NonZeroU64,
+    /// How much work the hash of a password is, from 4 to 31: each step doubles it
+    #[arg(long, value_name = "N", default_value = "10", value_parser = bcrypt_cost)]
+    pub(super) bcrypt_cost: BcryptCost,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Logging")]
+pub(super) struct Log {
+    /// The least severe log line that is written
+    #[arg(long, value_enum, default_value = "info")]
+    pub(super) log_level: logging::Level,
+    /// How log lines are written
+    #[arg(long, value_enum, default_value = "console")]
+    pub(super) log_format: logging::Format,
+    /// Where log lines go: stderr, stdout, or the path of a file to which they are added
+    #[arg(
+        long,
+        value_name = "OUTPUTS",
+        value_delimiter = ',',
+        default_value = "default"
+    )]
+    pub(super) log_outputs: Vec<logging::Output>,
+}
