@@ -598,6 +598,12 @@ async fn users_and_roles_are_listed_to_whom_they_concern() {
         (&b"a/"[..], &b"a0"[..])
     );
     let request = root.with_token(role("root"));
+    check(root.auth.role_get(request).await, EtcdError::RoleNotFound);
+    let request = root.with_token(AuthRoleAddRequest {
+        name: "root".to_owned(),
+    });
+    root.auth.role_add(request).await.unwrap();
+    let request = root.with_token(role("root"));
     let permissions = root.auth.role_get(request).await.unwrap().into_inner().perm;
     assert_eq!(
         (&permissions[0].key[..], &permissions[0].range_end[..]),
