@@ -70,7 +70,10 @@ fn a_node_introduces_itself_without_colours_and_outlives_its_logs_reader() {
         .unwrap();
     let mut lines = BufReader::new(node.stderr.take().unwrap()).lines();
     let warning = lines.next().unwrap().unwrap();
-    assert!(warning.contains("--quota-backend-bytes has no effect"), "{warning}");
+    assert!(
+        warning.contains("--quota-backend-bytes has no effect"),
+        "{warning}"
+    );
     let banner = lines.next().unwrap().unwrap();
     for part in [clients.as_str(), data.to_str().unwrap()] {
         assert!(banner.contains(part), "{part:?} is missing in: {banner}");
