@@ -27,11 +27,17 @@ impl Safety {
             nodes.filter(|(node, _)| is_left(**node) && !self.witnesses.contains(node))
         };
         let votes_for = |members: &Configuration, log: EntryId| {
+            let keeps_data = |voter: &NodeId| is_left(*voter) && !self.witnesses.contains(voter);
+            // Nothing is committed that only witnesses have (ADR 0006).
             is_quorum(members, |voter| is_left(voter) && self.is_no_newer(voter, log))
+                && members.voters().iter().any(keeps_data)
         };
-        // Who votes by a configuration that is not settled may campaign, and counts by its newest.
+        // Who votes by a configuration that it does not know to be replaced may campaign, and counts by its newest.
         let candidates = || {
-            with_data().filter(|(node, watched)| self.live(watched).any(|members| members.is_voter(**node)))
+            with_data().filter(|(node, watched)| {
+                let mut live = watched.members.live(|index| index <= watched.commit);
+                live.any(|members| members.is_voter(**node))
+            })
         };
         // It counts by the members of its own log, or of as much as it fetches of a newer one.
         let reaches = |own: &Watched| {

@@ -160,7 +160,12 @@ impl World {
 
     /// Whoever cannot have a quorum must not go on as if he had one.
     fn look_at_halted(&mut self, since: Time, done: Done) -> Result<(), Violation> {
-        let leader = self.leader();
+        // Witnesses may elect one who has data and is no voter any more; it commits nothing.
+        let can_commit = |leader: &Status| {
+            let mut voters = leader.configuration.voters().iter();
+            voters.any(|voter| self.is_left(*voter) && self.servers[voter].kind == MemberKind::Full)
+        };
+        let leader = self.leader().filter(can_commit);
         require(leader.is_none(), Invariant::FalseProgress, || {
             format!("too much is lost to elect anyone, and {leader:?} leads")
         })?;
