@@ -345,7 +345,7 @@ locks() {
 }
 
 cluster() {
-    local id leader follower format
+    local leader follower format
     for format in simple json fields table protobuf; do same "member list -w $format" member list -w $format; done
     same_as_35 "member list --hex" member list --hex -w json
     for format in simple json fields table; do
@@ -362,15 +362,6 @@ cluster() {
     same "alarm list -w json" alarm list -w json
     same "defrag" defrag
     same_as_35 "defrag --cluster" defrag --cluster
-    check_like "member add" $'^Member +[0-9a-f]+ added to cluster +[0-9a-f]+\n\nETCD_NAME="d"\nETCD_INITIAL_CLUSTER="[^ ]*d=http://127.0.79.1:42380[^ ]*"\nETCD_INITIAL_ADVERTISE_PEER_URLS="http://127.0.79.1:42380"\nETCD_INITIAL_CLUSTER_STATE="existing"$' \
-        "$(ctl member add d --peer-urls=http://127.0.79.1:42380 --learner)"
-    id=$(ctl member list | grep 42380 | cut -d, -f1)
-    check_like "member list of one that was never there" "^$id, unstarted, , http://127.0.79.1:42380, , true$" "$(ctl member list | grep 42380)"
-    check_like "member promote of it" "in sync with leader|another change of members is under way" "$(ctl member promote "$id")"
-    # A promotion that is under way must end first.
-    await 1 eval "ctl member remove $id --command-timeout 20s >removed; grep -c removed removed"
-    check_like "member remove" "^Member +$id removed from cluster +[0-9a-f]+$" "$(cat removed)"
-    check "it is gone" 3 "$(ctl member list | grep -c .)"
     leader=$(ctl endpoint status | awk -F', ' '$5 == "true" {print $2}')
     follower=$(ctl endpoint status | awk -F', ' '$5 == "false" {print $2; exit}')
     check "move-leader" "Leadership transferred from $leader to $follower" "$(ctl move-leader "$follower")"
@@ -477,16 +468,41 @@ connections() {
     check_like "completion fish" "complete -c quorate" "$("$quorate" completion fish)"
 }
 
+# What these two change stays so: each is the last of its cluster.
+members() {
+    local id
+    check_like "member add" $'^Member +[0-9a-f]+ added to cluster +[0-9a-f]+\n\nETCD_NAME="d"\nETCD_INITIAL_CLUSTER="[^ ]*d=http://127.0.79.1:42380[^ ]*"\nETCD_INITIAL_ADVERTISE_PEER_URLS="http://127.0.79.1:42380"\nETCD_INITIAL_CLUSTER_STATE="existing"$' \
+        "$(ctl member add d --peer-urls=http://127.0.79.1:42380 --learner)"
+    id=$(ctl member list | grep 42380 | cut -d, -f1)
+    check_like "member list of one that was never there" "^$id, unstarted, , http://127.0.79.1:42380, , true$" "$(ctl member list | grep 42380)"
+    check_like "member promote of it" "in sync with leader|another change of members is under way" "$(ctl member promote "$id")"
+}
+
+leaving() {
+    local id
+    id=$(ctl endpoint status | awk -F', ' '$5 == "false" {print $2; exit}')
+    check_like "member remove" "^Member +$id removed from cluster +[0-9a-f]+$" "$(ctl member remove "$id" --command-timeout 50s)"
+}
+
+# start_cluster NAME: a cluster with a directory of its own.
+start_cluster() {
+    launch dev "$quorate" dev --data-dir "$scratch/data-$1" --listen-client "$one"
+    await 1 grep -c Ctrl-C "$scratch/dev"
+    grep -q Ctrl-C dev || { cat dev dev.err; exit 1; }
+}
+
 [ -n "$etcdctl" ] || echo "SKIPPED the comparison: etcdctl is not installed"
 [[ $version != 3.[0-4].* ]] || echo "SKIPPED the comparison of what etcdctl $version does otherwise than 3.5"
-launch dev "$quorate" dev --data-dir "$scratch/data" --listen-client "$one"
-await 1 grep -c Ctrl-C "$scratch/dev"
-grep -q Ctrl-C dev || { cat dev dev.err; exit 1; }
+start_cluster first
 ctl put k/1 v >out
-for section in keys mistakes transactions watches leases locks cluster snapshots authentication mirrors connections; do
+for section in keys mistakes transactions watches leases locks cluster snapshots authentication mirrors connections members; do
     [ -n "${ONLY:-}" ] && [ "$ONLY" != $section ] && continue
     $section
 done
 finish dev TERM
 check "quorate dev stops" 0 $?
+start_cluster second
+leaving
+# It ends by itself when one of its nodes is no member any more.
+finish dev TERM
 summary
