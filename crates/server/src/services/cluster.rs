@@ -75,6 +75,25 @@ impl Cluster {
         }
     }
 
+    /// Lets a learner that has not caught up in time stay one.
+    ///
+    /// # Errors
+    /// That it is not ready, unless it is promoted by now.
+    async fn call_off_promotion(&self, node: NodeId) -> Result<(), Status> {
+        let stay = |members: &Configuration| -> Result<Target, Refused> {
+            let target = Target::of(members);
+            match members.newcomers().contains(&node) {
+                true => Ok(target.with_learner(node, members.info(node))?),
+                false => Ok(target),
+            }
+        };
+        self.node.replica().change_members(stay).await?;
+        match self.members().await?.is_voter(node) {
+            true => Ok(()),
+            false => Err(EtcdError::LearnerNotReady.into()),
+        }
+    }
+
     /// Refuses a learner of whom the leader, if that is this member, knows that it is behind.
     async fn check_ready(&self, node: NodeId) -> Result<(), Status> {
         let status = self.node.replica().status().await;
@@ -213,8 +232,7 @@ impl ClusterRpc for Cluster {
         let promoted = tokio::time::timeout(PROMOTION, self.node.replica().promote(node)).await;
         match promoted {
             Ok(outcome) => outcome.map_err(|error| translate::reconfigure_failed(&error))?,
-            // It is promoted as soon as it has caught up.
-            Err(_elapsed) => return Err(EtcdError::LearnerNotReady.into()),
+            Err(_elapsed) => self.call_off_promotion(node).await?,
         }
         Ok(Response::new(MemberPromoteResponse {
             header: Some(self.node.header_of_members()),
@@ -342,5 +360,5 @@ fn new_id() -> Result<u64, Status> {
     Ok(drawn.max(1))
 }
 
-/// How long a learner that is nearly there may take to become a voter.
-const PROMOTION: Duration = Duration::from_secs(5);
+/// How long a learner that is nearly there may take to become a voter. Less than etcdctl waits for an answer.
+const PROMOTION: Duration = Duration::from_secs(2);

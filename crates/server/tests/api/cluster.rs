@@ -38,6 +38,40 @@ fn add(urls: &[&str]) -> MemberAddRequest {
     }
 }
 
+/// A refusal is one: the learner is not promoted later by what was asked too early, whoever was asked.
+#[tokio::test]
+async fn a_learner_that_lags_is_not_promoted_until_it_is_asked_again() {
+    let mut cluster = Cluster::start(3).await;
+    let follower = (cluster.leader().await + 1) % 3;
+    let mut client = cluster.client(follower);
+    let joining = cluster.room("m4");
+    let url = joining.initial_advertise_peer_urls[0].to_string();
+    let request = MemberAddRequest {
+        is_learner: true,
+        ..add(&[&url])
+    };
+    let added = client.cluster.member_add(request).await.unwrap().into_inner();
+    let id = added.member.unwrap().id;
+    let refused = client.cluster.member_promote(MemberPromoteRequest { id }).await;
+    assert_eq!(
+        refused.unwrap_err().message(),
+        EtcdError::LearnerNotReady.message()
+    );
+
+    let place = cluster.join(joining).await;
+    cluster.server(place).ready().await;
+    for value in 0..20 {
+        client.put("a", &value.to_string()).await;
+    }
+    let request = MemberListRequest { linearizable: true };
+    let listed = client.cluster.member_list(request).await.unwrap().into_inner();
+    let is_learner = |member: &Member| member.id == id && member.is_learner;
+    assert!(listed.members.iter().any(is_learner), "{:?}", listed.members);
+    let promoted = client.cluster.member_promote(MemberPromoteRequest { id }).await;
+    let members = promoted.unwrap().into_inner().members;
+    assert!(!members.iter().any(is_learner), "{members:?}");
+}
+
 #[tokio::test]
 async fn what_cannot_become_of_the_members_is_refused_as_etcd_does() {
     let cluster = Cluster::start(3).await;
