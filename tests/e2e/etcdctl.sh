@@ -12,36 +12,7 @@ export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=$1
 unset ETCDCTL_WRITE_OUT ETCDCTL_USER ETCDCTL_PASSWORD
 members=$(tr ',' '\n' <<<"$1" | wc -l)
 p="etcdctl/$$"
-scratch=$(mktemp -d)
-watcher=
-passed=0
-failed=0
-
-cleanup() {
-    [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
-    rm -rf "$scratch"
-}
-trap cleanup EXIT
-
-# check NAME EXPECTED ACTUAL: the whole text must be equal.
-check() {
-    if [ "$2" == "$3" ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED %s\n--- expected\n%s\n--- found\n%s\n' "$1" "$2" "$3" >&2
-    fi
-}
-
-# check_like NAME PATTERN ACTUAL: the text must match the extended regular expression.
-check_like() {
-    if [[ "$3" =~ $2 ]]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED %s\n--- expected to match\n%s\n--- found\n%s\n' "$1" "$2" "$3" >&2
-    fi
-}
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # Runs etcdctl, bounded, with its errors in the text.
 ctl() {
@@ -51,16 +22,6 @@ ctl() {
 # The revision that the cluster is at.
 revision() {
     ctl get "$p/none" -w json | grep -o '"revision":[0-9]*' | cut -d: -f2
-}
-
-# Waits until COMMAND... prints EXPECTED.
-await() {
-    local expected=$1
-    shift
-    for _ in $(seq 300); do
-        [ "$("$@")" == "$expected" ] && return
-        sleep 0.1
-    done
 }
 
 put_get_del() {
@@ -118,11 +79,9 @@ watch() {
     local name=$1 expected=$2
     shift 2
     etcdctl watch "$@" >"$scratch/watch" 2>&1 &
-    watcher=$!
+    running[watcher]=$!
     await "$expected" cat "$scratch/watch"
-    kill "$watcher"
-    wait "$watcher" 2>/dev/null
-    watcher=
+    finish watcher TERM
     check "$name" "$expected" "$(cat "$scratch/watch")"
 }
 
@@ -259,5 +218,4 @@ leases
 history
 cluster
 authentication
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+summary

@@ -11,36 +11,7 @@ set -uo pipefail
 IFS=, read -ra endpoints <<<"$1"
 last=$((${#endpoints[@]} - 1))
 p="gateway/$$"
-scratch=$(mktemp -d)
-background=
-passed=0
-failed=0
-
-cleanup() {
-    [ -z "$background" ] || kill "$background" 2>/dev/null
-    rm -rf "$scratch"
-}
-trap cleanup EXIT
-
-# check NAME EXPECTED ACTUAL: the whole text must be equal.
-check() {
-    if [ "$2" == "$3" ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED %s\n--- expected\n%s\n--- found\n%s\n' "$1" "$2" "$3" >&2
-    fi
-}
-
-# check_like NAME PATTERN ACTUAL: the text must match the extended regular expression.
-check_like() {
-    if [[ "$3" =~ $2 ]]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED %s\n--- expected to match\n%s\n--- found\n%s\n' "$1" "$2" "$3" >&2
-    fi
-}
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 b64() { printf '%s' "$1" | base64 -w0; }
 
@@ -153,15 +124,13 @@ watches() {
     start=$(string revision "$(ask 0 /v3/kv/put "{\"key\":\"$key\",\"value\":\"MQ==\"}")")
     follow $last /v3/watch "{\"create_request\":{\"key\":\"$key\",\"start_revision\":\"$start\",\"prev_kv\":true}}" \
         >"$scratch/watch" &
-    background=$!
+    running[stream]=$!
     await_lines "$scratch/watch" 2
     ask 0 /v3/kv/put "{\"key\":\"$key\",\"value\":\"Mg==\"}" >/dev/null
     await_lines "$scratch/watch" 3
     ask 0 /v3/kv/deleterange "{\"key\":\"$key\"}" >/dev/null
     await_lines "$scratch/watch" 4
-    kill "$background"
-    wait "$background" 2>/dev/null
-    background=
+    finish stream TERM
     check_like "watch: created" '^\{"result":\{"header":\{.*\},"created":true\}\}$' "$(sed -n 1p "$scratch/watch")"
     check_like "watch: history" "\"events\":\[\{\"kv\":\{\"key\":\"$key\".*\"value\":\"MQ==\"\}\}\]\}\}\$" \
         "$(sed -n 2p "$scratch/watch")"
@@ -180,7 +149,7 @@ locks() {
     key=$(string key "$first")
     check_like "lock" "^$p/lock/[0-9a-f]+\$" "$(base64 -d <<<"$key")"
     follow $last /v3/lock/lock "{\"name\":\"$name\"}" >"$scratch/lock" &
-    background=$!
+    running[stream]=$!
     for _ in $(seq 100); do
         [ "$(headless 0 /v3/kv/range "{\"key\":\"$(b64 "$p/lock/")\",\"range_end\":\"$(b64 "$p/lock0")\",\"count_only\":true}")" \
             == '{"count":"2"}' ] && break
@@ -188,8 +157,7 @@ locks() {
     done
     check "lock: the second waits" "" "$(cat "$scratch/lock")"
     check "unlock" "{}" "$(headless 0 /v3/lock/unlock "{\"key\":\"$key\"}")"
-    wait "$background"
-    background=
+    finish stream
     key=$(string key "$(cat "$scratch/lock")")
     check_like "lock: the second has it" "^$p/lock/[0-9a-f]+\$" "$(base64 -d <<<"$key")"
     ask 0 /v3/lock/unlock "{\"key\":\"$key\"}" >/dev/null
@@ -203,13 +171,11 @@ elections() {
     leader=$(ask 0 /v3/election/campaign "{\"name\":\"$name\",\"value\":\"MQ==\"}" | sed -E 's/.*("leader":\{[^}]*\}).*/\1/')
     check_like "campaign" "^\"leader\":\{\"name\":\"$name\",\"key\":\"[^\"]+\",\"rev\":\"[0-9]+\",\"lease\":\"[0-9]+\"\}\$" "$leader"
     follow $last /v3/election/observe "{\"name\":\"$name\"}" >"$scratch/observe" &
-    background=$!
+    running[stream]=$!
     await_lines "$scratch/observe" 1
     check "proclaim" "{}" "$(headless 0 /v3/election/proclaim "{$leader,\"value\":\"Mg==\"}")"
     await_lines "$scratch/observe" 2
-    kill "$background"
-    wait "$background" 2>/dev/null
-    background=
+    finish stream TERM
     check "observe" '"value":"MQ==" "value":"Mg=="' "$(grep -o '"value":"[^"]*"' "$scratch/observe" | xargs -d'\n')"
     check "leader" "Mg==" "$(string value "$(ask 0 /v3/election/leader "{\"name\":\"$name\"}")")"
     check "resign" "{}" "$(headless 0 /v3/election/resign "{$leader}")"
@@ -256,5 +222,4 @@ elections
 cluster
 bad_requests
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+summary

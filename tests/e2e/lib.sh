@@ -7,7 +7,7 @@ declare -A running
 
 cleanup() {
     local process
-    for process in "${running[@]}"; do kill "$process" && wait "$process"; done 2>/dev/null
+    for process in "${running[@]}"; do kill -9 "$process" && wait "$process"; done 2>/dev/null
     rm -rf "$scratch"
 }
 trap cleanup EXIT

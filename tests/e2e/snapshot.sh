@@ -11,11 +11,9 @@ set -uo pipefail
 quorate=$(realpath "$1")
 export ETCDCTL_API=3
 unset ETCDCTL_WRITE_OUT ETCDCTL_USER ETCDCTL_PASSWORD ETCDCTL_ENDPOINTS
-scratch=$(mktemp -d)
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 host=127.0.82.$((1 + $$ % 250))
 processes=()
-passed=0
-failed=0
 
 cleanup() {
     local process
@@ -26,26 +24,6 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# check NAME EXPECTED ACTUAL: the whole text must be equal.
-check() {
-    if [ "$2" == "$3" ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED %s\n--- expected\n%s\n--- found\n%s\n' "$1" "$2" "$3" | cut -c1-2000 >&2
-    fi
-}
-
-# check_like NAME PATTERN ACTUAL: the text must match the extended regular expression.
-check_like() {
-    if [[ "$3" =~ $2 ]]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED %s\n--- expected to match\n%s\n--- found\n%s\n' "$1" "$2" "$3" | cut -c1-2000 >&2
-    fi
-}
-
 # ctl ENDPOINT ARGUMENT...: runs etcdctl, bounded, with its errors in the text.
 ctl() {
     local endpoint=$1
@@ -53,8 +31,8 @@ ctl() {
     timeout 60 etcdctl --endpoints "$endpoint" "$@" 2>&1
 }
 
-# await ENDPOINT: until keys are served there.
-await() {
+# await_service ENDPOINT: until keys are served there.
+await_service() {
     for _ in $(seq 300); do
         [[ "$(ctl "$1" --command-timeout=2s get health 2>&1)" =~ Error|error ]] || return 0
         [[ "$(ctl "$1" --user root:secret --command-timeout=2s get health 2>&1)" =~ Error|error ]] || return 0
@@ -178,7 +156,7 @@ from_quorate_to_etcd() {
     start_quorate q 2379
     local q=$last_process old=$host:2379
     new=$host:2479
-    await "$old" || return
+    await_service "$old" || return
     fill "$old"
     guard "$old"
     remember "$old"
@@ -205,7 +183,7 @@ from_quorate_to_etcd() {
     check "etcdctl snapshot restore" 0 $?
     start_etcd etcd 2479
     etcd=$last_process
-    await "$new" || { tail -5 "$scratch/etcd.log" >&2; return; }
+    await_service "$new" || { tail -5 "$scratch/etcd.log" >&2; return; }
     check_same "etcd, from Quorate's backup"
 }
 
@@ -236,7 +214,7 @@ from_etcd_to_quorate() {
         port=$((port + 2))
     done
     for new in $host:2583 $host:2581 $host:2579; do
-        await "$new" || { tail -5 "$scratch/a.log" >&2; return; }
+        await_service "$new" || { tail -5 "$scratch/a.log" >&2; return; }
         check "a member of the restored cluster" "$(cat "$scratch/dump")" "$(dump "$new" --user root:secret)"
     done
     check "all members have the same hash" 1 "$(
@@ -327,5 +305,4 @@ damage
 full_disk
 killed
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+summary

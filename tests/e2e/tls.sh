@@ -11,50 +11,10 @@ set -uo pipefail
 quorate=$(realpath "$1")
 export ETCDCTL_API=3
 unset ETCDCTL_ENDPOINTS ETCDCTL_WRITE_OUT ETCDCTL_USER ETCDCTL_PASSWORD
-scratch=$(mktemp -d)
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # Loopback addresses of its own, one for each node, so that a peer's certificate is for one node only.
 net=127.0.78
-declare -A running
-passed=0
-failed=0
-
-cleanup() {
-    local process
-    for process in "${running[@]}"; do kill -9 "$process" && wait "$process"; done 2>/dev/null
-    rm -rf "$scratch"
-}
-trap cleanup EXIT
 cd "$scratch" || exit 2
-
-# check NAME EXPECTED ACTUAL: the whole text must be equal.
-check() {
-    if [ "$2" == "$3" ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED %s\n--- expected\n%s\n--- found\n%s\n' "$1" "$2" "$3" >&2
-    fi
-}
-
-# check_like NAME PATTERN ACTUAL: the text must match the extended regular expression.
-check_like() {
-    if [[ "$3" =~ $2 ]]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED %s\n--- expected to match\n%s\n--- found\n%s\n' "$1" "$2" "$3" >&2
-    fi
-}
-
-# await EXPECTED COMMAND...: waits until the command prints it.
-await() {
-    local expected=$1
-    shift
-    for _ in $(seq 300); do
-        [ "$("$@")" == "$expected" ] && return
-        sleep 0.1
-    done
-}
 
 # authority NAME: NAME.pem and NAME-key.pem.
 authority() {
@@ -346,5 +306,4 @@ for n in 1 2 3; do
     check "node $n has not panicked" "" "$(grep -i panic "n$n.log")"
 done
 [ "$failed" -eq 0 ] || tail -n 20 n?.log openssl.log
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+summary
