@@ -1,7 +1,8 @@
 //! The changes of members that a node was asked for, and what becomes of each.
 //!
-//! - A change that is asked for while another is under way may take its place: who decides that is the leader. So a node keeps
-//!   all that it was asked for, up to a bound, and tells each asker by the entries that are committed.
+//! - A change that is asked for while another is under way may take its place: who decides that is the
+//!   leader. So a node keeps all that it was asked for, up to a bound, and tells each asker by the entries
+//!   that are committed.
 
 use crate::configuration::Configuration;
 use crate::io::{Outcome, Rejection, Resolved};

@@ -151,8 +151,9 @@ impl Core {
     }
 
     /// Whether this node may campaign: a learner listens, a witness has nothing to lead with, one whose disk
-    /// is stalled could not vote for itself, and one that was removed is silent. While its removal is not committed it may be the only one that has
-    /// the entry which says so (raft-scenarios V17), or the entry may yet be replaced.
+    /// is stalled could not vote for itself, and one that was removed is silent. While its removal is not
+    /// committed it may be the only one that has the entry which says so (raft-scenarios V17), or the entry
+    /// may yet be replaced.
     pub(crate) fn may_campaign(&self) -> bool {
         let me = self.id();
         self.config.kind == MemberKind::Full

@@ -18,8 +18,8 @@
 //! pre-candidate the log that it lacks. `node` ties them.
 //!
 //! Members change by way of the log: `configuration` has the steps, `membership` the words, `change`
-//! what a leader does about it, `asked_changes` what whoever asked is told; `handover` is how it makes another node lead, `yielding` when it does
-//! so by itself.
+//! what a leader does about it, `asked_changes` what whoever asked is told; `handover` is how it makes
+//! another node lead, `yielding` when it does so by itself.
 
 mod asked_changes;
 mod candidate;

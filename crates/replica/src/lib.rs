@@ -19,8 +19,8 @@
 //! [`codec`] (frames and records), `transport`, then [`replica`], which puts threads around them. Beside
 //! it all is [`sessions`]: a command that is repeated is applied once.
 //!
-//! [`clock`] is what leases go by. [`driver`], [`apply`], [`storage`] and [`codec`] have neither threads nor clocks: a simulator runs
-//! them as they are.
+//! [`clock`] is what leases go by. [`driver`], [`apply`], [`storage`] and [`codec`] have neither threads nor
+//! clocks: a simulator runs them as they are.
 
 #![forbid(unsafe_code)]
 

@@ -19,6 +19,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use harness::cluster::{Cluster, Cut, Place};
 use harness::faults::{Outage, Role, cut_leader, kill, roll};
+use harness::program;
 use harness::verify::{State, agreement, check_record};
 use harness::workload::{Record, Workload};
 use std::path::PathBuf;
@@ -150,26 +151,7 @@ fn start(options: &Options) -> anyhow::Result<Cluster> {
         "--snapshot-count",
         snapshots.as_str(),
     ];
-    Cluster::start(&program(options)?, 3, place, &flags)
-}
-
-/// The program under test: examples are built into a folder beside it.
-fn program(options: &Options) -> anyhow::Result<PathBuf> {
-    let beside = || {
-        let example = std::env::current_exe().ok()?;
-        Some(example.parent()?.parent()?.join("quorate"))
-    };
-    let program = options
-        .bin
-        .clone()
-        .or_else(beside)
-        .context("give the program with --bin")?;
-    ensure!(
-        program.is_file(),
-        "{} is missing: build it, or give another with --bin",
-        program.display()
-    );
-    Ok(std::fs::canonicalize(program)?)
+    Cluster::start(&program(options.bin.as_deref())?, 3, place, &flags)
 }
 
 /// Every node in turn; every other time whichever leads.

@@ -23,8 +23,8 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use harness::client::Consistency;
 use harness::cluster::{Cluster, Place};
-use harness::eventually;
 use harness::faults::{Outage, kill};
+use harness::{eventually, program};
 use hdrhistogram::Histogram;
 use load::{Load, Written, key};
 use memory::Memory;
@@ -79,7 +79,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         options.keys > 0 && options.rate > 0 && options.streams > 0 && options.watchers >= options.streams,
         "there must be keys, a rate, streams, and a watcher for each stream at least"
     );
-    let mut cluster = Cluster::start(&program(options)?, 3, Place::Loopback, &[])?;
+    let mut cluster = Cluster::start(&program(options.bin.as_deref())?, 3, Place::Loopback, &[])?;
     cluster.leader().await?;
     let load = Load::new(cluster.clients(), options.keys);
     let revision = load.write_each_key().await?;
@@ -110,25 +110,6 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     println!("most resident at any moment: {}", Memory::peak_of(&cluster)?);
     println!("every watcher saw each event of its key once and in order");
     Ok(())
-}
-
-/// The program under test: examples are built into a folder beside it.
-fn program(options: &Options) -> anyhow::Result<PathBuf> {
-    let beside = || {
-        let example = std::env::current_exe().ok()?;
-        Some(example.parent()?.parent()?.join("quorate"))
-    };
-    let program = options
-        .bin
-        .clone()
-        .or_else(beside)
-        .context("give the program with --bin")?;
-    ensure!(
-        program.is_file(),
-        "{} is missing: build it, or give another with --bin",
-        program.display()
-    );
-    Ok(std::fs::canonicalize(program)?)
 }
 
 /// Opens the streams with one watcher each. The first has the one of all keys besides.

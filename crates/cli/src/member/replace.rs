@@ -42,8 +42,8 @@ pub(super) async fn check_dead(cluster: &Cluster, dead: &Member) -> anyhow::Resu
 ///
 /// # Errors
 ///
-/// If the change is refused, or nobody can say any more how far it is, or the user does not want to wait. It then goes on all
-/// the same.
+/// If the change is refused, or nobody can say any more how far it is, or the user does not want to wait.
+/// It then goes on all the same.
 pub(super) async fn replace(cluster: &Cluster, dead: u64, new: &NewMember) -> anyhow::Result<Replaced> {
     let started = Instant::now();
     let members = cluster.members().await?;

@@ -84,7 +84,8 @@ impl Safety {
         self.check_later_leaders(id)
     }
 
-    /// What is committed is on the disks of a quorum of the members in effect, one of whom keeps data. Says by which members.
+    /// What is committed is on the disks of a quorum of the members in effect, one of whom keeps data.
+    /// Says by which members.
     ///
     /// One step may commit the entry that brought the members in effect at its begin, and go on to the next ones:
     /// that entry is counted by its own members.

@@ -7,7 +7,8 @@
 //!   what the disks hold.
 //!
 //! [`elections`], [`logs`], [`commits`], [`leases`], [`membership`] and [`machines`] each hold the checks of one
-//! matter; [`hope`] says whether a cluster that lost disks can go on. What each invariant means, and which function holds it, is in `docs/simulator.md`.
+//! matter; [`hope`] says whether a cluster that lost disks can go on. What each invariant means, and which
+//! function holds it, is in `docs/simulator.md`.
 
 mod commits;
 mod elections;

@@ -11,11 +11,32 @@ pub(crate) mod process;
 pub(crate) mod verify;
 pub(crate) mod workload;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must happen before it gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The program that an example tries: `given`, or the one beside the folder that examples are built into.
+///
+/// # Errors
+///
+/// If it is not there.
+pub(crate) fn program(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let beside = || {
+        let example = std::env::current_exe().ok()?;
+        Some(example.parent()?.parent()?.join("quorate"))
+    };
+    let program = given.map(Path::to_owned).or_else(beside);
+    let program = program.context("give the program with --bin")?;
+    ensure!(
+        program.is_file(),
+        "{} is missing: build it, or give another with --bin",
+        program.display()
+    );
+    Ok(std::fs::canonicalize(program)?)
+}
 
 /// Asks again and again until there is an answer.
 ///
