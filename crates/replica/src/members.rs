@@ -99,7 +99,8 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    /// Makes `node` a voter, whatever it was, once it has caught up.
+    /// Makes `node` a voter, whatever it was, once it has caught up. Waits for as long as it does not: for
+    /// ever if it is never started, unless [`Self::remove`] gives it up.
     ///
     /// # Errors
     /// See [`ReconfigureError`].
@@ -151,7 +152,8 @@ impl<M: Machine> Replica<M> {
         self.change_members(remove).await?.done().await
     }
 
-    /// Puts the new node `new` in the place of the member `dead`, in one step once it has caught up.
+    /// Puts the new node `new` in the place of the member `dead`, in one step once it has caught up. Waits
+    /// as [`Self::add_voter`] does.
     ///
     /// # Errors
     /// See [`ReconfigureError`].
