@@ -13,9 +13,9 @@ pub(super) struct Shape {
     /// Nodes in the cluster, 1 to 9; each seed draws its own number if left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: Option<u64>,
-    /// Seconds, in virtual time, during which faults happen
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive)]
-    faults_for: NonZeroU64,
+    /// Seconds, in virtual time, during which faults happen, 1 to 86400
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    faults_for: u64,
     /// What runs are about: swarm, calm, lite, one-fault, partial, membership, disk, clock, performance;
     /// or all, which take turns
     #[arg(long, value_name = "P", default_value = "all")]
@@ -53,7 +53,7 @@ impl Shape {
                 Choice::Only(kind) => kind,
             },
             size: self.nodes.map_or(Size::Drawn, Size::Exactly),
-            duration: Duration::from_secs(self.faults_for.get()),
+            duration: Duration::from_secs(self.faults_for),
             edits: Edits {
                 without: self.without.iter().copied().collect(),
                 kept: self.only.as_ref().map_or(Kept::All, |only| only.0.clone()),
