@@ -1,9 +1,7 @@
 //! The flags that make another run of the same seed.
 
-use crate::args::positive;
 use clap::Args;
 use quorate_sim::{Edits, Fault, Incident, Kept, Kind, NoIncident, Options as Simulation, Size, UnknownName};
-use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
