@@ -16,6 +16,13 @@ impl Subject {
         let call = call.clone();
         Ok(match call {
             AuthCall::Enable => ask!(self.auth.auth_enable, pb::AuthEnableRequest {}),
+            AuthCall::Disable => {
+                let outcome = ask!(self.auth.auth_disable, pb::AuthDisableRequest {});
+                if outcome.is_answer() {
+                    self.token.set(None);
+                }
+                outcome
+            }
             AuthCall::UserAdd {
                 name,
                 password,
@@ -94,11 +101,12 @@ impl Subject {
 
     async fn log_in(&mut self, name: String, password: String) -> Result<Outcome> {
         let request = pb::AuthenticateRequest { name, password };
+        let before = self.token.take(); // Clients log in without the token that they may have.
         let response = self.auth.authenticate(request).await;
-        if let Ok(response) = &response {
-            let token = MetadataValue::try_from(&response.get_ref().token)?;
-            self.token.set(Some(token));
-        }
+        self.token.set(match &response {
+            Ok(response) => Some(MetadataValue::try_from(&response.get_ref().token)?),
+            Err(_) => before,
+        });
         Ok(self.outcome(response))
     }
 }

@@ -113,6 +113,19 @@ pub(crate) struct Txn {
     pub(crate) failure: Vec<Op>,
 }
 
+impl Txn {
+    /// Whether it asks nothing and does nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.compares.is_empty() && self.success.is_empty() && self.failure.is_empty()
+    }
+
+    /// Whether there is a transaction within it.
+    pub(crate) fn has_another(&self) -> bool {
+        let mut ops = self.success.iter().chain(&self.failure);
+        ops.any(|op| matches!(op, Op::Txn(_)))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     pub(crate) stream: Stream,
@@ -208,6 +221,8 @@ pub(crate) enum Call {
 #[derive(Clone, Debug)]
 pub(crate) enum AuthCall {
     Enable,
+    /// All that follows is made by nobody if it succeeds: etcd before 3.6 refuses old tokens even so.
+    Disable,
     UserAdd {
         name: String,
         password: String,

@@ -1,7 +1,7 @@
 //! The differences that are known and meant: each is said here, printed at the end of a run, and told to
 //! users in `docs/compatibility.md`.
 
-use crate::call::{Call, Compare};
+use crate::call::{AuthCall, Call, Compare, RoleCall};
 use crate::outcome::Outcome;
 
 /// A difference that is no failure.
@@ -52,6 +52,15 @@ pub(crate) const PERMISSION_RANGE: &str = "permission-range";
 
 /// A password that one server would take.
 pub(crate) const EMPTY_PASSWORD: &str = "empty-password";
+
+/// A compaction that one server would make for anybody: it is not asked to.
+pub(crate) const COMPACT_BY_OTHERS: &str = "compact-without-root";
+
+/// A transaction whose rights one server does not look at: it is not asked to.
+pub(crate) const TXN_WITHOUT_RIGHTS: &str = "txn-without-rights";
+
+/// A right that is none, which ends one of the servers: it is not asked to grant it.
+pub(crate) const NO_RIGHT: &str = "no-right";
 
 const KNOWN: &[Known] = &[
     Known {
@@ -167,9 +176,11 @@ const KNOWN: &[Known] = &[
     },
     Known {
         name: "auth-status",
-        what: "etcd 3.4 has no AuthStatus.",
-        versions: &["3.4."],
-        covers: |call, etcd, _| matches!(call, Call::AuthStatus) && etcd.text.starts_with("Unimplemented"),
+        what: "etcd 3.4 has no AuthStatus, and 3.5.1 answers it to root only; newer ones and Quorate to anybody.",
+        versions: &["3.4.", "3.5.1"],
+        covers: |call, etcd, quorate| {
+            matches!(call, Call::AuthStatus) && !etcd.is_answer() && quorate.is_answer()
+        },
     },
     Known {
         name: PERMISSION_RANGE,
@@ -185,11 +196,106 @@ const KNOWN: &[Known] = &[
         covers: |_, _, _| false,
     },
     Known {
-        name: "leases-without-login",
-        what: "With authentication on, etcd tells anybody which leases there are; Quorate asks for a login.",
-        versions: &[],
-        covers: |call, _, quorate| {
-            matches!(call, Call::Leases) && quorate.is_refused_with("etcdserver: user name is empty")
+        name: COMPACT_BY_OTHERS,
+        what: "With authentication on, only root may compact in Quorate, as in etcd from 3.5.28 on; older ones let \
+               anybody. They are not asked to.",
+        versions: &["3.4.", "3.5.1"],
+        covers: |_, _, _| false,
+    },
+    Known {
+        name: TXN_WITHOUT_RIGHTS,
+        what: "etcd 3.4 and 3.5.1 do not look at the rights that a transaction within another needs, and take an empty \
+               one from anybody (GHSA-rfx7-8w68-q57q); Quorate and newer ones do. They are not asked to.",
+        versions: &["3.4.", "3.5.1"],
+        covers: |_, _, _| false,
+    },
+    Known {
+        name: "error-without-a-code",
+        what: "etcd 3.4 and 3.5.1 refuse maintenance with the code Unknown and \"auth: ...\"; Quorate with the \
+               code and the text that this error has elsewhere.",
+        versions: &["3.4.", "3.5.1"],
+        covers: |_, etcd, quorate| {
+            let bare = etcd.text.strip_prefix("Unknown: \"auth: ");
+            bare.is_some_and(|text| quorate.text.ends_with(&format!(": \"etcdserver: {text}")))
         },
     },
+    Known {
+        name: "who-before-what",
+        what: "Quorate asks who calls before it looks at what is asked; etcd refuses some requests that are wrong \
+               by themselves whoever makes them, and takes nobody for the user of the empty name.",
+        versions: &[],
+        covers: |call, etcd, quorate| {
+            let of_the_caller = [
+                "etcdserver: invalid auth token",
+                "etcdserver: user name is empty",
+                "etcdserver: permission denied",
+            ];
+            let of_no_name = matches!(call, Call::Auth(AuthCall::UserGet(name)) if name.is_empty());
+            (of_no_name || etcd.text.starts_with("InvalidArgument: "))
+                && of_the_caller.iter().any(|text| quorate.is_refused_with(text))
+        },
+    },
+    Known {
+        name: NO_RIGHT,
+        what: "etcd 3.4 ends with a panic when it is to grant a right that is not given; newer ones and Quorate refuse.",
+        versions: &["3.4."],
+        covers: |_, _, _| false,
+    },
+    Known {
+        name: "rights-of-root",
+        what: "The role root has all rights: Quorate and the newest etcd show them, etcd 3.4 and 3.5.1 do not.",
+        versions: &["3.4.", "3.5.1"],
+        covers: |call, _, quorate| {
+            matches!(call, Call::Auth(AuthCall::Role(RoleCall::Get(role))) if role == "root")
+                && quorate.revision.is_some()
+        },
+    },
+    Known {
+        name: "lists-without-login",
+        what: "With authentication on, etcd 3.4 and 3.5.1 tell anybody the leases, members, alarms and status; Quorate \
+               asks for a login, as etcd from 3.5.28 on.",
+        versions: &["3.4.", "3.5.1"],
+        covers: |call, etcd, quorate| {
+            let tells = matches!(
+                call,
+                Call::Leases | Call::MemberList { .. } | Call::Alarms { .. } | Call::Status
+            );
+            tells && etcd.is_answer() && LACKS_A_LOGIN.iter().any(|text| quorate.is_refused_with(text))
+        },
+    },
+    Known {
+        name: "login-without-password",
+        what: "Whoever logs in as a user without a password is told by Quorate what any wrong login is told; by etcd \
+               what the user is.",
+        versions: &["3.4.", "3.5.1"],
+        covers: |call, etcd, quorate| {
+            matches!(call, Call::Auth(AuthCall::LogIn { .. }))
+                && etcd.text.ends_with("password was given for no password user\"")
+                && quorate.is_refused_with("etcdserver: authentication failed, invalid user ID or password")
+        },
+    },
+    Known {
+        name: "new-password-for-none",
+        what: "A new password for a user without one can be used to log in; etcd takes it, and refuses the login. It \
+               is not asked to.",
+        versions: &["3.4.", "3.5.1"],
+        covers: |_, _, _| false,
+    },
+    Known {
+        name: "two-rights-to-one-range",
+        what: "A right to a range replaces the one that the role had to it; etcd may keep both, when the role has a \
+               right to another range that begins at the same key. Such ranges are not drawn.",
+        versions: &[],
+        covers: |_, _, _| false,
+    },
+    Known {
+        name: "order-of-rights",
+        what: "Rights to ranges that begin at the same key come in the order of their ends; in etcd in the order in \
+               which they were granted. They are compared as a set.",
+        versions: &[],
+        covers: |_, _, _| false,
+    },
 ];
+
+/// How whoever has not logged in is refused.
+const LACKS_A_LOGIN: [&str; 2] = ["etcdserver: user name is empty", "etcdserver: invalid auth token"];

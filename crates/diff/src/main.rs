@@ -213,9 +213,11 @@ async fn explain(options: &Options, number: u64, calls: Vec<Call>, first: Diverg
         return Ok(());
     }
     let mut last = None;
-    let until = calls[..=place].to_vec();
-    let short = shrink::shrink(until, MAX_ATTEMPTS, async |calls: &[Call]| {
-        let report = run(options, calls, &mut String::new()).await;
+    // Who may do what is settled by the first calls: they stay.
+    let stage = if options.auth { generate::auth::stage() } else { 0 };
+    let (stage, until) = calls[..=place].split_at(stage.min(place));
+    let short = shrink::shrink(until.to_vec(), MAX_ATTEMPTS, async |calls: &[Call]| {
+        let report = run(options, &[stage, calls].concat(), &mut String::new()).await;
         let divergence = report.ok().and_then(|report| report.divergence);
         let fails = divergence.is_some();
         last = divergence.or(last.take());
@@ -223,7 +225,12 @@ async fn explain(options: &Options, number: u64, calls: Vec<Call>, first: Diverg
     })
     .await;
     match &last {
-        Some(_) => say(&format!("It needs these {} calls:", short.len())),
+        Some(_) if stage.is_empty() => say(&format!("It needs these {} calls:", short.len())),
+        Some(_) => say(&format!(
+            "It needs these {} calls, after the first {}:",
+            short.len(),
+            stage.len()
+        )),
         None => say(&format!(
             "It did not come again with fewer than these {} calls:",
             short.len()

@@ -55,6 +55,12 @@ impl Outcome {
         }
     }
 
+    /// Whether it is an answer, and no refusal.
+    pub(crate) fn is_answer(&self) -> bool {
+        // Refusals are told on one line, answers field by field.
+        self.text.contains('\n')
+    }
+
     /// Whether it is a refusal with this message.
     pub(crate) fn is_refused_with(&self, message: &str) -> bool {
         self.text.ends_with(&format!(": {message:?}"))
@@ -219,7 +225,10 @@ normalize! {
     AuthUserRevokeRoleResponse;
     AuthRoleAddResponse;
     AuthRoleDeleteResponse;
-    AuthRoleGetResponse;
+    AuthRoleGetResponse, |it, _ids| {
+        // It is a set; who begins at the same key comes in an order of the server's own.
+        it.perm.sort_by(|a, b| (&a.key, &a.range_end).cmp(&(&b.key, &b.range_end)));
+    };
     AuthRoleListResponse;
     AuthRoleGrantPermissionResponse;
     AuthRoleRevokePermissionResponse;

@@ -6,9 +6,10 @@ use quorate_etcd_api::etcdserverpb as pb;
 use tokio::time::{Duration, Instant};
 
 use crate::call::{AuthCall, Call, Keys, MemberRef, Range, Rev, RoleCall, Stream};
+use crate::generate;
 use crate::known::{
-    EMPTY_PASSWORD, MEMBER_URLS, PERMISSION_RANGE, PROGRESS_OF_THE_FUTURE, SORT_TARGET_PANIC,
-    WATCH_AT_COMPACTED, WATCH_BEFORE_ALL, known,
+    COMPACT_BY_OTHERS, EMPTY_PASSWORD, MEMBER_URLS, NO_RIGHT, PERMISSION_RANGE, PROGRESS_OF_THE_FUTURE,
+    SORT_TARGET_PANIC, TXN_WITHOUT_RIGHTS, WATCH_AT_COMPACTED, WATCH_BEFORE_ALL, known,
 };
 use crate::outcome::Outcome;
 use crate::subject::{State, Subject};
@@ -86,7 +87,11 @@ impl Pair {
     /// Makes calls until two outcomes differ, and then looks at what all of them have left.
     pub(crate) async fn run(&mut self, calls: &[Call]) -> Report {
         let mut report = Report::default();
-        let closing = [Call::Range(everything()), Call::Leases];
+        let mut closing = match self.watches {
+            Watches::Compared => Vec::new(),
+            Watches::Not => generate::auth::ending(),
+        };
+        closing.extend([Call::Range(everything()), Call::Leases]);
         for (place, call) in calls.iter().chain(&closing).enumerate() {
             match self.make(call).await {
                 Ok(Made::Equal) => report.equal += 1,
@@ -123,11 +128,19 @@ impl Pair {
         if let Some(name) = self.not_comparable(call) {
             return Ok(Made::Known(name));
         }
-        let (etcd, quorate) = tokio::join!(
-            self.etcd.call(call, self.state),
-            self.quorate.call(call, self.state)
-        );
-        let (etcd, quorate) = (etcd.context("etcd")?, quorate.context("quorate")?);
+        let (etcd, quorate) = if let Some(name) = asked_of_anybody(call) {
+            let quorate = self.quorate.call(call, self.state).await.context("quorate")?;
+            if LACKS_A_RIGHT.iter().any(|text| quorate.is_refused_with(text)) {
+                return Ok(Made::Known(name));
+            }
+            (self.etcd.call(call, self.state).await.context("etcd")?, quorate)
+        } else {
+            let (etcd, quorate) = tokio::join!(
+                self.etcd.call(call, self.state),
+                self.quorate.call(call, self.state)
+            );
+            (etcd.context("etcd")?, quorate.context("quorate")?)
+        };
         self.follow(call, &etcd);
         if etcd.text == quorate.text {
             return self.leave_compacted(call).await;
@@ -181,6 +194,11 @@ impl Pair {
             && resolve(self.state, watch.start) == self.state.compacted
         {
             return Some(WATCH_AT_COMPACTED);
+        }
+        if let Call::Auth(AuthCall::Role(RoleCall::Grant { keys: None, .. })) = call
+            && self.etcd.version.starts_with("3.4.")
+        {
+            return Some(NO_RIGHT);
         }
         if let Call::Auth(call) = call
             && let Some(name) = not_comparable(call)
@@ -336,6 +354,18 @@ fn not_comparable(call: &AuthCall) -> Option<&'static str> {
     }
     None
 }
+
+/// The difference for which etcd may do what is asked, whoever asks it.
+fn asked_of_anybody(call: &Call) -> Option<&'static str> {
+    if let Call::Compact { .. } = call {
+        return Some(COMPACT_BY_OTHERS);
+    }
+    let unseen = matches!(call, Call::Txn(txn) if txn.is_empty() || txn.has_another());
+    unseen.then_some(TXN_WITHOUT_RIGHTS)
+}
+
+/// How a call is refused of somebody who has no right to it.
+const LACKS_A_RIGHT: [&str; 2] = ["etcdserver: user name is empty", "etcdserver: permission denied"];
 
 /// What came of one call.
 enum Made {

@@ -16,6 +16,11 @@ impl Token {
     pub(crate) fn set(&self, token: Option<MetadataValue<Ascii>>) {
         *self.0.lock() = token;
     }
+
+    /// What was sent; nothing is from here on.
+    pub(crate) fn take(&self) -> Option<MetadataValue<Ascii>> {
+        self.0.lock().take()
+    }
 }
 
 impl Interceptor for Token {

@@ -1,6 +1,7 @@
 //! Draws the calls of a sequence about users, roles and rights.
 //!
-//! - It begins with a root, two users and two roles, and with authentication on, so that most of it is about rights.
+//! - It begins with a root, a user and two roles, and with authentication on, so that most of it is about rights.
+//! - It ends with a root who looks at all that is left.
 //! - Watchers and leases that end are left out: what a watcher may see is for other tests.
 
 use super::kv;
@@ -11,24 +12,79 @@ use crate::rng::Rng;
 pub(crate) fn sequence(seed: u64, number: u64, length: usize) -> Vec<Call> {
     let mut rng = Rng::new(seed ^ SALT, number);
     let mut calls = beginning();
-    calls.extend((0..length).map(|_| call(&mut rng)));
+    let end = calls.len() + length;
+    while calls.len() < end {
+        if rng.one_in(100) {
+            calls.extend(while_it_is_off(&mut rng));
+        } else {
+            calls.push(call(&mut rng));
+        }
+    }
     calls
 }
 
-fn beginning() -> Vec<Call> {
-    let add = |name: &str| AuthCall::UserAdd {
-        name: name.to_owned(),
-        password: PASSWORDS[0].to_owned(),
-        no_password: false,
-    };
-    let has = |user: &str, role: &str| AuthCall::UserGrantRole {
-        user: user.to_owned(),
-        role: role.to_owned(),
-    };
-    let calls = vec![
+/// What is asked at the end of every sequence, as root, whose password is one of these.
+pub(crate) fn ending() -> Vec<Call> {
+    let who_is_there = [AuthCall::UserList, AuthCall::Role(RoleCall::List)];
+    let users = ["root", "u", "v", "w"].map(|user| AuthCall::UserGet(user.to_owned()));
+    let roles = ["r", "s"].map(|role| AuthCall::Role(RoleCall::Get(role.to_owned())));
+    let log_ins = ["secret", "other"].map(|password| log_in("root", password));
+    let calls = log_ins.into_iter().chain(who_is_there).chain(users).chain(roles);
+    calls.map(Call::Auth).collect()
+}
+
+/// Root switches authentication off, nobody makes some calls, and it is on again.
+fn while_it_is_off(rng: &mut Rng) -> Vec<Call> {
+    let mut calls = vec![
+        Call::Auth(log_in("root", PASSWORDS[0])),
+        Call::Auth(AuthCall::Disable),
+    ];
+    for _ in 0..rng.below(6) {
+        calls.push(match rng.below(3) {
+            0 => Call::Auth(administration(rng)),
+            1 => Call::Put(kv::put(rng)),
+            _ => Call::Range(kv::range_alone(rng)),
+        });
+    }
+    // Without a root, it would stay off.
+    calls.extend(root().into_iter().map(Call::Auth));
+    calls.push(Call::Auth(AuthCall::Enable));
+    calls.push(Call::Auth(log_in("root", PASSWORDS[0])));
+    calls
+}
+
+/// Makes a user who may do everything.
+fn root() -> [AuthCall; 3] {
+    [
         add("root"),
         AuthCall::Role(RoleCall::Add("root".to_owned())),
         has("root", "root"),
+    ]
+}
+
+fn add(name: &str) -> AuthCall {
+    AuthCall::UserAdd {
+        name: name.to_owned(),
+        password: PASSWORDS[0].to_owned(),
+        no_password: false,
+    }
+}
+
+fn has(user: &str, role: &str) -> AuthCall {
+    AuthCall::UserGrantRole {
+        user: user.to_owned(),
+        role: role.to_owned(),
+    }
+}
+
+/// How many calls set the stage: without them hardly any other says anything.
+pub(crate) fn stage() -> usize {
+    beginning().len()
+}
+
+fn beginning() -> Vec<Call> {
+    let mut calls = root().to_vec();
+    calls.extend([
         add("u"),
         AuthCall::Role(RoleCall::Add("r".to_owned())),
         has("u", "r"),
@@ -42,7 +98,7 @@ fn beginning() -> Vec<Call> {
         }),
         AuthCall::Enable,
         log_in("root", PASSWORDS[0]),
-    ];
+    ]);
     calls.into_iter().map(Call::Auth).collect()
 }
 
@@ -81,14 +137,17 @@ fn caller(rng: &mut Rng) -> AuthCall {
 
 fn administration(rng: &mut Rng) -> AuthCall {
     match rng.below(32) {
-        0..2 => AuthCall::UserAdd {
-            name: user(rng),
-            password: rng.pick(PASSWORDS).to_owned(),
-            no_password: rng.one_in(5),
-        },
+        0..2 => {
+            let name = user(rng);
+            AuthCall::UserAdd {
+                no_password: name == WITHOUT_PASSWORD && rng.one_in(2),
+                password: rng.pick(PASSWORDS).to_owned(),
+                name,
+            }
+        }
         2 => AuthCall::UserDelete(user(rng)),
         3 => AuthCall::UserChangePassword {
-            name: user(rng),
+            name: rng.pick(&["root", "u", "v", "nobody", ""]).to_owned(),
             password: rng.pick(PASSWORDS).to_owned(),
         },
         4..6 => AuthCall::UserGet(user(rng)),
@@ -141,18 +200,18 @@ fn role(rng: &mut Rng) -> String {
         .to_owned()
 }
 
-/// Keys and ranges of a right: they touch, overlap and contain each other.
+/// Keys and ranges of a right: they touch, overlap and contain each other. No two begin at the same key: of such
+/// ranges, etcd may hold two rights to one.
 fn keys(rng: &mut Rng) -> Keys {
     let (key, end): (&[u8], &[u8]) = rng.pick(&[
+        (b"A", b"c"),
         (b"a", b""),
-        (b"a", b"b"),
-        (b"a", b"c"),
-        (b"b", b"c"),
         (b"b", b"d"),
+        (b"bb", b"c"),
         (b"c", b""),
-        (b"c", b"\0"),
-        (b"", b"\0"),
+        (b"cc", b"\0"),
         (b"\0", b"\0"),
+        (b"", b"\0"),
         (b"d", b"a"),
         (b"a", b"a"),
         (b"", b""),
@@ -162,6 +221,9 @@ fn keys(rng: &mut Rng) -> Keys {
         range_end: bytes::Bytes::from_static(end),
     }
 }
+
+/// The user that may have no password, and is given no other: etcd takes it, and refuses logins with it.
+const WITHOUT_PASSWORD: &str = "w";
 
 const PASSWORDS: &[&str] = &["secret", "secret", "other", ""];
 
@@ -182,6 +244,6 @@ mod tests {
             Some(text[..end].to_owned())
         };
         let names: std::collections::BTreeSet<String> = calls.iter().filter_map(name).collect();
-        assert_eq!(names.len(), 17, "{names:?}");
+        assert_eq!(names.len(), 18, "{names:?}");
     }
 }

@@ -43,6 +43,24 @@ impl Auth {
         Ok(answer!(self.node.read(Query::Auth(question)).await?, Auth))
     }
 
+    /// Refuses whoever may not see users and roles that are not his own: before a name that nobody has is refused.
+    async fn must_be_root<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let caller = session(request).caller();
+        let AuthAnswer::Users(users) = self.ask(AuthQuestion::Users(caller)).await? else {
+            return Err(unexpected());
+        };
+        users.map(drop).map_err(|error| translate::refused(&error))
+    }
+
+    /// Refuses a user that is not there: of a role that nobody can have, that is said first.
+    async fn must_be_there<T>(&self, request: &Request<T>, user: UserName) -> Result<(), Status> {
+        let caller = session(request).caller();
+        let AuthAnswer::User(roles) = self.ask(AuthQuestion::User(caller, user)).await? else {
+            return Err(unexpected());
+        };
+        roles.map(drop).map_err(|error| translate::refused(&error))
+    }
+
     /// A token for the user whose password this is.
     async fn log_in(&self, request: AuthenticateRequest) -> Result<(ResponseHeader, Token), Status> {
         let user = match UserName::parse(request.name) {
@@ -182,7 +200,10 @@ impl AuthRpc for Auth {
         request: Request<AuthUserGetRequest>,
     ) -> Result<Response<AuthUserGetResponse>, Status> {
         let caller = session(&request).caller();
-        let user = existing_user(request.into_inner().name)?;
+        let Ok(user) = UserName::parse(request.get_ref().name.clone()) else {
+            self.must_be_root(&request).await?;
+            return Err(EtcdError::UserNotFound.into());
+        };
         let AuthAnswer::User(roles) = self.ask(AuthQuestion::User(caller, user)).await? else {
             return Err(unexpected());
         };
@@ -232,7 +253,11 @@ impl AuthRpc for Auth {
         request: Request<AuthUserGrantRoleRequest>,
     ) -> Result<Response<AuthUserGrantRoleResponse>, Status> {
         let AuthUserGrantRoleRequest { user, role } = request.get_ref().clone();
-        let (user, role) = (existing_user(user)?, existing_role(role)?);
+        let user = existing_user(user)?;
+        let Ok(role) = RoleName::parse(role) else {
+            self.must_be_there(&request, user).await?;
+            return Err(EtcdError::RoleNotFound.into());
+        };
         let command = AuthCommand::UserGrantRole { user, role };
         let header = Some(self.change(&request, command).await?);
         Ok(Response::new(AuthUserGrantRoleResponse { header }))
@@ -244,7 +269,10 @@ impl AuthRpc for Auth {
     ) -> Result<Response<AuthUserRevokeRoleResponse>, Status> {
         let AuthUserRevokeRoleRequest { name, role } = request.get_ref().clone();
         let user = existing_user(name)?;
-        let role = RoleName::parse(role).map_err(|_| EtcdError::RoleNotGranted)?;
+        let Ok(role) = RoleName::parse(role) else {
+            self.must_be_there(&request, user).await?;
+            return Err(EtcdError::RoleNotGranted.into());
+        };
         let command = AuthCommand::UserRevokeRole { user, role };
         let header = Some(self.change(&request, command).await?);
         Ok(Response::new(AuthUserRevokeRoleResponse { header }))
@@ -265,7 +293,10 @@ impl AuthRpc for Auth {
         request: Request<AuthRoleGetRequest>,
     ) -> Result<Response<AuthRoleGetResponse>, Status> {
         let caller = session(&request).caller();
-        let role = existing_role(request.into_inner().role)?;
+        let Ok(role) = RoleName::parse(request.get_ref().role.clone()) else {
+            self.must_be_root(&request).await?;
+            return Err(EtcdError::RoleNotFound.into());
+        };
         let AuthAnswer::Role(permissions) = self.ask(AuthQuestion::Role(caller, role)).await? else {
             return Err(unexpected());
         };

@@ -615,6 +615,40 @@ async fn users_and_roles_are_listed_to_whom_they_concern() {
     check(root.auth.user_get(request).await, EtcdError::UserNotFound);
 }
 
+/// Nobody has an empty name: it is refused like any other that is not there, and not before what etcd says first.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_name_is_one_that_is_not_there() {
+    let cluster = cluster(1).await;
+    guard(&cluster).await;
+    let mut root = User::named(&cluster, 0, "root").await;
+    let mut alice = User::named(&cluster, 0, "alice").await;
+    let user = || AuthUserGetRequest { name: String::new() };
+    let role = || AuthRoleGetRequest { role: String::new() };
+    let request = alice.with_token(user());
+    check(alice.auth.user_get(request).await, EtcdError::PermissionDenied);
+    let request = alice.with_token(role());
+    check(alice.auth.role_get(request).await, EtcdError::PermissionDenied);
+    let request = root.with_token(user());
+    check(root.auth.user_get(request).await, EtcdError::UserNotFound);
+    let request = root.with_token(role());
+    check(root.auth.role_get(request).await, EtcdError::RoleNotFound);
+    for (name, granted, revoked) in [
+        ("nobody", EtcdError::UserNotFound, EtcdError::UserNotFound),
+        ("alice", EtcdError::RoleNotFound, EtcdError::RoleNotGranted),
+    ] {
+        let request = root.with_token(AuthUserGrantRoleRequest {
+            user: name.to_owned(),
+            role: String::new(),
+        });
+        check(root.auth.user_grant_role(request).await, granted);
+        let request = root.with_token(AuthUserRevokeRoleRequest {
+            name: name.to_owned(),
+            role: String::new(),
+        });
+        check(root.auth.user_revoke_role(request).await, revoked);
+    }
+}
+
 /// The services that work by others work with their caller's rights.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_is_for_who_may_write_its_key() {
