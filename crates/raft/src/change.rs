@@ -1,7 +1,7 @@
 //! What a leader does about changes of members (thesis §4).
 //!
 //! - One step at a time: the next configuration is appended when the one in effect is committed, in
-//!   this leader's term (raft-scenarios S20, S24). So the quorums of any two neighbors share a node.
+//!   this leader's term (docs/scenarios.md S20, S24). So the quorums of any two neighbors share a node.
 //! - Where a change leads is in the log: a new leader goes on where its predecessor stopped.
 //! - While newcomers learn, the change may be replaced by another; once both sets decide, it may not.
 

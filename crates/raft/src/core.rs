@@ -152,7 +152,7 @@ impl Core {
 
     /// Whether this node may campaign: a learner listens, a witness has nothing to lead with, one whose disk
     /// is stalled could not vote for itself, and one that was removed is silent. While its removal is not
-    /// committed it may be the only one that has the entry which says so (raft-scenarios V17), or the entry
+    /// committed it may be the only one that has the entry which says so (docs/scenarios.md V17), or the entry
     /// may yet be replaced.
     pub(crate) fn may_campaign(&self) -> bool {
         let me = self.id();
@@ -283,7 +283,7 @@ impl Core {
         }
     }
 
-    /// Sends once this node's term is on its disk: for answers that say nothing of the log.
+    /// Sends once this node's term is on its disk: for answers that promise nothing of the log.
     pub(crate) fn send_when_term_durable(&mut self, to: NodeId, message: Message) {
         let envelope = self.envelope(to, message);
         let dirty = self.writes.hard_state_dirty;

@@ -121,7 +121,8 @@ impl PreCandidate {
         fetch.entries.extend(slice.into_entries());
         if last > core.log.last() {
             let entries = std::mem::take(&mut fetch.entries);
-            let slice = LogSlice::new(fetch.agreed, entries).expect("slices that follow each other are one");
+            let slice = LogSlice::new(fetch.agreed, entries)
+                .expect("each slice was asked for after the end of the one before");
             fetch.agreed = last;
             if !self.splice(core, from, slice) {
                 return Next::Stay;

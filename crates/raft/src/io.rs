@@ -25,8 +25,8 @@ use crate::types::{EntryId, GroupId, Index, Moment, NodeId, Session, Term, Ticke
 pub enum Input {
     /// A tick of the caller's clock has passed. [`Config`] counts its timeouts in ticks.
     Tick,
-    /// The caller's clock showed this, after all that is told next had come, and before anything is done
-    /// that follows from it. Only leases need it ([`Config::leases`]), and count on a clock that never
+    /// The caller read its clock, and it showed this. Told after everything that had arrived by then was
+    /// received, and before any of it is acted upon. Only leases need it ([`Config::leases`]), and count on a clock that never
     /// goes back, never jumps, and goes on while the machine is suspended.
     Now(Moment),
     /// The caller's clock may have stood still for a while: a leader gives up its lease. A promise is kept
@@ -251,7 +251,7 @@ pub enum Outcome {
     Transferred,
     /// It did not happen and never will: it may be tried again.
     Rejected(Rejection),
-    /// Leadership was lost while it was under way: it may or may not happen.
+    /// This node will not learn what became of it: it may or may not happen.
     Unknown,
 }
 
@@ -464,8 +464,8 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoLeader => write!(f, "no leader is known"),
-            Self::NotLeader { leader: Some(leader) } => write!(f, "{leader} leads and did not take it"),
-            Self::NotLeader { leader: None } => write!(f, "this node stopped leading"),
+            Self::NotLeader { leader: Some(leader) } => write!(f, "{leader} leads, not this node"),
+            Self::NotLeader { leader: None } => write!(f, "it was not taken by whoever led"),
             Self::Overloaded => write!(f, "too much is waiting"),
             Self::TooLarge => write!(f, "the command is too large"),
             Self::Transferring => write!(f, "leadership is being handed over"),
