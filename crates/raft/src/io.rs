@@ -454,6 +454,20 @@ impl fmt::Display for Outcome {
         match self {
             Self::Committed(id) => write!(f, "committed {id}"),
             Self::Transferred => write!(f, "transferred"),
+    /// Counting ticks up to multiples of it would overflow.
+    #[error("an election timeout of {election} ticks is more than the longest, {most}: use longer ticks")]
+    ElectionTooLong {
+        /// [`Config::election_ticks`].
+        election: u32,
+        /// The longest.
+        most: u32,
+    },
+    /// Nothing could ever be replicated or applied.
+    #[error("limits.{limit} is 0, within which nothing moves: use 1 at least")]
+    NoRoom {
+        /// Which of [`Limits`].
+        limit: &'static str,
+    },
             Self::Rejected(rejection) => write!(f, "rejected: {rejection}"),
             Self::Unknown => write!(f, "unknown"),
         }
