@@ -115,12 +115,17 @@ impl Leader {
         if let Some(node) = changed_kind(&configuration, target) {
             return Err(Rejection::KindChange(node));
         }
-        let learning = configuration.toward(target);
+        let (learning, entering) = (configuration.toward(target), configuration.enter(target));
+        let entering_weight = entering.weight();
         let next = if learning.newcomers().is_empty() {
-            configuration.enter(target)
+            entering
         } else {
             learning
         };
+        // Nothing is committed after an entry that fits into no frame or no file of the log.
+        if next.weight().max(entering_weight) > core.config.limits.max_change_bytes() {
+            return Err(Rejection::TooLarge);
+        }
         Ok(self.append_configuration(core, next))
     }
 

@@ -267,7 +267,7 @@ pub enum Rejection {
     },
     /// More is uncommitted or waiting than [`Limits`] allow.
     Overloaded,
-    /// The command alone is larger than [`Limits::max_command_bytes`].
+    /// The command alone is larger than [`Limits::max_command_bytes`], or the members are with what is said of them.
     TooLarge,
     /// Leadership is being handed over.
     Transferring,
@@ -362,7 +362,7 @@ pub struct Config {
 /// Bounds of what a node holds in memory. Bytes, unless said.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The largest command.
+    /// The largest command. What the log says of the members is not larger either, but may always be 2 KiB.
     pub max_command_bytes: u64,
     /// The entries of one message.
     pub max_message_bytes: u64,
@@ -379,6 +379,16 @@ pub struct Limits {
     /// How many entries before a snapshot the log keeps for followers a little behind.
     pub retained_entries: u64,
 }
+
+impl Limits {
+    /// The largest configuration that may be appended.
+    pub(crate) fn max_change_bytes(&self) -> u64 {
+        self.max_command_bytes.max(LEAST_CHANGE_BYTES)
+    }
+}
+
+/// However small commands must be, members must come and go. The smallest file of a log has room for so much.
+const LEAST_CHANGE_BYTES: u64 = 2048;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -444,16 +454,6 @@ pub enum ConfigError {
         /// [`Config::heartbeat_ticks`].
         heartbeat: u32,
     },
-    /// The parts of [`Stored`] contradict each other.
-    #[error("the stored log is inconsistent: {0}")]
-    Inconsistent(String),
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Committed(id) => write!(f, "committed {id}"),
-            Self::Transferred => write!(f, "transferred"),
     /// Counting ticks up to multiples of it would overflow.
     #[error("an election timeout of {election} ticks is more than the longest, {most}: use longer ticks")]
     ElectionTooLong {
@@ -468,6 +468,16 @@ impl fmt::Display for Outcome {
         /// Which of [`Limits`].
         limit: &'static str,
     },
+    /// The parts of [`Stored`] contradict each other.
+    #[error("the stored log is inconsistent: {0}")]
+    Inconsistent(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Committed(id) => write!(f, "committed {id}"),
+            Self::Transferred => write!(f, "transferred"),
             Self::Rejected(rejection) => write!(f, "rejected: {rejection}"),
             Self::Unknown => write!(f, "unknown"),
         }
@@ -481,7 +491,7 @@ impl fmt::Display for Rejection {
             Self::NotLeader { leader: Some(leader) } => write!(f, "{leader} leads, not this node"),
             Self::NotLeader { leader: None } => write!(f, "it was not taken by whoever led"),
             Self::Overloaded => write!(f, "too much is waiting"),
-            Self::TooLarge => write!(f, "the command is too large"),
+            Self::TooLarge => write!(f, "it is too large"),
             Self::Transferring => write!(f, "leadership is being handed over"),
             Self::BadTransferee => write!(f, "that node cannot lead"),
             Self::ChangeInProgress => write!(f, "another change of members is under way"),
