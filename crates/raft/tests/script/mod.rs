@@ -490,7 +490,7 @@ fn forged(args: &Args, configuration: &Configuration) -> Result<Envelope, Failur
             commands: vec![bytes::Bytes::from_static(b"x")],
         }),
         "PreVoteDenied" => {
-            let (term, verdict) = (Term(number("about")?), PreVerdict::LongerLog(id("last")?));
+            let (term, verdict) = (Term(number("about")?), PreVerdict::MoreUpToDate(id("last")?));
             Message::PreVoteResponse(PreVoteResponse { term, verdict })
         }
         _ => return Err(format!("cannot forge {kind}").into()),
