@@ -48,7 +48,8 @@ impl AskedChanges {
         });
     }
 
-    /// This node, which leads, has begun a change with the entry `first`: it takes the place of any other.
+    /// This node, which leads, has begun a change with the entry `first`. It takes the place of any other once that
+    /// entry is committed: until then it may be replaced, and an older change be completed.
     pub(crate) fn begun(
         &mut self,
         ticket: Ticket,
@@ -56,11 +57,12 @@ impl AskedChanges {
         target: Target,
         ended: &mut Vec<Resolved>,
     ) {
-        self.end_where(ended, |asked| match asked.state {
-            // It may have been completed by the leader that it went to.
-            State::Forwarded { .. } => Some(Outcome::Unknown),
-            State::Appended(_) | State::UnderWay => Some(Outcome::Rejected(Rejection::Superseded)),
-        });
+        if !self.have_room() {
+            // Refusing the new one would leave no way to give up one that never ends.
+            let ticket = self.waiting.remove(0).ticket;
+            let outcome = Outcome::Unknown;
+            ended.push(Resolved { ticket, outcome });
+        }
         let state = State::Appended(first);
         self.waiting.push(Asked {
             ticket,
@@ -176,3 +178,31 @@ const NEVER_BEGUN: Outcome = Outcome::Rejected(Rejection::NotLeader { leader: No
 
 /// How many may wait at one node. An operator has one, and those whom he lost.
 const MOST: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::MemberInfo;
+    use crate::types::{Index, NodeId};
+
+    #[test]
+    fn changes_that_never_end_are_forgotten_oldest_first() {
+        let target = Target::new([(NodeId(1), MemberInfo::default())], []).unwrap();
+        let learning = Configuration::new([NodeId(1)], [NodeId(2)])
+            .unwrap()
+            .with_pending(Some(target.clone()));
+        let (mut asked, mut ended) = (AskedChanges::default(), Vec::new());
+        let most = MOST as u64;
+        for number in 1..=most + 2 {
+            let first = EntryId::new(Index(number), Term(1));
+            asked.begun(Ticket(number), first, target.clone(), &mut ended);
+            asked.committed(first, Some(&learning), &mut ended);
+        }
+        let forgotten = [1, 2].map(|ticket| Resolved {
+            ticket: Ticket(ticket),
+            outcome: Outcome::Unknown,
+        });
+        assert_eq!(ended, forgotten);
+        assert_eq!(asked.waiting.len(), MOST);
+    }
+}

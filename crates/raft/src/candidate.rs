@@ -23,7 +23,7 @@ pub(crate) struct PreCandidate {
     elapsed: u32,
     timeout: u32,
     pub(crate) attempt: Attempt,
-    /// The log that it asked another for, since its own is too short.
+    /// The log that it asked another for, since its own is behind.
     pub(crate) fetch: Option<Fetch>,
 }
 
@@ -138,7 +138,7 @@ impl PreCandidate {
         }
         let next = self.next(core);
         if next == Next::Stay {
-            self.fetch_if_short(core);
+            self.fetch_if_behind(core);
         }
         next
     }

@@ -1,7 +1,7 @@
 //! What a leader does about changes of members (thesis §4).
 //!
 //! - One step at a time: the next configuration is appended when the one in effect is committed, in
-//!   this leader's term (raft-scenarios S20, S24). So the quorums of any two neighbors share a node.
+//!   this leader's term (docs/scenarios.md S20, S24). So the quorums of any two neighbors share a node.
 //! - Where a change leads is in the log: a new leader goes on where its predecessor stopped.
 //! - While newcomers learn, the change may be replaced by another; once both sets decide, it may not.
 
@@ -115,12 +115,17 @@ impl Leader {
         if let Some(node) = changed_kind(&configuration, target) {
             return Err(Rejection::KindChange(node));
         }
-        let learning = configuration.toward(target);
+        let (learning, entering) = (configuration.toward(target), configuration.enter(target));
+        let entering_weight = entering.weight();
         let next = if learning.newcomers().is_empty() {
-            configuration.enter(target)
+            entering
         } else {
             learning
         };
+        // Nothing is committed after an entry that fits into no frame or no file of the log.
+        if next.weight().max(entering_weight) > core.config.limits.max_change_bytes() {
+            return Err(Rejection::TooLarge);
+        }
         Ok(self.append_configuration(core, next))
     }
 

@@ -79,10 +79,7 @@ struct Restoring {
 
 impl Core {
     pub(crate) fn new(config: Config, stored: Stored) -> Result<Self, ConfigError> {
-        if config.heartbeat_ticks == 0 || config.election_ticks <= 2 * config.heartbeat_ticks {
-            let (election, heartbeat) = (config.election_ticks, config.heartbeat_ticks);
-            return Err(ConfigError::ElectionTooShort { election, heartbeat });
-        }
+        check(&config)?;
         let earlier = match stored.hard_state.term {
             Term::ZERO => EarlierLife::None,
             _ => EarlierLife::Possible,
@@ -152,7 +149,7 @@ impl Core {
 
     /// Whether this node may campaign: a learner listens, a witness has nothing to lead with, one whose disk
     /// is stalled could not vote for itself, and one that was removed is silent. While its removal is not
-    /// committed it may be the only one that has the entry which says so (raft-scenarios V17), or the entry
+    /// committed it may be the only one that has the entry which says so (docs/scenarios.md V17), or the entry
     /// may yet be replaced.
     pub(crate) fn may_campaign(&self) -> bool {
         let me = self.id();
@@ -283,7 +280,7 @@ impl Core {
         }
     }
 
-    /// Sends once this node's term is on its disk: for answers that say nothing of the log.
+    /// Sends once this node's term is on its disk: for answers that promise nothing of the log.
     pub(crate) fn send_when_term_durable(&mut self, to: NodeId, message: Message) {
         let envelope = self.envelope(to, message);
         let dirty = self.writes.hard_state_dirty;
@@ -600,3 +597,77 @@ fn release(held: &mut VecDeque<(WriteSeq, Envelope)>, persisted: WriteSeq, send:
 
 /// More answers than a disk that works lets wait: what is beyond was repeated.
 const MOST_HELD: usize = 4096;
+
+/// What a node cannot work with.
+fn check(config: &Config) -> Result<(), ConfigError> {
+    let (election, heartbeat) = (config.election_ticks, config.heartbeat_ticks);
+    if heartbeat == 0 || election <= heartbeat.saturating_mul(2) {
+        return Err(ConfigError::ElectionTooShort { election, heartbeat });
+    }
+    let most = MOST_ELECTION_TICKS;
+    if election > most {
+        return Err(ConfigError::ElectionTooLong { election, most });
+    }
+    let bounds = [
+        ("max_applying_bytes", config.limits.max_applying_bytes),
+        ("max_inflight_bytes", config.limits.max_inflight_bytes),
+    ];
+    match bounds.into_iter().find(|(_, bytes)| *bytes == 0) {
+        Some((limit, _)) => Err(ConfigError::NoRoom { limit }),
+        None => Ok(()),
+    }
+}
+
+/// Waits are up to 128 election timeouts long, and counted in ticks.
+const MOST_ELECTION_TICKS: u32 = 1 << 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{GroupId, Session};
+
+    fn refusal(change: impl FnOnce(&mut Config)) -> Option<ConfigError> {
+        let mut config = Config {
+            id: NodeId(1),
+            group: GroupId(1),
+            kind: MemberKind::Full,
+            session: Session(1),
+            seed: 1,
+            election_ticks: 10,
+            heartbeat_ticks: 2,
+            leases: None,
+            limits: crate::io::Limits::default(),
+        };
+        change(&mut config);
+        let members = Configuration::new([NodeId(1)], []).unwrap();
+        Core::new(config, Stored::new(members)).err()
+    }
+
+    #[test]
+    fn timeouts_that_no_tick_can_reach_are_refused() {
+        assert_eq!(refusal(|_| {}), None);
+        let too_short = refusal(|config| config.heartbeat_ticks = 1 << 31);
+        assert!(
+            matches!(too_short, Some(ConfigError::ElectionTooShort { .. })),
+            "{too_short:?}"
+        );
+        let too_long = refusal(|config| config.election_ticks = u32::MAX);
+        assert!(
+            matches!(too_long, Some(ConfigError::ElectionTooLong { .. })),
+            "{too_long:?}"
+        );
+    }
+
+    #[test]
+    fn bounds_within_which_nothing_moves_are_refused() {
+        let none = |limit| Some(ConfigError::NoRoom { limit });
+        assert_eq!(
+            refusal(|config| config.limits.max_applying_bytes = 0),
+            none("max_applying_bytes")
+        );
+        assert_eq!(
+            refusal(|config| config.limits.max_inflight_bytes = 0),
+            none("max_inflight_bytes")
+        );
+    }
+}

@@ -27,7 +27,7 @@ impl Node {
         } else if shelters {
             PreVerdict::HasLeader
         } else if !self.core.is_up_to_date(msg.last) {
-            PreVerdict::LongerLog(last)
+            PreVerdict::MoreUpToDate(last)
         } else {
             PreVerdict::Granted
         };

@@ -108,7 +108,7 @@ pub enum Event {
         /// The other.
         other: NodeId,
     },
-    /// A message was ignored because the sender is broken or hostile.
+    /// A message was not taken; usually its sender is late, removed or broken.
     Ignored {
         /// Who sent it.
         from: NodeId,

@@ -39,9 +39,9 @@ pub(crate) struct Fetch {
 }
 
 impl PreCandidate {
-    /// Asks for a log if that is all that this node lacks, from its second attempt on: usually the one
-    /// with the longer log campaigns by itself.
-    pub(crate) fn fetch_if_short(&mut self, core: &mut Core) {
+    /// Asks for a log if that is all that this node lacks, from its second attempt on: usually one whose log is
+    /// more up to date campaigns by itself.
+    pub(crate) fn fetch_if_behind(&mut self, core: &mut Core) {
         let denied_for_log_alone = self.attempt.is_repeated()
             && self.fetch.is_none()
             && !self
@@ -50,7 +50,8 @@ impl PreCandidate {
                 .any(|answer| *answer == PreVerdict::HasLeader)
             && core.configuration().has_quorum(|node| {
                 let answer = self.answers.get(&node);
-                answer.is_some_and(|answer| matches!(answer, PreVerdict::Granted | PreVerdict::LongerLog(_)))
+                answer
+                    .is_some_and(|answer| matches!(answer, PreVerdict::Granted | PreVerdict::MoreUpToDate(_)))
             });
         if denied_for_log_alone && let Some((goal, from)) = self.best_denier(core) {
             let last = core.log.last();
@@ -75,10 +76,10 @@ impl PreCandidate {
     fn best_denier(&self, core: &Core) -> Option<(EntryId, NodeId)> {
         let configuration = core.configuration();
         let longer = |(node, answer): (&NodeId, &PreVerdict)| match answer {
-            PreVerdict::LongerLog(last) if configuration.kind(*node) == MemberKind::Full => {
+            PreVerdict::MoreUpToDate(last) if configuration.kind(*node) == MemberKind::Full => {
                 Some((*last, *node))
             }
-            PreVerdict::LongerLog(_)
+            PreVerdict::MoreUpToDate(_)
             | PreVerdict::Granted
             | PreVerdict::HasLeader
             | PreVerdict::TermPassed => None,
@@ -121,7 +122,8 @@ impl PreCandidate {
         fetch.entries.extend(slice.into_entries());
         if last > core.log.last() {
             let entries = std::mem::take(&mut fetch.entries);
-            let slice = LogSlice::new(fetch.agreed, entries).expect("slices that follow each other are one");
+            let slice = LogSlice::new(fetch.agreed, entries)
+                .expect("each slice was asked for after the end of the one before");
             fetch.agreed = last;
             if !self.splice(core, from, slice) {
                 return Next::Stay;

@@ -50,7 +50,7 @@ impl Follower {
     }
 
     /// Nothing is committed that was not compared with the leader's log: the log beyond may be another's
-    /// (raft-scenarios S19c).
+    /// (docs/scenarios.md S19c).
     pub(crate) fn check(&self, core: &Core) {
         let (verified, commit) = (self.verified, core.log.commit_index());
         assert!(
@@ -213,7 +213,7 @@ impl Follower {
         }
     }
 
-    /// Thesis §3.10. A log that is not wholly on the disk, or a learner's, must not win (raft-scenarios V6).
+    /// Thesis §3.10. A log that is not wholly on the disk, or a learner's, must not win (docs/scenarios.md V6).
     pub(crate) fn on_timeout_now(&mut self, core: &mut Core, from: NodeId) -> Next {
         let ready = core.may_campaign() && core.log.durable_index() == core.log.last().index;
         if self.follow(core, from) && ready {

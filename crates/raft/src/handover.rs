@@ -3,7 +3,7 @@
 //! - While it lasts nothing new is taken in, so that the successor can have everything.
 //! - It ends within an election timeout: the successor is told to campaign, or it is given up.
 //! - No lease is held meanwhile, and none for the rest of the term once the successor was told.
-//! - It is part of the leadership, and cannot outlive it (raft-scenarios V7).
+//! - It is part of the leadership, and cannot outlive it (docs/scenarios.md V7).
 
 use crate::core::Core;
 use crate::event::{Event, StepDown};

@@ -25,8 +25,8 @@ use crate::types::{EntryId, GroupId, Index, Moment, NodeId, Session, Term, Ticke
 pub enum Input {
     /// A tick of the caller's clock has passed. [`Config`] counts its timeouts in ticks.
     Tick,
-    /// The caller's clock showed this, after all that is told next had come, and before anything is done
-    /// that follows from it. Only leases need it ([`Config::leases`]), and count on a clock that never
+    /// The caller read its clock, and it showed this. Told after everything that had arrived by then was
+    /// received, and before any of it is acted upon. Only leases need it ([`Config::leases`]), and count on a clock that never
     /// goes back, never jumps, and goes on while the machine is suspended.
     Now(Moment),
     /// The caller's clock may have stood still for a while: a leader gives up its lease. A promise is kept
@@ -251,7 +251,7 @@ pub enum Outcome {
     Transferred,
     /// It did not happen and never will: it may be tried again.
     Rejected(Rejection),
-    /// Leadership was lost while it was under way: it may or may not happen.
+    /// This node will not learn what became of it: it may or may not happen.
     Unknown,
 }
 
@@ -267,7 +267,7 @@ pub enum Rejection {
     },
     /// More is uncommitted or waiting than [`Limits`] allow.
     Overloaded,
-    /// The command alone is larger than [`Limits::max_command_bytes`].
+    /// The command alone is larger than [`Limits::max_command_bytes`], or the members are with what is said of them.
     TooLarge,
     /// Leadership is being handed over.
     Transferring,
@@ -362,7 +362,7 @@ pub struct Config {
 /// Bounds of what a node holds in memory. Bytes, unless said.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The largest command.
+    /// The largest command. What the log says of the members is not larger either, but may always be 2 KiB.
     pub max_command_bytes: u64,
     /// The entries of one message.
     pub max_message_bytes: u64,
@@ -379,6 +379,16 @@ pub struct Limits {
     /// How many entries before a snapshot the log keeps for followers a little behind.
     pub retained_entries: u64,
 }
+
+impl Limits {
+    /// The largest configuration that may be appended.
+    pub(crate) fn max_change_bytes(&self) -> u64 {
+        self.max_command_bytes.max(LEAST_CHANGE_BYTES)
+    }
+}
+
+/// However small commands must be, members must come and go. The smallest file of a log has room for so much.
+const LEAST_CHANGE_BYTES: u64 = 2048;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -444,6 +454,20 @@ pub enum ConfigError {
         /// [`Config::heartbeat_ticks`].
         heartbeat: u32,
     },
+    /// Counting ticks up to multiples of it would overflow.
+    #[error("an election timeout of {election} ticks is more than the longest, {most}: use longer ticks")]
+    ElectionTooLong {
+        /// [`Config::election_ticks`].
+        election: u32,
+        /// The longest.
+        most: u32,
+    },
+    /// Nothing could ever be replicated or applied.
+    #[error("limits.{limit} is 0, within which nothing moves: use 1 at least")]
+    NoRoom {
+        /// Which of [`Limits`].
+        limit: &'static str,
+    },
     /// The parts of [`Stored`] contradict each other.
     #[error("the stored log is inconsistent: {0}")]
     Inconsistent(String),
@@ -464,10 +488,10 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoLeader => write!(f, "no leader is known"),
-            Self::NotLeader { leader: Some(leader) } => write!(f, "{leader} leads and did not take it"),
-            Self::NotLeader { leader: None } => write!(f, "this node stopped leading"),
+            Self::NotLeader { leader: Some(leader) } => write!(f, "{leader} leads, not this node"),
+            Self::NotLeader { leader: None } => write!(f, "it was not taken by whoever led"),
             Self::Overloaded => write!(f, "too much is waiting"),
-            Self::TooLarge => write!(f, "the command is too large"),
+            Self::TooLarge => write!(f, "it is too large"),
             Self::Transferring => write!(f, "leadership is being handed over"),
             Self::BadTransferee => write!(f, "that node cannot lead"),
             Self::ChangeInProgress => write!(f, "another change of members is under way"),

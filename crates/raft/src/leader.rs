@@ -104,7 +104,7 @@ impl Leader {
             .or_else(|| self.go_on_with_change(core))
     }
 
-    /// Whatever a follower says shows that it is there (raft-scenarios V8).
+    /// Whatever a follower says shows that it is there (docs/scenarios.md V8).
     pub(crate) fn on_heard(&mut self, from: NodeId) {
         if let Some(progress) = self.progress.get_mut(&from) {
             progress.on_heard();
@@ -256,7 +256,7 @@ impl Leader {
         }
     }
 
-    /// Entries after this index must stay: a snapshot up to here is on its way (raft-scenarios V22).
+    /// Entries after this index must stay: a snapshot up to here is on its way (docs/scenarios.md V22).
     pub(crate) fn keep_after(&self) -> Option<Index> {
         self.progress
             .values()
@@ -464,7 +464,7 @@ impl Leader {
 
     pub(crate) fn send_heartbeats(&mut self, core: &mut Core) {
         for (peer, progress) in &mut self.progress {
-            // A follower may hold other entries beyond what it is known to match (raft-scenarios S19c).
+            // A follower may hold other entries beyond what it is known to match (docs/scenarios.md S19c).
             let known = mutant!(M26, core.log.last().index, progress.match_index());
             let commit = core.log.commit_index().min(known);
             progress.tell_commit(commit);

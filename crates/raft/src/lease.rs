@@ -60,7 +60,7 @@ impl Leases {
 /// That a node helps nobody but a leader be elected, until its clock shows a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promised {
-    /// The leader; none if an earlier life of the node may have promised it to anybody.
+    /// The leader; none if it may be anybody: an earlier life may have promised, or this one before it read the clock.
     pub to: Option<NodeId>,
     /// When it ends; none if the clock was not read yet.
     pub until: Option<Moment>,
@@ -77,7 +77,7 @@ pub(crate) struct Promise {
 #[derive(Clone, Copy, Debug)]
 enum Owed {
     Nothing,
-    /// An earlier life may have promised: to whom and when is forgotten.
+    /// An earlier life may have promised, or this one before it read the clock: to whom and when is forgotten.
     ToSomebody {
         /// None before the clock was read.
         until: Option<Moment>,
@@ -129,10 +129,15 @@ impl Promise {
 
     /// `leader` is heard of: its lease may count on this node.
     pub(crate) fn make(&mut self, leader: NodeId) {
-        if let (Some(leases), Some(now)) = (&self.leases, self.now) {
-            let until = leases.promised_until(now);
-            self.owed = Owed::ToLeader { leader, until };
-        }
+        self.owed = match (&self.leases, self.now) {
+            (None, _) => return,
+            (Some(leases), Some(now)) => Owed::ToLeader {
+                leader,
+                until: leases.promised_until(now),
+            },
+            // It ends a promise's length after the clock is read, which is no sooner than it should.
+            (Some(_), None) => Owed::ToSomebody { until: None },
+        };
     }
 
     /// What was promised, whether or not it has ended; none without leases.
@@ -288,6 +293,21 @@ mod tests {
         assert!(promise.forbids(OTHER), "a clock that goes back ends nothing");
         promise.on_now(Moment(1_100));
         assert!(!promise.forbids(OTHER));
+    }
+
+    #[test]
+    fn a_leader_that_is_heard_before_the_clock_is_read_is_promised_something() {
+        let mut promise = Promise::new(Some(LEASES), EarlierLife::None);
+        promise.make(LEADER);
+        assert!(promise.forbids(OTHER), "the answer counts for the leader's lease");
+        promise.on_now(Moment(500));
+        promise.on_now(Moment(1_499));
+        assert!(promise.forbids(OTHER));
+        promise.on_now(Moment(1_500));
+        assert!(!promise.forbids(OTHER));
+        let mut without = Promise::new(None, EarlierLife::None);
+        without.make(LEADER);
+        assert!(!without.forbids(OTHER));
     }
 
     #[test]

@@ -13,13 +13,16 @@
 //!
 //! Reading order: [`types`] and [`entry`] (the words), [`message`] (what nodes say), [`io`] (the
 //! contract with the caller), `log` (one replica's log), `core` (what all roles share), then the
-//! roles: `follower` with `failover`, `candidate`, `leader` with its `progress`, `reads`, `lease` and `intake`.
-//! `elections` answers those who ask for votes, `fetch` gets a
-//! pre-candidate the log that it lacks. `node` ties them.
+//! roles: `follower` with `failover`, `candidate`, `leader` with its `progress`, `replicate`, `reads`,
+//! `lease` and `intake`. `elections` answers those who ask for votes, `fetch` gets a pre-candidate the log
+//! that it lacks, `requests` tells each asker what became of what he asked. `node` ties them, and
+//! [`invariants`] is true of them after every step.
 //!
 //! Members change by way of the log: `configuration` has the steps, `membership` the words, `change`
 //! what a leader does about it, `asked_changes` what whoever asked is told; `handover` is how it makes
 //! another node lead, `yielding` when it does so by itself.
+
+#![forbid(unsafe_code)]
 
 mod asked_changes;
 mod candidate;

@@ -21,19 +21,30 @@ use crate::types::{EntryId, Index, Term, WriteSeq};
 /// One replica's log.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
+    /// The entry before the first that the log has.
     base: EntryId,
     last: EntryId,
+    /// Where the terms begin, in order: an entry is of the last that begins at or before it.
     terms: VecDeque<EntryId>,
+    /// The newest entries, without a gap up to `last`: what is not in it is on the disk.
     window: VecDeque<Entry>,
     window_bytes: u64,
+    /// The newest snapshot, this node's own or a leader's.
     snapshot: SnapshotMeta,
+    /// The members by each entry after the snapshot that names them, in order.
     configurations: VecDeque<(Index, Arc<Configuration>)>,
     commit: Index,
+    /// Entries up to here were handed out to be applied, or came in a snapshot.
     handed: Index,
+    /// Entries up to here were reported as applied.
     applied: Index,
+    /// Entries up to here are on this node's disk.
     durable: Index,
+    /// The first entry that no write has.
     next_write: Index,
+    /// The writes under way, each with the last entry that is durable when it is; in order.
     writing: VecDeque<(WriteSeq, Index)>,
+    /// A snapshot that takes the log's place, and is in no write yet.
     unwritten_reset: Option<SnapshotMeta>,
 }
 
@@ -192,7 +203,7 @@ impl Log {
         id
     }
 
-    /// Merges a leader's entries, whose `prev` is in this log or committed (thesis §3.5).
+    /// Merges a leader's entries, whose `prev` is in this log (thesis §3.5).
     pub(crate) fn splice(&mut self, slice: LogSlice) -> Splice {
         let match_index = slice.last().index;
         let mut truncated = None;

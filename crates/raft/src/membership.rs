@@ -55,6 +55,16 @@ pub enum Precondition {
     Current(Box<Configuration>),
 }
 
+impl Precondition {
+    /// What it weighs in bounds and budgets, in bytes.
+    pub(crate) fn weight(&self) -> u64 {
+        match self {
+            Self::Any => 0,
+            Self::Current(members) => members.weight(),
+        }
+    }
+}
+
 impl Target {
     /// These voters and learners.
     ///

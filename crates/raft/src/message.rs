@@ -100,7 +100,7 @@ pub enum PreVerdict {
     /// It has heard of a leader so recently that no other should be elected (thesis §4.2.3).
     HasLeader,
     /// Its own log, which ends so, is more up to date (paper §5.4.1).
-    LongerLog(EntryId),
+    MoreUpToDate(EntryId),
     /// Its term is no lower than that of the election.
     TermPassed,
 }
@@ -377,7 +377,7 @@ impl fmt::Display for Message {
             Self::RequestPreVote(ask) => write!(f, "RequestPreVote term={} last={}", ask.term, ask.last),
             Self::PreVoteResponse(answer) => match answer.verdict {
                 PreVerdict::Granted => write!(f, "PreVoteGranted term={}", answer.term),
-                denial @ (PreVerdict::HasLeader | PreVerdict::LongerLog(_) | PreVerdict::TermPassed) => {
+                denial @ (PreVerdict::HasLeader | PreVerdict::MoreUpToDate(_) | PreVerdict::TermPassed) => {
                     write!(f, "PreVoteDenied term={} {denial}", answer.term)
                 }
             },
@@ -476,7 +476,7 @@ impl fmt::Display for PreVerdict {
         match self {
             Self::Granted => write!(f, "granted"),
             Self::HasLeader => write!(f, "has a leader"),
-            Self::LongerLog(last) => write!(f, "log ends at {last}"),
+            Self::MoreUpToDate(last) => write!(f, "log ends at {last}"),
             Self::TermPassed => write!(f, "term has passed"),
         }
     }

@@ -500,12 +500,16 @@ impl Node {
     pub(crate) fn refusal(&self) -> Option<Rejection> {
         if self.core.config.kind == MemberKind::Witness {
             Some(Rejection::Witness)
-        } else if self.core.is_removed() && self.role_kind() != RoleKind::Leader {
-            // It is told nothing any more: what it asked for would have no end.
+        } else if self.is_out() {
             Some(Rejection::Removed)
         } else {
             None
         }
+    }
+
+    /// Whether this node was removed and is told nothing any more: what it asked for would have no end.
+    fn is_out(&self) -> bool {
+        self.core.is_removed() && self.role_kind() != RoleKind::Leader
     }
 
     fn transfer(&mut self, ticket: Ticket, to: Transferee) -> Next {
@@ -520,7 +524,15 @@ impl Node {
     }
 
     fn reconfigure(&mut self, ticket: Ticket, target: Target, when: Precondition) -> Next {
-        if let Some(refusal) = self.refusal().filter(|refusal| *refusal == Rejection::Removed) {
+        let most = self.core.config.limits.max_change_bytes();
+        let refusal = if self.is_out() {
+            Some(Rejection::Removed)
+        } else if target.weight() > most || when.weight() > most {
+            Some(Rejection::TooLarge)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
             self.core.requests.reject(ticket, refusal);
             return Next::Stay;
         }

@@ -245,7 +245,7 @@ impl Progress {
         }
     }
 
-    /// It was heard of as a follower, whatever it said (raft-scenarios V8).
+    /// It was heard of as a follower, whatever it said (docs/scenarios.md V8).
     pub(crate) fn on_heard(&mut self) {
         self.silent_ticks = 0;
         self.gone = false;

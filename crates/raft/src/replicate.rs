@@ -76,7 +76,7 @@ pub(crate) fn compare(core: &mut Core, peer: NodeId, index: Index) -> bool {
     let Some(term) = core.log.term_at(index) else {
         return false;
     };
-    let slice = LogSlice::new(EntryId::new(index, term), Vec::new()).expect("nothing follows anything");
+    let slice = LogSlice::new(EntryId::new(index, term), Vec::new()).expect("an empty slice has no gap");
     let commit = core.log.commit_index();
     core.send(peer, Message::AppendEntries(AppendEntries { slice, commit }));
     true

@@ -259,6 +259,20 @@ impl Config {
                 problem: format!("{:?} is shorter than {MIN_TICK:?}", self.tick),
             });
         }
+        let election_timeout = self.tick.checked_mul(self.election_ticks.max(1));
+        if election_timeout.is_none_or(|timeout| timeout > LONGEST_TIMEOUT) {
+            let (ticks, tick) = (self.election_ticks, self.tick);
+            return Err(StartError::Config {
+                setting: "election_ticks",
+                problem: format!("{ticks} times a tick of {tick:?} is longer than {LONGEST_TIMEOUT:?}"),
+            });
+        }
+        if self.request_timeout > LONGEST_TIMEOUT {
+            return Err(StartError::Config {
+                setting: "request_timeout",
+                problem: format!("{:?} is longer than {LONGEST_TIMEOUT:?}", self.request_timeout),
+            });
+        }
         self.check_sizes()
     }
 
@@ -310,6 +324,8 @@ impl fmt::Debug for Config {
 
 /// The one group that a replica runs; frames and records have room for more.
 pub const FIRST_GROUP: GroupId = GroupId(1);
+/// 136 years: what can be added to any moment of a clock.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(u32::MAX as u64);
 const MIN_TICK: Duration = Duration::from_millis(1);
 /// What a frame holds beside the command in it, in bytes, and more.
 const FRAME_OVERHEAD_BYTES: u64 = 4096;
@@ -330,6 +346,15 @@ mod tests {
             Err(StartError::Config { setting, .. }) => Some(setting),
             Err(other) => panic!("{other}"),
         }
+    }
+
+    #[test]
+    fn times_that_no_clock_can_show_are_refused_at_the_start() {
+        let forever = |config: &mut Config| config.request_timeout = Duration::MAX;
+        assert_eq!(refused(forever), Some("request_timeout"));
+        assert_eq!(refused(|config| config.request_timeout = LONGEST_TIMEOUT), None);
+        let slow = |config: &mut Config| config.tick = Duration::MAX / 2;
+        assert_eq!(refused(slow), Some("election_ticks"));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub enum Failure {
     #[error("{0}")]
     Rejected(Rejection),
     /// It may or may not happen.
-    #[error("its outcome is unknown: leadership was lost while it was under way")]
+    #[error("its outcome is unknown: this node will not learn what became of it")]
     Unknown,
     /// The node stopped while it was under way: it may or may not happen.
     #[error("the node stopped while it was under way")]

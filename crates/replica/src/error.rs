@@ -91,7 +91,7 @@ pub enum SessionError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The deadline passed, and this was the last that was heard.
+    /// This node can answer no query, or the deadline passed and this was the last that was heard.
     #[error("the query was not answered: {0}")]
     Rejected(Rejection),
     /// The deadline passed.

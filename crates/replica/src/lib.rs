@@ -20,7 +20,7 @@
 //! it all is [`sessions`]: a command that is repeated is applied once.
 //!
 //! [`clock`] is what leases go by. [`driver`], [`apply`], [`storage`] and [`codec`] have neither threads nor
-//! clocks: a simulator runs them as they are.
+//! clocks: a simulator runs them as they are. They are public for simulators, and may change in any release.
 
 #![forbid(unsafe_code)]
 

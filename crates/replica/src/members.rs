@@ -27,7 +27,17 @@ type Ended = oneshot::Receiver<Result<(), Failure>>;
 #[derive(Debug)]
 pub struct Reconfiguring<M: Machine> {
     replica: Replica<M>,
-    ended: Result<(), Ended>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Done,
+    /// A change to `target` is under way: this one, or another's to the same members.
+    UnderWay {
+        target: Box<Target>,
+        ended: Ended,
+    },
 }
 
 impl<M: Machine> Reconfiguring<M> {
@@ -36,9 +46,15 @@ impl<M: Machine> Reconfiguring<M> {
     /// # Errors
     /// When another change took its place, or the node stopped.
     pub async fn done(self) -> Result<(), ReconfigureError> {
-        match self.ended {
-            Ok(()) => Ok(()),
-            Err(ended) => self.replica.operation(ended.await).await,
+        let (target, ended) = match self.state {
+            State::Done => return Ok(()),
+            State::UnderWay { target, ended } => (target, ended),
+        };
+        match self.replica.operation(ended.await).await {
+            Err(ReconfigureError::Rejected(rejection)) if was_not_begun(rejection) => {
+                self.replica.others_change(&target).await
+            }
+            outcome => outcome,
         }
     }
 }
@@ -92,8 +108,7 @@ impl<M: Machine> Replica<M> {
             match self.attempt(target, precondition).await {
                 // Others were quicker, or this node does not know yet what they did.
                 Err(ReconfigureError::Rejected(rejection))
-                    if (is_passing(rejection) || rejection == Rejection::PreconditionFailed)
-                        && retry.wait().await => {}
+                    if was_not_begun(rejection) && retry.wait().await => {}
                 outcome => return Ok(outcome?),
             }
         }
@@ -183,10 +198,29 @@ impl<M: Machine> Replica<M> {
             biased;
             outcome = &mut ended => {
                 self.operation(outcome).await?;
-                Ok(Reconfiguring { replica: self.clone(), ended: Ok(()) })
+                Ok(Reconfiguring { replica: self.clone(), state: State::Done })
             }
-            () = begun(&mut status, &target) => Ok(Reconfiguring { replica: self.clone(), ended: Err(ended) }),
+            () = begun(&mut status, &target) => {
+                let target = Box::new(target);
+                Ok(Reconfiguring { replica: self.clone(), state: State::UnderWay { target, ended } })
+            }
             () = tokio::time::sleep_until(deadline) => Err(ReconfigureError::Unknown),
+        }
+    }
+
+    /// Waits for the end of a change to `target` that somebody else began.
+    async fn others_change(&self, target: &Target) -> Result<(), ReconfigureError> {
+        let mut status = self.watch_status();
+        let has_ended = |status: &Arc<Status>| {
+            let is_committed = status.configuration_index <= status.commit_index;
+            is_committed && status.configuration.pending() != Some(target)
+        };
+        let ended = status.wait_for(has_ended).await;
+        match ended.map(|status| status.configuration.is_at(target)) {
+            Ok(true) => Ok(()),
+            // It may have been done, and another after it.
+            Ok(false) => Err(ReconfigureError::Unknown),
+            Err(_stopped) => Err(self.stopped().await.into()),
         }
     }
 
@@ -201,6 +235,11 @@ impl<M: Machine> Replica<M> {
             Ok(Err(Failure::Stopped)) | Err(_) => self.stopped().await.into(),
         })
     }
+}
+
+/// Whether it says that a change was not begun, and nothing of whether others began the same.
+fn was_not_begun(rejection: Rejection) -> bool {
+    is_passing(rejection) || rejection == Rejection::PreconditionFailed
 }
 
 /// Waits until it is committed that the members are, or are to become, what `target` says; for ever if

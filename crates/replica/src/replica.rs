@@ -213,7 +213,11 @@ impl<M: Machine> Replica<M> {
                 Failure::Rejected(rejection) => ReadError::Rejected(rejection),
                 Failure::Unknown => ReadError::TimedOut,
             };
-            if !retry.wait().await {
+            let may_pass = match refused.failure {
+                Failure::Rejected(rejection) => is_passing(rejection),
+                Failure::Unknown | Failure::Stopped => true,
+            };
+            if !may_pass || !retry.wait().await {
                 return Err(error);
             }
             query = refused.query;
@@ -255,7 +259,7 @@ impl<M: Machine> Replica<M> {
         self.shared.status.clone()
     }
 
-    /// Has another node lead, if this node knows who leads.
+    /// Has another node lead. Works at the leader only; others answer with whom they follow.
     ///
     /// # Errors
     /// When leadership was not handed over, or that is unknown.

@@ -89,7 +89,7 @@ fn pre_votes_and_logs() -> Vec<Message> {
         }),
         pre_vote(PreVerdict::Granted),
         pre_vote(PreVerdict::HasLeader),
-        pre_vote(PreVerdict::LongerLog(id(13, 7))),
+        pre_vote(PreVerdict::MoreUpToDate(id(13, 7))),
         pre_vote(PreVerdict::TermPassed),
         Message::FetchLog(id(9, 5)),
         Message::LogSuffix(LogSuffix::Entries(append().slice)),

@@ -6,11 +6,12 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use common::{Cluster, Journal, eventually};
 use quorate::{
-    ChangeStage, Config, MemberContext, MemberInfo, MemberKind, NodeId, ProposeError, ReconfigureError,
-    Rejection, inquire,
+    ChangeStage, Config, MemberContext, MemberInfo, MemberKind, NodeId, ProposeError, ReadError,
+    ReconfigureError, Rejection, inquire,
 };
 
 fn info(cluster: &Cluster, node: u64) -> MemberInfo {
@@ -195,6 +196,36 @@ async fn a_newcomer_that_never_comes_can_be_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_another_was_quicker_to_begin_is_waited_for() {
+    let mut cluster = Cluster::start_of(4, 3, |config| config);
+    cluster.node(1).propose(1).await.unwrap();
+    let before = cluster.node(1).status().await.unwrap().configuration;
+    let target = quorate::Target::of(&before);
+    let target = target.with_voter(NodeId(4), info(&cluster, 4)).unwrap();
+    let precondition = || quorate::Precondition::Current(Box::new(before.as_ref().clone()));
+    let first = cluster
+        .node(1)
+        .begin_reconfigure(target.clone(), precondition())
+        .await
+        .unwrap();
+    // Its members are not those before, but it may see that they are to become what it wants, and take that for its own.
+    let second = loop {
+        match cluster
+            .node(2)
+            .begin_reconfigure(target.clone(), precondition())
+            .await
+        {
+            Ok(begun) => break begun,
+            Err(error) => assert_eq!(error, ReconfigureError::Rejected(Rejection::PreconditionFailed)),
+        }
+    };
+    join(&mut cluster, 4);
+    assert_eq!(second.done().await, Ok(()));
+    assert_eq!(first.done().await, Ok(()));
+    assert_eq!(voters(&cluster, 1).await, [1, 2, 3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_learner_holds_what_the_voters_do_and_is_promoted() {
     let mut cluster = Cluster::start_of(4, 3, |config| config);
     cluster.node(1).propose(1).await.unwrap();
@@ -228,6 +259,10 @@ async fn a_witness_keeps_two_going_when_one_of_them_is_gone() {
     }
     let refused = cluster.node(3).propose(7).await;
     assert_eq!(refused, Err(ProposeError::Rejected(Rejection::Witness)));
+    // A deadline that the test does not live to see.
+    let day = tokio::time::Instant::now() + Duration::from_secs(86_400);
+    let refused = cluster.node(3).read_until((), day).await;
+    assert_eq!(refused, Err(ReadError::Rejected(Rejection::Witness)));
     assert!(cluster.node(3).read_local(()).await.unwrap().is_empty());
     cluster.stop_node(3).await;
     cluster.write(1, 100).await;

@@ -152,5 +152,5 @@ pub(crate) fn damaged(file: PathBuf, offset: u64, what: impl Into<String>) -> Op
     }
 }
 
-const ADVICE: &str = "nothing was changed: restore the directory from a copy taken after the node last stopped; \
-                      without it the others go on, but this version cannot replace a member";
+const ADVICE: &str = "nothing was changed: restore the directory from a copy taken after the node last stopped, \
+                      or replace the member by a new one";

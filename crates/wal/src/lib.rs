@@ -14,7 +14,8 @@
 //! - Nothing that a file contains can make this crate panic or allocate without bound.
 //!
 //! Reading order: [`disk`] (the seam), [`record`] (the words), `layout` and `frame` (the bytes),
-//! `segment`, `index`, [`wal`] (writing), [`reader`], `recovery` (the decision table), and apart
+//! `segment` and `open_segment`, `index`, `admit` (what may be appended), [`wal`] (writing), [`reader`],
+//! `tail` and `traces` (what a crash left at the end), `recovery` (the decision table), and apart
 //! from all these [`checkpoint`]. The formats are drawn in `docs/formats/wal.md`.
 //!
 //! Left out: repair of damaged records from a peer, background scrubbing, encryption.

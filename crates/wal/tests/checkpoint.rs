@@ -149,12 +149,7 @@ fn chunks_that_changed_places_are_noticed() {
     writer.finish().unwrap();
     let path = dir().join("a.ckpt");
     let bytes = disk.contents(&path).unwrap();
-    let at = bytes
-        .iter()
-        .position(|byte| *byte == 1 && bytes.windows(64).any(|w| w == [1; 64]))
-        .unwrap();
     let start = bytes.windows(64).position(|window| window == [1; 64]).unwrap();
-    assert!(at <= start);
     let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
     file.write_at(start as u64, &[2; 64]).unwrap();
     file.write_at(start as u64 + 64, &[1; 64]).unwrap();

@@ -358,7 +358,7 @@ fn the_message_names_file_offset_and_what_to_do() {
         "had been durable",
         "nothing was changed",
         "a copy taken after the node last stopped",
-        "cannot replace a member",
+        "or replace the member by a new one",
     ] {
         assert!(text.contains(part), "{text}");
     }

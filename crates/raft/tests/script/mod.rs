@@ -237,13 +237,14 @@ fn reconfigure(cluster: &mut Cluster, args: &Args) -> Result<(), Failure> {
             .collect()
     };
     let (witnesses, wanted) = (named("witnesses")?, named("wanted")?);
+    let context = bytes::Bytes::from(vec![b'c'; args.value("context", 0_usize)?]);
     let info = |node: NodeId| {
         let kind = match witnesses.contains(&node) {
             true => MemberKind::Witness,
             false => MemberKind::Full,
         };
         let priority = Priority(u32::from(wanted.contains(&node)));
-        let context = bytes::Bytes::new();
+        let context = context.clone();
         (
             node,
             MemberInfo {
@@ -489,7 +490,7 @@ fn forged(args: &Args, configuration: &Configuration) -> Result<Envelope, Failur
             commands: vec![bytes::Bytes::from_static(b"x")],
         }),
         "PreVoteDenied" => {
-            let (term, verdict) = (Term(number("about")?), PreVerdict::LongerLog(id("last")?));
+            let (term, verdict) = (Term(number("about")?), PreVerdict::MoreUpToDate(id("last")?));
             Message::PreVoteResponse(PreVoteResponse { term, verdict })
         }
         _ => return Err(format!("cannot forge {kind}").into()),

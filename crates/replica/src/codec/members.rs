@@ -68,6 +68,9 @@ pub(crate) struct WireReconfigureResponse {
     seq: u64,
     #[prost(oneof = "WireChangeOutcome", tags = "3, 4, 5, 6, 7, 8")]
     outcome: Option<WireChangeOutcome>,
+    /// Set beside `NotLeader`, which those who do not know this field go by.
+    #[prost(bool, tag = "9")]
+    too_large: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Oneof)]
@@ -178,6 +181,7 @@ impl From<ReconfigureResponse> for WireReconfigureResponse {
         Self {
             session: answer.session.0,
             seq: answer.seq,
+            too_large: answer.outcome == Err(Rejection::TooLarge),
             outcome: Some(match answer.outcome {
                 Ok(id) => WireChangeOutcome::Begun(id.into()),
                 Err(rejection) => rejection.into(),
@@ -217,6 +221,7 @@ impl TryFrom<WireReconfigureResponse> for ReconfigureResponse {
                 WireChangeOutcome::PreconditionFailed(Nothing {}) => Err(Rejection::PreconditionFailed),
                 WireChangeOutcome::KindChange(node) => Err(Rejection::KindChange(NodeId(node))),
                 WireChangeOutcome::Transferring(Nothing {}) => Err(Rejection::Transferring),
+                WireChangeOutcome::NotLeader(Nothing {}) if wire.too_large => Err(Rejection::TooLarge),
                 WireChangeOutcome::NotLeader(Nothing {}) => Err(Rejection::NotLeader { leader: None }),
             },
         })
@@ -237,4 +242,39 @@ fn members(wire: Vec<WireMember>) -> BTreeMap<NodeId, MemberInfo> {
         (NodeId(wire.node), info)
     };
     wire.into_iter().map(member).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    fn received(wire: &WireReconfigureResponse) -> Result<quorate_raft::EntryId, Rejection> {
+        let bytes = wire.encode_to_vec();
+        let wire = WireReconfigureResponse::decode(bytes.as_slice()).unwrap();
+        ReconfigureResponse::try_from(wire).unwrap().outcome
+    }
+
+    fn refused(rejection: Rejection) -> WireReconfigureResponse {
+        WireReconfigureResponse::from(ReconfigureResponse {
+            session: Session(5),
+            seq: 8,
+            outcome: Err(rejection),
+        })
+    }
+
+    #[test]
+    fn a_change_that_is_too_large_is_not_worth_another_attempt() {
+        let answer = refused(Rejection::TooLarge);
+        assert_eq!(received(&answer), Err(Rejection::TooLarge));
+        let not_leader = Err(Rejection::NotLeader { leader: None });
+        assert_eq!(received(&refused(Rejection::NoLeader)), not_leader);
+        // A node that does not know the field sees only the rest.
+        let of_old = WireReconfigureResponse {
+            too_large: false,
+            ..answer
+        };
+        assert_eq!(received(&of_old), not_leader);
+    }
 }

@@ -246,7 +246,7 @@ enum WireDenial {
     #[prost(message, tag = "3")]
     HasLeader(Nothing),
     #[prost(message, tag = "4")]
-    LongerLog(WireId),
+    MoreUpToDate(WireId),
     #[prost(message, tag = "5")]
     TermPassed(Nothing),
 }
@@ -499,7 +499,7 @@ impl From<PreVoteResponse> for WirePreVoteResponse {
             denial: match answer.verdict {
                 PreVerdict::Granted => None,
                 PreVerdict::HasLeader => Some(WireDenial::HasLeader(Nothing {})),
-                PreVerdict::LongerLog(last) => Some(WireDenial::LongerLog(last.into())),
+                PreVerdict::MoreUpToDate(last) => Some(WireDenial::MoreUpToDate(last.into())),
                 PreVerdict::TermPassed => Some(WireDenial::TermPassed(Nothing {})),
             },
         }
@@ -511,7 +511,7 @@ impl From<WirePreVoteResponse> for PreVoteResponse {
         let verdict = match wire.denial {
             _ if wire.granted => PreVerdict::Granted,
             Some(WireDenial::HasLeader(Nothing {})) | None => PreVerdict::HasLeader,
-            Some(WireDenial::LongerLog(last)) => PreVerdict::LongerLog(last.into()),
+            Some(WireDenial::MoreUpToDate(last)) => PreVerdict::MoreUpToDate(last.into()),
             Some(WireDenial::TermPassed(Nothing {})) => PreVerdict::TermPassed,
         };
         let term = Term(wire.term);

@@ -34,7 +34,7 @@ pub fn owner(path: &Path) -> Result<Option<Identity>, StorageError> {
             .map(Some)
             .map_err(|problem| StorageError::Identity { directory, problem }),
         Err(error) if !is_used(path) && error.kind() != io::ErrorKind::PermissionDenied => Ok(None),
-        Err(error) => Err(StorageError::io(&directory, error)),
+        Err(error) => Err(StorageError::directory(&directory, error)),
     }
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn examine(path: &Path) -> Result<(), StorageError> {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             return Err(StorageError::NotADirectory { directory });
         }
-        Err(error) => return Err(StorageError::io(&directory, error)),
+        Err(error) => return Err(StorageError::directory(&directory, error)),
     }
     if is_used(path) {
         return Ok(());
@@ -64,7 +64,7 @@ pub(crate) fn examine(path: &Path) -> Result<(), StorageError> {
     {
         return Err(StorageError::EtcdData { directory });
     }
-    match foreign_file(path).map_err(|error| StorageError::io(&directory, error))? {
+    match foreign_file(path).map_err(|error| StorageError::directory(&directory, error))? {
         Some(found) => Err(StorageError::NotEmpty { directory, found }),
         None => Ok(()),
     }

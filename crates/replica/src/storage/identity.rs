@@ -91,7 +91,7 @@ fn read(disk: &dyn Disk) -> Result<Option<Vec<u8>>, StorageError> {
 fn refuse_unless_empty(disk: &dyn Disk, directory: &str) -> Result<(), StorageError> {
     let names = disk
         .list(Path::new(""))
-        .map_err(|error| StorageError::io(directory, error))?;
+        .map_err(|error| StorageError::directory(directory, error))?;
     match names.into_iter().find(|name| !HARMLESS.contains(&name.as_str())) {
         Some(found) => Err(StorageError::NotEmpty {
             directory: directory.to_owned(),

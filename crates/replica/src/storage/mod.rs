@@ -458,6 +458,14 @@ pub enum StorageError {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// So many peers were seen that no other is taken on: most of them are strangers.
+    #[error("{directory}/PEERS names {most} peers already, and no more are taken on")]
+    TooManyPeers {
+        /// The directory.
+        directory: String,
+        /// How many may be known.
+        most: usize,
+    },
     /// The log and the snapshots do not fit.
     #[error("{directory}: {source}")]
     Recovery {
@@ -516,10 +524,18 @@ pub enum StorageError {
         /// What a person can do; empty where the source says it.
         advice: &'static str,
     },
-    /// The operating system refused.
+    /// The operating system refused the data directory itself.
+    #[error("{directory}: {source}")]
+    Directory {
+        /// The directory.
+        directory: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The operating system refused a file or directory in the data directory.
     #[error("{path}: {source}")]
     Io {
-        /// The file or directory.
+        /// Where it is, seen from the data directory.
         path: String,
         /// Why.
         source: io::Error,
@@ -530,19 +546,44 @@ impl StorageError {
     /// The same error with the data directory, where it has only paths inside of it.
     #[must_use]
     pub(crate) fn within(self, directory: &str) -> Self {
-        if self.to_string().contains(directory) {
-            return self;
-        }
-        Self::In {
-            directory: directory.to_owned(),
-            advice: disk_full_advice(&self),
-            source: Box::new(self),
+        match self {
+            Self::Locked(_)
+            | Self::Foreign { .. }
+            | Self::NotEmpty { .. }
+            | Self::EtcdData { .. }
+            | Self::NotADirectory { .. }
+            | Self::Identity { .. }
+            | Self::Peers { .. }
+            | Self::TooManyPeers { .. }
+            | Self::Recovery { .. }
+            | Self::Directory { .. }
+            | Self::In { .. } => self,
+            Self::Open(_)
+            | Self::Wal(_)
+            | Self::Read(_)
+            | Self::Snapshot { .. }
+            | Self::Snapshots(_)
+            | Self::NoSnapshot { .. }
+            | Self::Busy { .. }
+            | Self::Record { .. }
+            | Self::Io { .. } => Self::In {
+                directory: directory.to_owned(),
+                advice: disk_full_advice(&self),
+                source: Box::new(self),
+            },
         }
     }
 
     fn io(path: &str, source: io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),
+            source,
+        }
+    }
+
+    fn directory(directory: &str, source: io::Error) -> Self {
+        Self::Directory {
+            directory: directory.to_owned(),
             source,
         }
     }
@@ -601,5 +642,17 @@ mod tests {
         assert!(text.starts_with("/data: ") && text.contains("64 MiB"), "{text}");
         let other = StorageError::io("wal", io::ErrorKind::PermissionDenied.into()).within("/data");
         assert!(!other.to_string().contains("64 MiB"), "{other}");
+    }
+
+    #[test]
+    fn the_directory_is_named_whatever_it_is_called() {
+        for directory in ["wal", "/", "PEERS", "e"] {
+            let error = StorageError::io("wal/PEERS", io::ErrorKind::PermissionDenied.into());
+            let text = error.within(directory).to_string();
+            assert!(text.starts_with(&format!("{directory}: wal/PEERS: ")), "{text}");
+            let error = StorageError::directory(directory, io::ErrorKind::PermissionDenied.into());
+            let once = error.to_string();
+            assert_eq!(error.within(directory).to_string(), once);
+        }
     }
 }

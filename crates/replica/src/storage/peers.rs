@@ -11,6 +11,7 @@
 //!   that lost its directory would be taken back by peers that restarted, and with it a vote that it
 //!   forgot or an entry that it acknowledged.
 //! - The file is replaced as a whole; one that is damaged is an error, never an empty one.
+//! - It has a bound, so that strangers cannot make it one that the next start refuses to read.
 //! - Members that left stay in it: an id is never used again, so that nobody may come back under it.
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use crate::codec::Incarnation;
 /// The incarnation that each peer was first seen with, as the disk knows it.
 pub(crate) struct KnownPeers {
     disk: Arc<dyn Disk>,
+    directory: String,
     known: BTreeMap<NodeId, Incarnation>,
 }
 
@@ -44,13 +46,18 @@ impl KnownPeers {
                 problem,
             })?,
         };
-        Ok(Self { disk, known })
+        let directory = directory.to_owned();
+        Ok(Self {
+            disk,
+            directory,
+            known,
+        })
     }
 
     /// The incarnation that `node` was first seen with: `seen`, if that is now. It is durable then.
     ///
     /// # Errors
-    /// When the file cannot be written. `node` stays unknown then.
+    /// When the file cannot be written, or is [`StorageError::TooManyPeers`]. `node` stays unknown then.
     pub(crate) fn first_seen(
         &mut self,
         node: NodeId,
@@ -58,6 +65,12 @@ impl KnownPeers {
     ) -> Result<Incarnation, StorageError> {
         if let Some(known) = self.known.get(&node) {
             return Ok(*known);
+        }
+        if self.known.len() >= MOST_PEERS {
+            return Err(StorageError::TooManyPeers {
+                directory: self.directory.clone(),
+                most: MOST_PEERS,
+            });
         }
         let mut known = self.known.clone();
         known.insert(node, seen);
@@ -138,6 +151,8 @@ const FORMAT: u32 = 1;
 const FILE: &str = "PEERS";
 const TEMPORARY: &str = "PEERS.tmp";
 const MAX_BYTES: usize = 1 << 20;
+/// More than any cluster has members in its life. Their lines take a quarter of `MAX_BYTES`.
+const MOST_PEERS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -161,6 +176,23 @@ mod tests {
         let mut peers = open(&disk).unwrap();
         assert_eq!(peers.first_seen(three, Incarnation(31)).unwrap(), Incarnation(30));
         assert_eq!(peers.first_seen(two, Incarnation(22)).unwrap(), Incarnation(20));
+    }
+
+    #[test]
+    fn more_strangers_than_can_be_written_down_are_refused() {
+        let disk = MemDisk::new();
+        let all = (0..MOST_PEERS as u64).map(|peer| (NodeId(u64::MAX - peer), Incarnation(u128::MAX)));
+        let text = format(&all.collect());
+        assert!(text.len() <= MAX_BYTES / 3, "{} bytes", text.len());
+        write(&disk, &text).unwrap();
+        let mut peers = open(&disk).unwrap();
+        let refused = peers.first_seen(NodeId(1), Incarnation(1));
+        assert!(
+            matches!(refused, Err(StorageError::TooManyPeers { .. })),
+            "{refused:?}"
+        );
+        let known = peers.first_seen(NodeId(u64::MAX), Incarnation(1)).unwrap();
+        assert_eq!(known, Incarnation(u128::MAX));
     }
 
     #[test]

@@ -43,7 +43,7 @@ use crate::codec::frame::Hello;
 use crate::codec::{Refusal, StreamKind, frame};
 use crate::config::{Config, Observer};
 use crate::error::StartError;
-use crate::storage::{Identity, KnownPeers, Snapshots};
+use crate::storage::{Identity, KnownPeers, Snapshots, StorageError};
 use bulk::Receiving;
 use complaints::Complaints;
 pub use inquiry::{InquiryError, Introduced, inquire, inquire_securely};
@@ -148,10 +148,14 @@ impl Office {
     fn recognize(&self, node: NodeId, incarnation: Incarnation) -> Result<(), Refusal> {
         let known = self.known.lock().first_seen(node, incarnation);
         let known = known.map_err(|error| {
-            self.deliver.fail(&error);
-            Refusal {
-                reason: "this node's disk has failed".to_owned(),
-            }
+            let reason = match error {
+                StorageError::TooManyPeers { .. } => error.to_string(),
+                error => {
+                    self.deliver.fail(&error);
+                    "this node's disk has failed".to_owned()
+                }
+            };
+            Refusal { reason }
         })?;
         match known == incarnation {
             true => Ok(()),
