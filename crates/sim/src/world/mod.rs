@@ -128,6 +128,8 @@ enum Happening {
     Save(NodeId, Life),
     /// A chunk of a transfer arrives.
     Chunk(TransferId, u32),
+    /// The sender of a transfer goes on with it.
+    NextChunk(TransferId),
     /// The sender of a transfer learns that it has ended well.
     Delivered(TransferId),
     /// A client goes on.
@@ -280,6 +282,7 @@ impl World {
             Happening::Apply(node, life) => self.apply(node, life),
             Happening::Save(node, life) => self.save(node, life),
             Happening::Chunk(transfer, number) => self.chunk(transfer, number),
+            Happening::NextChunk(transfer) => self.next_chunk(transfer),
             Happening::Delivered(transfer) => self.delivered(transfer),
             Happening::Wake(client) => self.wake(client),
             Happening::TimedOut(client, operation) => {
@@ -324,6 +327,9 @@ impl World {
     /// How long the process that this happens to stands still yet.
     fn standing_still(&self, happening: &Happening) -> Option<Duration> {
         let node = match happening {
+            Happening::NextChunk(transfer) | Happening::Delivered(transfer) => {
+                self.transfers.get(transfer)?.from()
+            }
             Happening::Tick(node, _)
             | Happening::Turn(node, _)
             | Happening::Synced(node, _)
@@ -333,8 +339,7 @@ impl World {
             | Happening::Gone(node, _, _) => *node,
             Happening::Arrive(packet) => packet.to,
             Happening::Chunk(transfer, _) => self.transfers.get(transfer)?.to(),
-            Happening::Delivered(_)
-            | Happening::Wake(_)
+            Happening::Wake(_)
             | Happening::TimedOut(..)
             | Happening::Strike
             | Happening::SecondOperator(_)
@@ -347,8 +352,13 @@ impl World {
             | Happening::Heal
             | Happening::Look => return None,
         };
-        let wait = self.servers[&node].paused_until.since(self.now());
+        let wait = self.pause_of(node);
         (!wait.is_zero()).then_some(wait)
+    }
+
+    /// How long a node's process stands still yet.
+    fn pause_of(&self, node: NodeId) -> Duration {
+        self.servers[&node].paused_until.since(self.now())
     }
 
     fn tick(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
@@ -387,13 +397,14 @@ impl World {
         };
         process.inbox.push(input);
         let is_first = process.inbox.len() == 1;
+        let pause = self.pause_of(node);
         let longest = self.turn_takes(node);
-        if longest.is_zero() {
+        if longest.is_zero() && pause.is_zero() {
             return self.turn(node, life);
         }
         if is_first {
             let after = self.server(node).rng.span(Duration::ZERO, longest);
-            self.schedule.after(after, Happening::Turn(node, life));
+            self.schedule.after(pause + after, Happening::Turn(node, life));
         }
         Ok(())
     }
@@ -406,6 +417,11 @@ impl World {
 
     fn turn(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
         let now = self.now();
+        let pause = self.pause_of(node);
+        assert!(
+            pause.is_zero(),
+            "{node} takes a turn, and stands still for {pause:?} yet"
+        );
         let reading = self
             .profile
             .node
