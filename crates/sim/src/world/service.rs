@@ -127,6 +127,9 @@ impl World {
         let wake = match reply {
             Reply::Responded(request, response) => {
                 self.safety.acknowledged(response.id)?;
+                if let Some(wanted) = self.clients.wanted(request) {
+                    self.executions.answered(wanted, response.id.index)?;
+                }
                 self.clients.responded(request, response)?
             }
             Reply::Read(request, value) => self.clients.read(request, value)?,
