@@ -97,9 +97,9 @@ impl World {
         }
         let taken = self.take_chunk(&mut transfer, number);
         match taken {
-            Err(_) => {
+            Err(error) => {
                 self.end_transfer(transfer, Delivery::Failed)?;
-                self.snapshot_failed(node)
+                self.snapshot_failed(node, &error)
             }
             Ok(Taken::Refused) => self.end_transfer(transfer, Delivery::Failed),
             Ok(Taken::Ignored) => {

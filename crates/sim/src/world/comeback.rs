@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use quorate_raft::{NodeId, RoleKind};
 
-use super::faults::Death;
 use super::{Happening, World};
 use crate::cut::Cut;
 use crate::rng::Rng;
 use crate::schedule::Time;
-use crate::server::Process;
+use crate::server::{Death, Process};
 
 /// A leader that is cut off.
 #[derive(Clone, Copy, Debug)]

@@ -19,16 +19,7 @@ use crate::ports::Caller;
 use crate::profile::NodeProfile;
 use crate::rng::{Chance, Rng, Stream};
 use crate::schedule::Time;
-use crate::server::Process;
-
-/// How a process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Death {
-    /// It is killed: what it wrote stays in the memory of its machine.
-    Killed,
-    /// Its machine loses power: what was not synced is lost, or torn.
-    PowerLost,
-}
+use crate::server::{Death, Process};
 
 /// A fault that strikes.
 #[derive(Clone, Copy, Debug)]
@@ -231,11 +222,11 @@ impl World {
     }
 
     /// A node's storage has failed: the process stops, as production does, and is started again later.
-    pub(super) fn stop_failed(&mut self, node: NodeId) -> Result<(), Violation> {
+    pub(super) fn stop_failed(&mut self, node: NodeId, error: &dyn fmt::Display) -> Result<(), Violation> {
         self.note(|| format!("{node} stops, its disk has failed"));
         self.marks.reach(Mark::DiskFailed);
         let server = self.server(node);
-        server.noticed_failure();
+        server.noticed_failure(error)?;
         let life = server.life;
         if let Some(process) = self.process(node, life) {
             process.driver.stop();
@@ -262,14 +253,7 @@ impl World {
 
     pub(super) fn die(&mut self, node: NodeId, death: Death) {
         self.note(|| format!("{node} dies: {death:?}"));
-        let server = self.server(node);
-        server.process = None;
-        server.paused_until = Time::START;
-        let rng = &mut server.disk_rng;
-        match death {
-            Death::Killed => server.disk.kill_process(),
-            Death::PowerLost => server.disk.crash(&mut || rng.number()),
-        }
+        self.server(node).die(death);
         if death == Death::Killed {
             self.refuse_connections(node);
         }

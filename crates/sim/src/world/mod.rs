@@ -316,7 +316,7 @@ impl World {
             Happening::Restart(node) => self.start(node),
             Happening::Room(node) => {
                 self.note(|| format!("the disk of {node} has room"));
-                self.server(node).empty_disk();
+                self.server(node).make_room();
                 Ok(())
             }
             Happening::Heal => self.heal(),
@@ -438,7 +438,7 @@ impl World {
             let clock = &self.servers[&node].clock;
             let lease = lease.map(|until| clock.true_time(now, reading, until));
             let promised = promised.map(|(to, until)| (to, clock.true_time(now, reading, until)));
-            self.safety.promises(node, promised);
+            self.safety.promises(node, promised, &collected.step);
             self.safety.holds_lease(node, now, lease);
             if lease.is_some() {
                 self.marks.reach(Mark::LeaseHeld);

@@ -73,7 +73,7 @@ impl World {
             server.stalled_until = now;
             server.slow_until = now;
             server.clock.strobe_until = now;
-            server.empty_disk();
+            server.make_room();
             self.start(node)?;
         }
         Ok(())

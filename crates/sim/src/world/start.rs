@@ -75,10 +75,10 @@ impl World {
         }
         let opened = match server.start(&profile, quirk) {
             Ok(opened) => opened,
-            Err(NotStarted::DiskFailed) => {
+            Err(NotStarted::DiskFailed(error)) => {
                 self.marks.reach(Mark::StartFailed);
                 self.mark_if_full(node, Mark::StartFull);
-                return self.stop_failed(node);
+                return self.stop_failed(node, &error);
             }
             Err(NotStarted::Refused(detail)) => {
                 let invariant = Invariant::Recovery;
