@@ -15,6 +15,7 @@ use crate::fault::Fault;
 use crate::incident::Incident;
 use crate::invariant::Violation;
 use crate::marks::Mark;
+use crate::network::Damage;
 use crate::ports::Caller;
 use crate::profile::NodeProfile;
 use crate::rng::{Chance, Rng, Stream};
@@ -93,8 +94,8 @@ impl World {
             Fault::Comeback => self.cut_off_leader(rng),
             Fault::Clog => {
                 let other = self.any_node(rng);
-                self.network.clog(node, other, rng);
-                self.schedule.after(lasts, Happening::Mend);
+                let clog = self.network.clog(node, other, rng);
+                self.schedule.after(lasts, Happening::Mend(clog));
             }
             Fault::Crash => {
                 self.die(node, Death::draw(rng));
@@ -155,32 +156,32 @@ impl World {
     }
 
     fn cut(&mut self, cut: Cut, lasts: Duration) {
-        self.network.cut(cut);
-        self.schedule.after(lasts, Happening::Mend);
+        let cut = self.network.cut(cut);
+        self.schedule.after(lasts, Happening::Mend(cut));
     }
 
     /// Nobody reaches a node until it needs a snapshot, or for as long as a strike may last several times.
     fn blackhole(&mut self, node: NodeId) {
-        self.network.cut(Cut::around(node, &self.everyone()));
+        let cut = self.network.cut(Cut::around(node, &self.everyone()));
         let latest = self.now() + self.profile.strike_lasts * 4;
         self.schedule
-            .after(BEHIND_EVERY, Happening::MendWhenBehind(node, latest));
+            .after(BEHIND_EVERY, Happening::MendWhenBehind(node, latest, cut));
     }
 
-    pub(super) fn mend_when_behind(&mut self, node: NodeId, latest: Time) {
+    pub(super) fn mend_when_behind(&mut self, node: NodeId, latest: Time, cut: Damage) {
         let last = |node: &NodeId| Some(self.servers[node].process.as_ref()?.last_index());
         let mine = last(&node).unwrap_or_default();
         let bases = self.servers.values().filter_map(|server| server.process.as_ref());
         let is_behind = bases.map(Process::base_index).any(|base| base > mine);
-        if self.are_faults_over() {
+        if self.are_faults_over() || !self.network.is_cut_by(cut) {
             return;
         }
         if is_behind || self.now() >= latest {
             self.note(|| format!("{node} is reached again"));
-            self.network.mend();
+            self.network.mend(cut);
         } else {
             self.schedule
-                .after(BEHIND_EVERY, Happening::MendWhenBehind(node, latest));
+                .after(BEHIND_EVERY, Happening::MendWhenBehind(node, latest, cut));
         }
     }
 

@@ -37,7 +37,7 @@ use crate::history::OperationId;
 use crate::incident::{Incident, Incidents};
 use crate::invariant::{Invariant, Violation};
 use crate::marks::{Mark, Marks};
-use crate::network::{Arrival, Network, Packet, State};
+use crate::network::{Arrival, Damage, Network, Packet, State};
 use crate::ports::{Collected, Input};
 use crate::profile::{Options, Profile};
 use crate::rng::{Rng, Stream};
@@ -142,10 +142,10 @@ enum Happening {
     SecondOperator(u64),
     /// A node's driver finds that a peer's host refuses connections.
     Gone(NodeId, Life, NodeId),
-    /// The network is whole again.
-    Mend,
-    /// The network is whole again as soon as a node is so far behind that it needs a snapshot.
-    MendWhenBehind(NodeId, Time),
+    /// A cut or a clog ends, unless another has taken its place.
+    Mend(Damage),
+    /// A cut ends as soon as a node is so far behind that it needs a snapshot, or at that time.
+    MendWhenBehind(NodeId, Time, Damage),
     /// Whether it is time for a leader that is cut off to come back.
     ComeBack(Comeback),
     /// A process dies once more.
@@ -296,13 +296,15 @@ impl World {
             }
             Happening::Strike => self.strike(),
             Happening::SecondOperator(strike) => self.ask_once_more(strike),
-            Happening::Mend => {
-                self.note(|| "the network is whole".to_owned());
-                self.network.mend();
+            Happening::Mend(damage) => {
+                if self.network.is_cut_by(damage) {
+                    self.note(|| "the network is whole".to_owned());
+                }
+                self.network.mend(damage);
                 Ok(())
             }
-            Happening::MendWhenBehind(node, latest) => {
-                self.mend_when_behind(node, latest);
+            Happening::MendWhenBehind(node, latest, damage) => {
+                self.mend_when_behind(node, latest, damage);
                 Ok(())
             }
             Happening::ComeBack(comeback) => {
@@ -343,7 +345,7 @@ impl World {
             | Happening::TimedOut(..)
             | Happening::Strike
             | Happening::SecondOperator(_)
-            | Happening::Mend
+            | Happening::Mend(_)
             | Happening::MendWhenBehind(..)
             | Happening::ComeBack(_)
             | Happening::DieAgain(_)
