@@ -12,7 +12,7 @@ use super::{Happening, Wiring, World};
 use crate::clients::{Call, Errand, RequestId, Submission, Wake, Word};
 use crate::digest::Digest;
 use crate::history::Key;
-use crate::invariant::Violation;
+use crate::invariant::{Invariant, Violation};
 use crate::marks::Mark;
 use crate::ports::{Caller, Outbox, Reply};
 use crate::replicated::Replicated;
@@ -101,12 +101,14 @@ impl World {
             query: key,
             responder,
         });
-        for reply in outbox.take() {
-            if let Reply::Read(_, found) = reply {
-                self.executions.read_locally((node, life), key, found)?;
-            }
-        }
-        Ok(())
+        let replies = outbox.take();
+        let [Reply::Read(_, found)] = replies[..] else {
+            return Err(Violation {
+                invariant: Invariant::AnsweredOnce,
+                detail: format!("{node} answers a local read with {replies:?}"),
+            });
+        };
+        self.executions.read_locally((node, life), key, found)
     }
 
     /// Brings what a node left for clients to them.
