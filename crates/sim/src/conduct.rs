@@ -187,7 +187,8 @@ impl News {
     }
 }
 
-fn speaks_as_leader(message: &Message) -> bool {
+/// Whether only a leader sends this.
+pub(crate) fn speaks_as_leader(message: &Message) -> bool {
     matches!(
         message,
         Message::AppendEntries(_) | Message::Heartbeat(_) | Message::Commit(_) | Message::InstallSnapshot(_)

@@ -244,7 +244,10 @@ fn draw_client(rng: &mut Rng, options: &Options) -> ClientProfile {
         },
         clients: options.edits.clients.map_or(clients, |most| most.min(clients)),
         readers: if options.load == Load::Drawn {
-            drawn.readers
+            options
+                .edits
+                .clients
+                .map_or(drawn.readers, |most| most.min(drawn.readers))
         } else {
             0
         },
@@ -339,6 +342,17 @@ mod tests {
             assert!(Fault::PARTIAL.iter().any(|fault| partial.contains(fault)));
             assert!(!partial.contains(&Fault::DiskError));
         }
+    }
+
+    #[test]
+    fn clients_and_steady_readers_are_limited_alike() {
+        let limited = |most| {
+            let mut options = Options::default();
+            options.edits.clients = Some(most);
+            (0..50).map(move |seed| Profile::draw(seed, &options).client)
+        };
+        assert!(limited(1).any(|client| client.readers == 1));
+        assert!(limited(1).all(|client| client.clients <= 1 && client.readers <= 1));
     }
 
     #[test]

@@ -79,11 +79,22 @@ impl Executions {
         Ok(())
     }
 
+    /// A client is told what came of its request, which is what the entry at `index` did.
+    pub(crate) fn answered(&self, wanted: Value, index: Index) -> Result<(), Violation> {
+        let done = self.done.get(&wanted);
+        require(done == Some(&index), Invariant::OnceOnly, || {
+            format!(
+                "the request for {} is answered by {index}, it was carried out at {done:?}",
+                wanted.0
+            )
+        })
+    }
+
     /// Whatever a client was told was done, was done.
     pub(crate) fn check_answers(&self, history: &History) -> Result<(), Violation> {
         for operation in history.operations() {
             let Ending::Answered {
-                answer: Answer::Written | Answer::Swapped,
+                answer: Answer::Written | Answer::Swapped | Answer::Kept(_),
                 ..
             } = operation.ending
             else {
@@ -154,6 +165,28 @@ mod tests {
         );
         executions.ran(NodeId(1), write(3, 1, 10)).unwrap();
         executions.check_answers(&history).unwrap();
+    }
+
+    #[test]
+    fn a_swap_that_kept_what_was_there_was_carried_out_too() {
+        let mut history = History::default();
+        let new = Value(10);
+        let id = history.invoke(1, Key(1), Action::Swap { expected: None, new });
+        history.answer(id, Answer::Kept(Some(Value(9))));
+        let lacking = Executions::default().check_answers(&history);
+        assert_eq!(broken(lacking), Some(Invariant::OnceOnly));
+    }
+
+    #[test]
+    fn an_answer_is_that_of_the_request_it_is_given_to() {
+        let mut executions = Executions::default();
+        executions.ran(NodeId(1), write(3, 1, 10)).unwrap();
+        executions.ran(NodeId(1), write(4, 1, 11)).unwrap();
+        executions.answered(Value(10), Index(3)).unwrap();
+        for (wanted, index) in [(10, 4), (11, 3), (12, 5)] {
+            let swapped = executions.answered(Value(wanted), Index(index));
+            assert_eq!(broken(swapped), Some(Invariant::OnceOnly));
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum Fault {
     Halves,
     /// One node reaches nobody.
     Isolate,
-    /// One node can be heard but hears nobody, or the other way round.
+    /// One node can be heard but hears nobody, or the other way round, or is not heard by one other.
     OneWay,
     /// Two groups can reach one node, and not each other.
     Bridge,

@@ -27,7 +27,8 @@ pub enum Invariant {
     QuorumsIntersect,
     /// I9: a leader is elected by a quorum of voters; learners and removed nodes are not counted.
     VotersOnly,
-    /// I9: who begins to vote has all that was committed when it began to learn (thesis §4.2.1).
+    /// I9: who begins to vote has all that was committed when its change began, or when its leader was
+    /// elected if that was later (thesis §4.2.1).
     CaughtUp,
     /// I10: nodes that applied the same entries are in the same state.
     EqualState,

@@ -52,13 +52,18 @@ pub(crate) struct Arrival {
 pub(crate) struct Network {
     seed: u64,
     profile: NetworkProfile,
-    cut: Cut,
+    cut: (Damage, Cut),
+    damages: u64,
     links: BTreeMap<(NodeId, NodeId), Link>,
     recorded: VecDeque<Packet>,
     transfers: u64,
     counts: BTreeMap<Fault, u64>,
     pub(crate) incidents: Incidents,
 }
+
+/// Names a cut or a clog, so that what was to end it ends no later one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Damage(u64);
 
 /// One direction between two nodes.
 #[derive(Debug, Default)]
@@ -71,10 +76,13 @@ struct Link {
 }
 
 /// A link that is slow and holds few packets.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Clog {
+    damage: Damage,
     delay: Duration,
-    room: u64,
+    room: usize,
+    /// When the packets that it holds arrive.
+    held: Vec<Time>,
 }
 
 /// What befalls one packet.
@@ -105,7 +113,8 @@ impl Network {
         Self {
             seed,
             profile,
-            cut: Cut::default(),
+            cut: Default::default(),
+            damages: 0,
             links: BTreeMap::new(),
             recorded: VecDeque::new(),
             transfers: 0,
@@ -133,7 +142,7 @@ impl Network {
             arrive(Arrival { after, packet });
         }
         self.record(&packet, &mut rng);
-        if self.cut.blocks(from, to) || self.is_dropped(fate) {
+        if self.cut.1.blocks(from, to) || self.is_dropped(fate) {
             return;
         }
         if fate.corrupt {
@@ -163,7 +172,7 @@ impl Network {
         rng: &mut Rng,
     ) -> Option<Duration> {
         let breaks = rng.chance(self.profile.break_transfer);
-        if self.cut.blocks(from, to) {
+        if self.cut.1.blocks(from, to) {
             return None;
         }
         if breaks && self.incidents.happens(Incident::Transfer(transfer)) {
@@ -185,7 +194,7 @@ impl Network {
 
     /// Whether nothing gets from one node to another.
     pub(crate) fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
-        self.cut.blocks(from, to)
+        self.cut.1.blocks(from, to)
     }
 
     /// Whether the connection that a packet is on was lost meanwhile.
@@ -201,29 +210,45 @@ impl Network {
         }
     }
 
-    /// Makes the links what `cut` says.
-    pub(crate) fn cut(&mut self, cut: Cut) {
-        self.cut = cut;
+    /// Makes the links what `cut` says, instead of what a cut before it said.
+    pub(crate) fn cut(&mut self, cut: Cut) -> Damage {
+        let damage = self.next_damage();
+        self.cut = (damage, cut);
+        damage
+    }
+
+    /// Whether nothing has taken the place of this cut.
+    pub(crate) fn is_cut_by(&self, damage: Damage) -> bool {
+        self.cut.0 == damage
     }
 
     /// Makes one direction of a link slow and narrow.
-    pub(crate) fn clog(&mut self, from: NodeId, to: NodeId, rng: &mut Rng) {
+    pub(crate) fn clog(&mut self, from: NodeId, to: NodeId, rng: &mut Rng) -> Damage {
+        let damage = self.next_damage();
         let clog = Clog {
+            damage,
             delay: Duration::from_micros(rng.log_between(1_000, 5_000_000)),
-            room: rng.between(2, 20),
+            room: usize::try_from(rng.between(2, 20)).expect("at most 20"),
+            held: Vec::new(),
         };
         self.links.entry((from, to)).or_default().clog = Some(clog);
+        damage
     }
 
-    /// Ends every cut and every clog.
-    pub(crate) fn mend(&mut self) {
-        self.cut = Cut::default();
-        self.links.values_mut().for_each(|link| link.clog = None);
+    /// Ends this cut or clog, unless another has taken its place.
+    pub(crate) fn mend(&mut self, damage: Damage) {
+        if self.is_cut_by(damage) {
+            self.cut.1 = Cut::default();
+        }
+        for link in self.links.values_mut() {
+            link.clog.take_if(|clog| clog.damage == damage);
+        }
     }
 
-    /// Mends, and loses nothing from here on.
+    /// Ends every cut and every clog, and loses nothing from here on.
     pub(crate) fn heal(&mut self) {
-        self.mend();
+        self.cut = Default::default();
+        self.links.values_mut().for_each(|link| link.clog = None);
         self.profile.drop = Chance::NEVER;
         self.profile.duplicate = Chance::NEVER;
         self.profile.slow = Chance::NEVER;
@@ -238,7 +263,8 @@ impl Network {
     }
 
     /// Packets recorded earlier, for a node that has started again.
-    pub(crate) fn replay_after_restart(&mut self, rng: &mut Rng) -> Vec<Arrival> {
+    pub(crate) fn replay_after_restart(&mut self, node: NodeId, life: u64) -> Vec<Arrival> {
+        let rng = &mut Rng::new(self.seed, Stream::Restart(node, life));
         if self.profile.replay == Chance::NEVER {
             return Vec::new();
         }
@@ -257,6 +283,11 @@ impl Network {
         &self.counts
     }
 
+    fn next_damage(&mut self) -> Damage {
+        self.damages += 1;
+        Damage(self.damages)
+    }
+
     fn is_dropped(&mut self, fate: Fate) -> bool {
         if fate.drop {
             self.count(Fault::Drop);
@@ -272,12 +303,18 @@ impl Network {
         }
         let link = self.links.entry((packet.from, packet.to)).or_default();
         if let Some(clog) = &mut link.clog {
-            clog.room = clog.room.checked_sub(1)?;
+            clog.held.retain(|arrives| *arrives > now);
+            if clog.held.len() == clog.room {
+                return None;
+            }
             after += clog.delay;
         }
         if self.profile.ordering == Ordering::Kept {
             link.last = link.last.max(now + after);
             after = link.last.since(now);
+        }
+        if let Some(clog) = &mut link.clog {
+            clog.held.push(now + after);
         }
         Some(Arrival { after, packet })
     }
@@ -368,8 +405,12 @@ mod tests {
     }
 
     fn sent(network: &mut Network, packet: Packet) -> Vec<Arrival> {
+        sent_at(Time::START, network, packet)
+    }
+
+    fn sent_at(now: Time, network: &mut Network, packet: Packet) -> Vec<Arrival> {
         let mut arrivals = Vec::new();
-        network.send(Time(0), packet, |arrival| arrivals.push(arrival));
+        network.send(now, packet, |arrival| arrivals.push(arrival));
         arrivals
     }
 
@@ -377,10 +418,12 @@ mod tests {
     fn a_cut_link_carries_nothing_until_it_is_mended() {
         let mut network = network();
         let rng = &mut Rng::new(1, Stream::Transfer(1));
-        network.cut(Cut::isolate(&[NodeId(1), NodeId(2)], &mut rng.clone()));
+        let earlier = network.cut(Cut::isolate(&[NodeId(1), NodeId(2)], &mut rng.clone()));
+        let later = network.cut(Cut::isolate(&[NodeId(1), NodeId(2)], &mut rng.clone()));
+        network.mend(earlier);
         assert!(sent(&mut network, packet(1, 2)).is_empty());
         assert_eq!(network.send_chunk(NodeId(2), NodeId(1), 1, rng), None);
-        network.mend();
+        network.mend(later);
         assert_eq!(sent(&mut network, packet(1, 2)).len(), 1);
     }
 
@@ -430,10 +473,14 @@ mod tests {
     fn a_clogged_link_holds_few_packets() {
         let mut network = network();
         network.clog(NodeId(1), NodeId(2), &mut Rng::new(1, Stream::Strike(1)));
-        let passed = (0..100)
-            .filter(|_| !sent(&mut network, packet(1, 2)).is_empty())
-            .count();
-        assert!((2..=20).contains(&passed));
+        let passed: Vec<Arrival> = (0..100).flat_map(|_| sent(&mut network, packet(1, 2))).collect();
+        assert!((2..=20).contains(&passed.len()));
         assert_eq!(sent(&mut network, packet(2, 1)).len(), 1);
+        let first = Time::START + passed[0].after;
+        assert_eq!(
+            sent_at(first, &mut network, packet(1, 2)).len(),
+            1,
+            "one has left"
+        );
     }
 }

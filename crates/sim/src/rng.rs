@@ -30,6 +30,8 @@ pub(crate) enum Stream {
     Disk(u64),
     /// One node's process: its seeds and delays.
     Process(u64),
+    /// Which old packets come to a node when it starts, in one of its lives.
+    Restart(NodeId, u64),
     /// What one client does.
     Client(u64),
     /// Whether clients have sessions, and what these are like.
@@ -125,7 +127,7 @@ impl Rng {
         Duration::from_micros(self.between(micros(low), micros(high)))
     }
 
-    /// A span of at least `least`, of which half exceed it by `scale`, a quarter by twice that, and so on.
+    /// A span of at least `least`: in half of the cases up to `scale` more, in a quarter up to twice that, and so on.
     pub(crate) fn tail(&mut self, least: Duration, scale: Duration) -> Duration {
         let doublings = self.number().trailing_zeros().min(LONGEST_TAIL);
         let scale = micros(scale).max(1);
@@ -152,6 +154,7 @@ impl Stream {
             Self::SecondOperator(nth) => (11, nth),
             Self::Disk(node) => (5, node),
             Self::Process(node) => (6, node),
+            Self::Restart(node, life) => (12 + (node.0 << 32), life),
             Self::Client(client) => (7, client),
             Self::Sessions => (9, 0),
             Self::SessionLimits => (9, 1),

@@ -3,7 +3,7 @@
 //! The process is put together from the parts that run in production; what differs is that nothing
 //! happens by itself. The world calls in when it is time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use quorate::apply::{Applier, SnapshotPolicy};
 use quorate::clock::ClockReading;
 use quorate::codec::Incarnation;
 use quorate::codec::frame::ClusterId;
+use quorate::driver::DriverInput;
 use quorate::machine::Machine;
 use quorate::sessions::Sessions;
 use quorate::storage::{Identity, LogReader, Opened, Options, SnapshotWriter, Snapshots, Storage};
@@ -24,8 +25,8 @@ use quorate_raft::{
 use quorate_wal::{DiskOp, MemDisk};
 
 use crate::clock::Clock;
-use crate::conduct::Conduct;
-use crate::invariant::Violation;
+use crate::conduct::{Conduct, speaks_as_leader};
+use crate::invariant::{Invariant, Violation, require};
 use crate::marks::Mark;
 use crate::ports::{Caller, Collected, Input, LogJob, Outbox, SimDriver, Task};
 use crate::profile::NodeProfile;
@@ -53,7 +54,10 @@ pub(crate) struct Server {
     /// The process does everything late until then.
     pub(crate) slow_until: Time,
     pub(crate) clock: Clock,
-    pub(crate) failure: DiskFailure,
+    /// Whether the disk has no room for anything.
+    is_full: bool,
+    /// Whether the disk will refuse a call that has not come yet.
+    is_armed: bool,
     pub(crate) presence: Presence,
     /// Whether it keeps data, ever.
     pub(crate) kind: MemberKind,
@@ -80,16 +84,25 @@ pub(crate) enum DiskFailure {
     #[default]
     None,
     /// A call that has not come yet.
-    Expected,
+    Armed,
     /// Whatever needs room, until there is room again.
     Full,
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// It is killed: what it wrote stays in the memory of its machine.
+    Killed,
+    /// Its machine loses power: what was not synced is lost, or torn.
+    PowerLost,
 }
 
 /// Why a process did not start.
 #[derive(Debug)]
 pub(crate) enum NotStarted {
     /// Its disk was made to fail: it may be tried again.
-    DiskFailed,
+    DiskFailed(String),
     /// It refuses what its disk holds.
     Refused(String),
 }
@@ -169,7 +182,8 @@ impl Server {
             paused_until: Time::START,
             stalled_until: Time::START,
             slow_until: Time::START,
-            failure: DiskFailure::None,
+            is_full: false,
+            is_armed: false,
             presence: Presence::Here,
             kind,
             last_stop: DiskFailure::None,
@@ -212,7 +226,7 @@ impl Server {
         let disk = self.disk.fork();
         disk.lose_unsynced();
         let options = self.storage_options(profile);
-        if self.failure != DiskFailure::None {
+        if self.failure() != DiskFailure::None {
             // Whether it starts is another matter: what it leaves behind is looked at below.
             drop(Storage::open(Arc::new(disk.clone()), options.clone()));
             disk.lose_unsynced();
@@ -252,39 +266,58 @@ impl Server {
         self.presence == Presence::Lost
     }
 
+    /// What the disk refuses, now or later.
+    pub(crate) fn failure(&self) -> DiskFailure {
+        if self.is_full {
+            DiskFailure::Full
+        } else if self.is_armed {
+            DiskFailure::Armed
+        } else {
+            DiskFailure::None
+        }
+    }
+
     /// The disk will refuse one call of `op`, the next.
     pub(crate) fn fail_next(&mut self, op: DiskOp) {
         self.disk.fail_nth(op, 1);
-        if self.failure == DiskFailure::None {
-            self.failure = DiskFailure::Expected;
-        }
+        self.is_armed = true;
     }
 
     /// The disk has no room for anything more.
     pub(crate) fn fill_disk(&mut self) {
         self.disk.set_capacity(0);
-        self.failure = DiskFailure::Full;
+        self.is_full = true;
     }
 
     /// The disk has room again. A call that it was to refuse besides may still come.
-    pub(crate) fn empty_disk(&mut self) {
+    pub(crate) fn make_room(&mut self) {
         self.disk.set_capacity(u64::MAX);
-        if self.failure == DiskFailure::Full {
-            self.failure = DiskFailure::Expected;
+        self.is_full = false;
+    }
+
+    /// The process ends, and with it what its disk was to refuse once: a full disk stays full.
+    pub(crate) fn die(&mut self, death: Death) {
+        self.process = None;
+        self.paused_until = Time::START;
+        self.is_armed = false;
+        let rng = &mut self.disk_rng;
+        match death {
+            Death::Killed => self.disk.kill_process(),
+            Death::PowerLost => self.disk.crash(&mut || rng.number()),
         }
     }
 
-    /// A refusal has been noticed: the process stops.
-    pub(crate) fn noticed_failure(&mut self) {
-        self.last_stop = self.failure;
-        if self.failure == DiskFailure::Expected {
-            self.failure = DiskFailure::None;
-        }
+    /// The process has noticed a refusal, and stops: a disk that was made to refuse nothing must not.
+    pub(crate) fn noticed_failure(&mut self, error: &dyn Display) -> Result<(), Violation> {
+        self.last_stop = self.failure();
+        require(self.last_stop != DiskFailure::None, Invariant::Recovery, || {
+            format!("{} stops though its disk refuses nothing: {error}", self.id)
+        })
     }
 
-    fn not_started(&mut self, error: impl Display) -> NotStarted {
-        match self.failure {
-            DiskFailure::Expected | DiskFailure::Full => NotStarted::DiskFailed,
+    fn not_started(&self, error: impl Display) -> NotStarted {
+        match self.failure() {
+            DiskFailure::Armed | DiskFailure::Full => NotStarted::DiskFailed(error.to_string()),
             DiskFailure::None => NotStarted::Refused(format!("{} does not start: {error}", self.id)),
         }
     }
@@ -384,13 +417,20 @@ impl Process {
         if let Some(reading) = reading {
             self.driver.tell_time(reading);
         }
+        let mut heard = BTreeSet::new();
         for input in self.inbox.drain(..) {
+            if let DriverInput::Receive(envelope) = &input
+                && speaks_as_leader(&envelope.message)
+            {
+                heard.insert(envelope.from);
+            }
             self.conduct.given(&self.view, &input);
             self.driver.handle(input);
         }
         self.driver.flush();
         self.check();
-        let collected = self.driver.ports_mut().take();
+        let mut collected = self.driver.ports_mut().take();
+        collected.step.heard = heard;
         self.conduct.turned(&self.view, &collected.step)?;
         Ok(collected)
     }
@@ -460,3 +500,33 @@ impl Process {
 
 const STEPS_PER_CHECK: u64 = 8;
 const GROUP: GroupId = GroupId(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Profile;
+
+    #[test]
+    fn only_a_disk_that_was_made_to_refuse_something_excuses_a_stop() {
+        let profile = Profile::draw(1, &crate::profile::Options::default()).node;
+        let first = Configuration::new([NodeId(1)], []).unwrap();
+        let mut server = Server::new(1, (NodeId(1), MemberKind::Full), &profile, first);
+        let is_excused = |server: &mut Server| server.noticed_failure(&"no reason").is_ok();
+        assert!(!is_excused(&mut server));
+        server.fail_next(DiskOp::Sync);
+        assert!(is_excused(&mut server));
+        server.fill_disk();
+        server.make_room();
+        assert!(is_excused(&mut server), "the sync may fail yet");
+        server.die(Death::Killed);
+        assert!(
+            !is_excused(&mut server),
+            "what was to fail has ended with the process"
+        );
+        server.fill_disk();
+        server.die(Death::PowerLost);
+        assert!(is_excused(&mut server), "it is full still");
+        server.make_room();
+        assert!(!is_excused(&mut server));
+    }
+}

@@ -1,6 +1,6 @@
 //! Many seeds, on all cores.
 
-use super::shape::{Choice, Shape};
+use super::shape::Shape;
 use super::{Output, describe};
 use crate::output;
 use anyhow::{anyhow, ensure};
@@ -119,7 +119,7 @@ pub(super) fn run(seeds: &Seeds, shape: &Shape, format: Output) -> anyhow::Resul
         Output::Text => totals.text(first, took),
         Output::Json => format!("{}\n", totals.json(first, took)),
     })?;
-    if shape.profile == Choice::All {
+    if shape.is_unrestricted() {
         totals.marks.check(totals.seeds)?;
     }
     Ok(())

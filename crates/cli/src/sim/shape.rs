@@ -17,7 +17,7 @@ pub(super) struct Shape {
     /// What runs are about: swarm, calm, lite, one-fault, partial, membership, disk, clock, performance;
     /// or all, which take turns
     #[arg(long, value_name = "P", default_value = "all")]
-    pub(super) profile: Choice,
+    profile: Choice,
     /// Faults that do not happen though the seed draws them, by name, with commas
     #[arg(long, value_name = "FAULTS", value_delimiter = ',')]
     without: Vec<Fault>,
@@ -60,6 +60,15 @@ impl Shape {
             },
             ..Simulation::default()
         }
+    }
+}
+
+impl Shape {
+    /// Whether many runs together must reach everything that runs are there to reach.
+    pub(super) fn is_unrestricted(&self) -> bool {
+        let is_whole = self.without.is_empty() && self.only.is_none();
+        let has_all_clients = self.clients.is_none() && self.operations.is_none();
+        self.profile == Choice::All && self.nodes.is_none() && is_whole && has_all_clients
     }
 }
 

@@ -278,6 +278,15 @@ impl Clients {
         Ok(self.finish(asker, request, response.answer))
     }
 
+    /// What is to be written by a request that its client still waits for; none if it is for something else.
+    pub(crate) fn wanted(&self, request: RequestId) -> Option<Value> {
+        let asker = self.requests.get(&request)?.asker;
+        match self.current_of(asker, request)?.plan.action {
+            Action::Write(wanted) | Action::Swap { new: wanted, .. } => Some(wanted),
+            Action::Read => None,
+        }
+    }
+
     /// A query was answered.
     pub(crate) fn read(
         &mut self,

@@ -38,6 +38,18 @@ pub(super) fn check_promise(
             let durable = sender.durable.len() as u64;
             require(index.0 <= durable, Invariant::DurablePromise, || {
                 format!("{} acknowledges {index}, its disk ends at {durable}", label.from)
+            })?;
+            // What was said in an earlier term was said of the log as it was then.
+            let up_to = usize::try_from(index.0).expect("a handful of entries");
+            let written = sender.log.iter().map(|(id, _)| id).take(up_to);
+            let is_current = label.term == sender.term;
+            let is_kept = !is_current || written.eq(sender.durable.iter().take(up_to));
+            require(is_kept, Invariant::DurablePromise, || {
+                let (log, durable) = (&sender.log, &sender.durable);
+                format!(
+                    "{} acknowledges {index} of {log:?}, its disk holds {durable:?}",
+                    label.from
+                )
             })
         }
         Promise::Vote => {

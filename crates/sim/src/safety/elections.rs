@@ -106,19 +106,19 @@ impl Safety {
 
     /// A node leads only what it stood for, and stops leading before it stands again (paper, figure 4).
     pub(super) fn check_transition(&mut self, node: NodeId, event: &Event) -> Result<(), Violation> {
-        let Some(turn) = Turn::of(event) else {
+        let Some(change) = RoleChange::of(event) else {
             return Ok(());
         };
         let watched = self.watched(node);
         let (stands, leads) = (watched.stands, watched.leads);
-        let is_possible = match turn {
-            Turn::Candidate(_) | Turn::Follower => leads.is_none(),
-            Turn::Leader(term) => stands == Some(term) && leads.is_none(),
-            Turn::SteppedDown(term) => leads == Some(term),
+        let is_possible = match change {
+            RoleChange::Candidate(_) | RoleChange::Follower => leads.is_none(),
+            RoleChange::Leader(term) => stands == Some(term) && leads.is_none(),
+            RoleChange::SteppedDown(term) => leads == Some(term),
         };
-        watched.stands = match turn {
-            Turn::Candidate(term) => Some(term),
-            Turn::Follower | Turn::Leader(_) | Turn::SteppedDown(_) => None,
+        watched.stands = match change {
+            RoleChange::Candidate(term) => Some(term),
+            RoleChange::Follower | RoleChange::Leader(_) | RoleChange::SteppedDown(_) => None,
         };
         require(is_possible, Invariant::StateTransitions, || {
             format!("{node} {event}, while it stands for {stands:?} and leads {leads:?}")
@@ -128,7 +128,7 @@ impl Safety {
 
 /// A change of a node's role.
 #[derive(Clone, Copy, Debug)]
-enum Turn {
+enum RoleChange {
     /// To waiting for a leader, following one, or asking whether an election could be won.
     Follower,
     Candidate(Term),
@@ -136,7 +136,7 @@ enum Turn {
     SteppedDown(Term),
 }
 
-impl Turn {
+impl RoleChange {
     fn of(event: &Event) -> Option<Self> {
         if let Event::BecameCandidate { term } = event {
             return Some(Self::Candidate(*term));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use quorate_raft::{Envelope, Event, Index, NodeId, Term};
 
-use super::Safety;
 use super::membership::is_quorum;
+use super::{Safety, Step};
 use crate::invariant::{Invariant, Violation, require};
 use crate::schedule::Time;
 
@@ -42,16 +42,23 @@ impl Safety {
         };
     }
 
-    /// What a node has promised last; none if nothing.
-    pub(crate) fn promises(&mut self, node: NodeId, promised: Option<(Option<NodeId>, Time)>) {
+    /// What a node has promised last, after a step; none if nothing.
+    pub(crate) fn promises(&mut self, node: NodeId, promised: Option<(Option<NodeId>, Time)>, step: &Step) {
         let before = match promised {
             Some(promised) => self.leases.promised.insert(node, promised),
             None => self.leases.promised.remove(&node),
         };
         // Another leader may have been heard of within the step, and was voted for before that or after it.
-        let still =
-            |(to, _): &Promised| promised.is_some_and(|(now_to, _)| now_to.is_none() || now_to == *to);
-        self.leases.bound = before.filter(still);
+        let replaced = |(to, _): &Promised| {
+            let leader = promised.and_then(|(leader, _)| leader);
+            leader.is_some_and(|leader| *to != Some(leader) && hears(step, leader))
+        };
+        self.leases.bound = before.filter(|before| !replaced(before));
+    }
+
+    /// A node starts, and its disk knows no term: no leader has had an answer that counts as a promise.
+    pub(super) fn never_answered(&mut self, node: NodeId) {
+        self.leases.promised.remove(&node);
     }
 
     pub(super) fn calls_successor(&mut self, call: &Envelope) {
@@ -131,6 +138,12 @@ impl Safety {
     }
 }
 
+fn hears(step: &Step, leader: NodeId) -> bool {
+    let follows =
+        |event: &Event| matches!(event, Event::BecameFollower { leader: Some(to), .. } if *to == leader);
+    step.heard.contains(&leader) || step.events.iter().any(follows)
+}
+
 /// What clocks show is rounded, at each end of a lease and of a promise.
 const ROUNDING: Duration = Duration::from_micros(10);
 
@@ -147,14 +160,14 @@ mod tests {
     /// Half-way through what [`VOTER`] has promised to [`LEADER`], or to anybody.
     fn bound(to: Option<NodeId>) -> Safety {
         let mut safety = Safety::new(Limits::default());
-        safety.promises(VOTER, Some((to, Time(2_000))));
+        safety.promises(VOTER, Some((to, Time(2_000))), &Step::default());
         step(&mut safety, to, 1_000);
         safety
     }
 
     /// The voter takes a step at `now`, after which it is bound to `to`.
     fn step(safety: &mut Safety, to: Option<NodeId>, now: u64) {
-        safety.promises(VOTER, Some((to, Time(2_000))));
+        safety.promises(VOTER, Some((to, Time(2_000))), &Step::default());
         safety.holds_lease(VOTER, Time(now), None);
     }
 
@@ -181,9 +194,28 @@ mod tests {
 
     #[test]
     fn another_leader_that_was_heard_of_in_the_step_may_have_been_voted_for() {
+        let promised = Some((Some(OTHER), Time(2_000)));
         let mut safety = bound(Some(LEADER));
-        step(&mut safety, Some(OTHER), 1_000);
+        let heard = Step {
+            heard: [OTHER].into(),
+            ..Step::default()
+        };
+        safety.promises(VOTER, promised, &heard);
         assert!(votes_for(&safety, OTHER).is_ok());
+
+        let mut safety = bound(Some(LEADER));
+        safety.promises(VOTER, promised, &Step::default());
+        assert!(votes_for(&safety, OTHER).is_err(), "it was not heard of");
+    }
+
+    #[test]
+    fn a_promise_that_is_forgotten_binds() {
+        let mut safety = bound(Some(LEADER));
+        safety.promises(VOTER, None, &Step::default());
+        assert!(votes_for(&safety, OTHER).is_err());
+        safety.never_answered(VOTER);
+        safety.promises(VOTER, None, &Step::default());
+        assert!(votes_for(&safety, OTHER).is_ok(), "nobody counts on it");
     }
 
     #[test]

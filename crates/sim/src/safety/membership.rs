@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use quorate_raft::{Configuration, Index, NodeId, Payload, Stage, Stored, Term, Write};
+use quorate_raft::{Configuration, EntryId, Index, NodeId, Payload, Stage, Stored, Term, Write};
 
 use super::{Safety, Watched};
 use crate::invariant::{Invariant, Violation, require};
@@ -139,7 +139,7 @@ impl Safety {
     /// Whom a new leader lets in must have all that was committed before, whoever began to let it in.
     pub(super) fn expect_of_newcomers(&mut self, node: NodeId, term: Term) {
         let committed = self.last_committed_before(term);
-        self.watched(node).to_reach = committed.map_or(Index::ZERO, |id| id.index);
+        self.watched(node).to_reach = committed.unwrap_or(EntryId::ZERO);
     }
 
     /// A leader writes these changes: who begins to vote by them has caught up.
@@ -153,17 +153,16 @@ impl Safety {
             let is_new = |voter: &&NodeId| !old.is_voter(**voter) && **voter != node;
             let lags = |voter: &&NodeId| {
                 let watched = self.nodes.get(*voter);
-                watched.is_none_or(|watched| watched.durable.last().index < to_reach)
+                watched.is_none_or(|watched| !watched.durable.holds(to_reach))
             };
             let lagging = new.voters().iter().filter(is_new).find(lags);
             require(lagging.is_none(), Invariant::CaughtUp, || {
-                format!(
-                    "{node} lets {lagging:?} vote by entry {index} ({new}), which lacks entries up to {to_reach}"
-                )
+                format!("{node} lets {lagging:?} vote by entry {index} ({new}), which lacks {to_reach}")
             })?;
             if matches!(new.stage(), Stage::CatchingUp(_)) {
+                let reached = self.committed_id(self.nodes[&node].commit);
                 let watched = self.watched(node);
-                watched.to_reach = watched.to_reach.max(watched.commit);
+                watched.to_reach = watched.to_reach.max(reached.unwrap_or(EntryId::ZERO));
             }
         }
         Ok(())

@@ -70,6 +70,8 @@ pub(crate) struct Step {
     pub(crate) events: Vec<Event>,
     pub(crate) sends: Vec<Envelope>,
     pub(crate) writes: Vec<Write>,
+    /// The leaders that were heard before it.
+    pub(crate) heard: BTreeSet<NodeId>,
 }
 
 /// What is known of one node.
@@ -94,7 +96,7 @@ struct Watched {
     applied: Index,
     matched: Option<Matched>,
     /// What a newcomer must have before it votes, if this node lets it in.
-    to_reach: Index,
+    to_reach: EntryId,
 }
 
 impl Safety {
@@ -141,6 +143,9 @@ impl Safety {
                 .get_or_insert_with(|| Arc::clone(members_found));
         }
         self.check_members_found(node, &found, stored)?;
+        if stored.hard_state.term == Term::ZERO {
+            self.never_answered(node);
+        }
         let watched = Watched {
             written: found.clone(),
             durable: found,
@@ -153,7 +158,7 @@ impl Safety {
             commit: Index::ZERO,
             applied: snapshot.index,
             matched: None,
-            to_reach: Index::ZERO,
+            to_reach: EntryId::ZERO,
         };
         self.nodes.insert(node, watched);
         Ok(())

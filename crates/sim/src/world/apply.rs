@@ -69,8 +69,8 @@ impl World {
             if has_sessions {
                 self.marks.reach(Mark::SessionsRestored);
             }
-            if self.running(node).snapshots.prune().is_err() {
-                return self.stop_failed(node);
+            if let Err(error) = self.running(node).snapshots.prune() {
+                return self.stop_failed(node, &error);
             }
             self.give(node, life, DriverInput::Restored(id))?;
         }
@@ -94,7 +94,7 @@ impl World {
             }
             Ok(Saved::GivenUp) => Ok(()),
             Ok(Saved::Whole(saving)) => self.finish_save(node, life, *saving),
-            Err(_) => self.snapshot_failed(node),
+            Err(error) => self.snapshot_failed(node, &error),
         }
     }
 
@@ -123,7 +123,7 @@ impl World {
                 applier.snapshot_ended();
                 self.marks.reach(Mark::SnapshotBusy);
             }
-            Err(_) => return self.snapshot_failed(node),
+            Err(error) => return self.snapshot_failed(node, &error),
         }
         self.safety.in_state(node, meta.id.index, state)?;
         self.safety.holds(node, meta.id.index, content)?;
@@ -133,13 +133,13 @@ impl World {
     }
 
     fn finish_save(&mut self, node: NodeId, life: Life, saving: Saving) -> Result<(), Violation> {
-        if saving.writer.finish().is_err() {
-            return self.snapshot_failed(node);
+        if let Err(error) = saving.writer.finish() {
+            return self.snapshot_failed(node, &error);
         }
         let process = self.running(node);
         process.apply.applier.snapshot_ended();
-        if process.snapshots.prune().is_err() {
-            return self.stop_failed(node);
+        if let Err(error) = process.snapshots.prune() {
+            return self.stop_failed(node, &error);
         }
         let id = saving.meta.id;
         self.note(|| format!("{node} saved snapshot {id}"));
@@ -147,9 +147,9 @@ impl World {
     }
 
     /// A node's disk has refused a snapshot.
-    pub(super) fn snapshot_failed(&mut self, node: NodeId) -> Result<(), Violation> {
+    pub(super) fn snapshot_failed(&mut self, node: NodeId, error: &StorageError) -> Result<(), Violation> {
         self.mark_if_full(node, Mark::SnapshotFull);
-        self.stop_failed(node)
+        self.stop_failed(node, error)
     }
 
     /// Has the leader's machine propose what time calls for, when it is time by its clock.

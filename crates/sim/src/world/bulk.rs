@@ -97,9 +97,9 @@ impl World {
         }
         let taken = self.take_chunk(&mut transfer, number);
         match taken {
-            Err(_) => {
+            Err(error) => {
                 self.end_transfer(transfer, Delivery::Failed)?;
-                self.snapshot_failed(node)
+                self.snapshot_failed(node, &error)
             }
             Ok(Taken::Refused) => self.end_transfer(transfer, Delivery::Failed),
             Ok(Taken::Ignored) => {
@@ -107,8 +107,13 @@ impl World {
                 Ok(())
             }
             Ok(Taken::More) => {
+                let pause = self.pause_of(transfer.from.0);
                 self.transfers.insert(id, transfer);
-                self.next_chunk(id)
+                if pause.is_zero() {
+                    return self.next_chunk(id);
+                }
+                self.schedule.after(pause, Happening::NextChunk(id));
+                Ok(())
             }
             Ok(Taken::Whole) => {
                 let announcement = transfer.request.announcement.clone();
@@ -137,7 +142,7 @@ impl World {
         }
     }
 
-    fn next_chunk(&mut self, id: TransferId) -> Result<(), Violation> {
+    pub(super) fn next_chunk(&mut self, id: TransferId) -> Result<(), Violation> {
         let Some(transfer) = self.transfers.get_mut(&id) else {
             return Ok(());
         };

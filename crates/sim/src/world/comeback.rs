@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use quorate_raft::{NodeId, RoleKind};
 
-use super::faults::Death;
 use super::{Happening, World};
 use crate::cut::Cut;
+use crate::network::Damage;
 use crate::rng::Rng;
 use crate::schedule::Time;
-use crate::server::Process;
+use crate::server::{Death, Process};
 
 /// A leader that is cut off.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Comeback {
     leader: NodeId,
+    cut: Damage,
     when: When,
     /// When it is reached again in any case.
     latest: Time,
@@ -38,17 +39,23 @@ impl World {
         let Some(leader) = self.newest_leader() else {
             return;
         };
-        self.network.cut(Cut::around(leader, &self.everyone()));
+        let cut = self.network.cut(Cut::around(leader, &self.everyone()));
         self.look_later(Comeback {
             leader,
+            cut,
             when: *rng.pick(&[When::Succeeded, When::Compacted]),
             latest: self.now() + self.profile.strike_lasts * 4,
         });
     }
 
     pub(super) fn come_back_if_due(&mut self, comeback: Comeback) {
-        let Comeback { leader, when, latest } = comeback;
-        if self.are_faults_over() {
+        let Comeback {
+            leader,
+            cut,
+            when,
+            latest,
+        } = comeback;
+        if self.are_faults_over() || !self.network.is_cut_by(cut) {
             return;
         }
         let is_due = match when {
@@ -60,7 +67,7 @@ impl World {
             return;
         }
         self.note(|| format!("{leader} is reached again"));
-        self.network.mend();
+        self.network.mend(cut);
         if let (true, When::Succeeded, Some(successor)) = (is_due, when, self.newest_leader()) {
             self.die(successor, Death::Killed);
             self.schedule

@@ -26,7 +26,7 @@ impl World {
             return Ok(());
         }
         match process.log.append_all() {
-            Err(_) => self.log_failed(node),
+            Err(error) => self.log_failed(node, &error),
             Ok(None) => Ok(()),
             Ok(Some(last)) => {
                 let after = self.disk_time(node);
@@ -52,7 +52,7 @@ impl World {
             return self.begin_sync(node, life);
         }
         match process.log.sync() {
-            Err(_) => self.log_failed(node),
+            Err(error) => self.log_failed(node, &error),
             Ok(seq) => {
                 self.safety.synced(node, covered.changes);
                 self.for_spec(|spec| spec.synced(node, covered.changes));
@@ -63,14 +63,14 @@ impl World {
         }
     }
 
-    fn log_failed(&mut self, node: NodeId) -> Result<(), Violation> {
+    fn log_failed(&mut self, node: NodeId, error: &StorageError) -> Result<(), Violation> {
         self.mark_if_full(node, Mark::LogFull);
-        self.stop_failed(node)
+        self.stop_failed(node, error)
     }
 
     /// Something was refused, perhaps since the disk is full.
     pub(super) fn mark_if_full(&mut self, node: NodeId, mark: Mark) {
-        if self.servers[&node].failure == DiskFailure::Full {
+        if self.servers[&node].failure() == DiskFailure::Full {
             self.marks.reach(mark);
         }
     }

@@ -15,20 +15,12 @@ use crate::fault::Fault;
 use crate::incident::Incident;
 use crate::invariant::Violation;
 use crate::marks::Mark;
+use crate::network::Damage;
 use crate::ports::Caller;
 use crate::profile::NodeProfile;
 use crate::rng::{Chance, Rng, Stream};
 use crate::schedule::Time;
-use crate::server::Process;
-
-/// How a process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Death {
-    /// It is killed: what it wrote stays in the memory of its machine.
-    Killed,
-    /// Its machine loses power: what was not synced is lost, or torn.
-    PowerLost,
-}
+use crate::server::{Death, Process};
 
 /// A fault that strikes.
 #[derive(Clone, Copy, Debug)]
@@ -102,8 +94,8 @@ impl World {
             Fault::Comeback => self.cut_off_leader(rng),
             Fault::Clog => {
                 let other = self.any_node(rng);
-                self.network.clog(node, other, rng);
-                self.schedule.after(lasts, Happening::Mend);
+                let clog = self.network.clog(node, other, rng);
+                self.schedule.after(lasts, Happening::Mend(clog));
             }
             Fault::Crash => {
                 self.die(node, Death::draw(rng));
@@ -164,32 +156,32 @@ impl World {
     }
 
     fn cut(&mut self, cut: Cut, lasts: Duration) {
-        self.network.cut(cut);
-        self.schedule.after(lasts, Happening::Mend);
+        let cut = self.network.cut(cut);
+        self.schedule.after(lasts, Happening::Mend(cut));
     }
 
     /// Nobody reaches a node until it needs a snapshot, or for as long as a strike may last several times.
     fn blackhole(&mut self, node: NodeId) {
-        self.network.cut(Cut::around(node, &self.everyone()));
+        let cut = self.network.cut(Cut::around(node, &self.everyone()));
         let latest = self.now() + self.profile.strike_lasts * 4;
         self.schedule
-            .after(BEHIND_EVERY, Happening::MendWhenBehind(node, latest));
+            .after(BEHIND_EVERY, Happening::MendWhenBehind(node, latest, cut));
     }
 
-    pub(super) fn mend_when_behind(&mut self, node: NodeId, latest: Time) {
+    pub(super) fn mend_when_behind(&mut self, node: NodeId, latest: Time, cut: Damage) {
         let last = |node: &NodeId| Some(self.servers[node].process.as_ref()?.last_index());
         let mine = last(&node).unwrap_or_default();
         let bases = self.servers.values().filter_map(|server| server.process.as_ref());
         let is_behind = bases.map(Process::base_index).any(|base| base > mine);
-        if self.are_faults_over() {
+        if self.are_faults_over() || !self.network.is_cut_by(cut) {
             return;
         }
         if is_behind || self.now() >= latest {
             self.note(|| format!("{node} is reached again"));
-            self.network.mend();
+            self.network.mend(cut);
         } else {
             self.schedule
-                .after(BEHIND_EVERY, Happening::MendWhenBehind(node, latest));
+                .after(BEHIND_EVERY, Happening::MendWhenBehind(node, latest, cut));
         }
     }
 
@@ -231,11 +223,11 @@ impl World {
     }
 
     /// A node's storage has failed: the process stops, as production does, and is started again later.
-    pub(super) fn stop_failed(&mut self, node: NodeId) -> Result<(), Violation> {
+    pub(super) fn stop_failed(&mut self, node: NodeId, error: &dyn fmt::Display) -> Result<(), Violation> {
         self.note(|| format!("{node} stops, its disk has failed"));
         self.marks.reach(Mark::DiskFailed);
         let server = self.server(node);
-        server.noticed_failure();
+        server.noticed_failure(error)?;
         let life = server.life;
         if let Some(process) = self.process(node, life) {
             process.driver.stop();
@@ -262,14 +254,7 @@ impl World {
 
     pub(super) fn die(&mut self, node: NodeId, death: Death) {
         self.note(|| format!("{node} dies: {death:?}"));
-        let server = self.server(node);
-        server.process = None;
-        server.paused_until = Time::START;
-        let rng = &mut server.disk_rng;
-        match death {
-            Death::Killed => server.disk.kill_process(),
-            Death::PowerLost => server.disk.crash(&mut || rng.number()),
-        }
+        self.server(node).die(death);
         if death == Death::Killed {
             self.refuse_connections(node);
         }

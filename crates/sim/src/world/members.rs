@@ -233,7 +233,7 @@ impl World {
     }
 
     /// What a change under way, or a lost member, keeps from being at rest. An operator removes who is lost, once those
-    /// who are left are at rest: they must come to it without him.
+    /// who are left are at rest: they must come to it without the operator.
     pub(super) fn settle_members(&mut self) -> Result<Option<String>, Violation> {
         let Some(leader) = self.leader() else {
             return Ok(None);
@@ -247,7 +247,7 @@ impl World {
         {
             return Ok(Some(unrest));
         }
-        // Whoever waits for a member that is lost waits until another change takes the place of his.
+        // Whoever waits for a member that is lost waits until another change takes the place of theirs.
         let is_time = self.clients.operators() == 0 || self.now().since(self.asked_for_members) > ASK_AGAIN;
         if !lost.is_empty() && is_time {
             self.asked_for_members = self.now();
@@ -284,7 +284,7 @@ const CHANGES: [Change; 9] = [
     Change::PromoteAll,
 ];
 const MOST_NODES: usize = 7;
-/// How long an operator waits before he asks again for members without those who are lost.
+/// How long an operator waits before they ask again for members without those who are lost.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const COMES_LATE: Chance = Chance::percent(25);
 const LATEST_TO_COME: Duration = Duration::from_secs(1);

@@ -37,7 +37,7 @@ use crate::history::OperationId;
 use crate::incident::{Incident, Incidents};
 use crate::invariant::{Invariant, Violation};
 use crate::marks::{Mark, Marks};
-use crate::network::{Arrival, Network, Packet, State};
+use crate::network::{Arrival, Damage, Network, Packet, State};
 use crate::ports::{Collected, Input};
 use crate::profile::{Options, Profile};
 use crate::rng::{Rng, Stream};
@@ -128,6 +128,8 @@ enum Happening {
     Save(NodeId, Life),
     /// A chunk of a transfer arrives.
     Chunk(TransferId, u32),
+    /// The sender of a transfer goes on with it.
+    NextChunk(TransferId),
     /// The sender of a transfer learns that it has ended well.
     Delivered(TransferId),
     /// A client goes on.
@@ -140,10 +142,10 @@ enum Happening {
     SecondOperator(u64),
     /// A node's driver finds that a peer's host refuses connections.
     Gone(NodeId, Life, NodeId),
-    /// The network is whole again.
-    Mend,
-    /// The network is whole again as soon as a node is so far behind that it needs a snapshot.
-    MendWhenBehind(NodeId, Time),
+    /// A cut or a clog ends, unless another has taken its place.
+    Mend(Damage),
+    /// A cut ends as soon as a node is so far behind that it needs a snapshot, or at that time.
+    MendWhenBehind(NodeId, Time, Damage),
     /// Whether it is time for a leader that is cut off to come back.
     ComeBack(Comeback),
     /// A process dies once more.
@@ -280,6 +282,7 @@ impl World {
             Happening::Apply(node, life) => self.apply(node, life),
             Happening::Save(node, life) => self.save(node, life),
             Happening::Chunk(transfer, number) => self.chunk(transfer, number),
+            Happening::NextChunk(transfer) => self.next_chunk(transfer),
             Happening::Delivered(transfer) => self.delivered(transfer),
             Happening::Wake(client) => self.wake(client),
             Happening::TimedOut(client, operation) => {
@@ -293,13 +296,15 @@ impl World {
             }
             Happening::Strike => self.strike(),
             Happening::SecondOperator(strike) => self.ask_once_more(strike),
-            Happening::Mend => {
-                self.note(|| "the network is whole".to_owned());
-                self.network.mend();
+            Happening::Mend(damage) => {
+                if self.network.is_cut_by(damage) {
+                    self.note(|| "the network is whole".to_owned());
+                }
+                self.network.mend(damage);
                 Ok(())
             }
-            Happening::MendWhenBehind(node, latest) => {
-                self.mend_when_behind(node, latest);
+            Happening::MendWhenBehind(node, latest, damage) => {
+                self.mend_when_behind(node, latest, damage);
                 Ok(())
             }
             Happening::ComeBack(comeback) => {
@@ -313,7 +318,7 @@ impl World {
             Happening::Restart(node) => self.start(node),
             Happening::Room(node) => {
                 self.note(|| format!("the disk of {node} has room"));
-                self.server(node).empty_disk();
+                self.server(node).make_room();
                 Ok(())
             }
             Happening::Heal => self.heal(),
@@ -324,6 +329,9 @@ impl World {
     /// How long the process that this happens to stands still yet.
     fn standing_still(&self, happening: &Happening) -> Option<Duration> {
         let node = match happening {
+            Happening::NextChunk(transfer) | Happening::Delivered(transfer) => {
+                self.transfers.get(transfer)?.from()
+            }
             Happening::Tick(node, _)
             | Happening::Turn(node, _)
             | Happening::Synced(node, _)
@@ -333,12 +341,11 @@ impl World {
             | Happening::Gone(node, _, _) => *node,
             Happening::Arrive(packet) => packet.to,
             Happening::Chunk(transfer, _) => self.transfers.get(transfer)?.to(),
-            Happening::Delivered(_)
-            | Happening::Wake(_)
+            Happening::Wake(_)
             | Happening::TimedOut(..)
             | Happening::Strike
             | Happening::SecondOperator(_)
-            | Happening::Mend
+            | Happening::Mend(_)
             | Happening::MendWhenBehind(..)
             | Happening::ComeBack(_)
             | Happening::DieAgain(_)
@@ -347,8 +354,13 @@ impl World {
             | Happening::Heal
             | Happening::Look => return None,
         };
-        let wait = self.servers[&node].paused_until.since(self.now());
+        let wait = self.pause_of(node);
         (!wait.is_zero()).then_some(wait)
+    }
+
+    /// How long a node's process stands still yet.
+    fn pause_of(&self, node: NodeId) -> Duration {
+        self.servers[&node].paused_until.since(self.now())
     }
 
     fn tick(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
@@ -387,13 +399,14 @@ impl World {
         };
         process.inbox.push(input);
         let is_first = process.inbox.len() == 1;
+        let pause = self.pause_of(node);
         let longest = self.turn_takes(node);
-        if longest.is_zero() {
+        if longest.is_zero() && pause.is_zero() {
             return self.turn(node, life);
         }
         if is_first {
             let after = self.server(node).rng.span(Duration::ZERO, longest);
-            self.schedule.after(after, Happening::Turn(node, life));
+            self.schedule.after(pause + after, Happening::Turn(node, life));
         }
         Ok(())
     }
@@ -406,6 +419,11 @@ impl World {
 
     fn turn(&mut self, node: NodeId, life: Life) -> Result<(), Violation> {
         let now = self.now();
+        let pause = self.pause_of(node);
+        assert!(
+            pause.is_zero(),
+            "{node} takes a turn, and stands still for {pause:?} yet"
+        );
         let reading = self
             .profile
             .node
@@ -422,7 +440,7 @@ impl World {
             let clock = &self.servers[&node].clock;
             let lease = lease.map(|until| clock.true_time(now, reading, until));
             let promised = promised.map(|(to, until)| (to, clock.true_time(now, reading, until)));
-            self.safety.promises(node, promised);
+            self.safety.promises(node, promised, &collected.step);
             self.safety.holds_lease(node, now, lease);
             if lease.is_some() {
                 self.marks.reach(Mark::LeaseHeld);

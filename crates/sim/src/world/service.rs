@@ -12,7 +12,7 @@ use super::{Happening, Wiring, World};
 use crate::clients::{Call, Errand, RequestId, Submission, Wake, Word};
 use crate::digest::Digest;
 use crate::history::Key;
-use crate::invariant::Violation;
+use crate::invariant::{Invariant, Violation};
 use crate::marks::Mark;
 use crate::ports::{Caller, Outbox, Reply};
 use crate::replicated::Replicated;
@@ -86,7 +86,7 @@ impl World {
 
     /// Before each read that asks the others, one that does not: it may be late, and must be true.
     fn read_locally(&mut self, node: NodeId, life: Life, key: Key) -> Result<(), Violation> {
-        if self.servers[&node].kind == MemberKind::Witness {
+        if self.servers[&node].kind == MemberKind::Witness || !self.pause_of(node).is_zero() {
             return Ok(());
         }
         let Some(process) = self.process(node, life) else {
@@ -101,12 +101,14 @@ impl World {
             query: key,
             responder,
         });
-        for reply in outbox.take() {
-            if let Reply::Read(_, found) = reply {
-                self.executions.read_locally((node, life), key, found)?;
-            }
-        }
-        Ok(())
+        let replies = outbox.take();
+        let [Reply::Read(_, found)] = replies[..] else {
+            return Err(Violation {
+                invariant: Invariant::AnsweredOnce,
+                detail: format!("{node} answers a local read with {replies:?}"),
+            });
+        };
+        self.executions.read_locally((node, life), key, found)
     }
 
     /// Brings what a node left for clients to them.
@@ -127,6 +129,9 @@ impl World {
         let wake = match reply {
             Reply::Responded(request, response) => {
                 self.safety.acknowledged(response.id)?;
+                if let Some(wanted) = self.clients.wanted(request) {
+                    self.executions.answered(wanted, response.id.index)?;
+                }
                 self.clients.responded(request, response)?
             }
             Reply::Read(request, value) => self.clients.read(request, value)?,

@@ -73,7 +73,7 @@ impl World {
             server.stalled_until = now;
             server.slow_until = now;
             server.clock.strobe_until = now;
-            server.empty_disk();
+            server.make_room();
             self.start(node)?;
         }
         Ok(())
@@ -91,7 +91,7 @@ impl World {
             Phase::Audit { since } => (since, Phase::Settled),
         };
         match unrest {
-            Some(what) => self.bear_unrest(since, &what),
+            Some(what) => self.check_progress(since, &what),
             None => {
                 self.phase = next;
                 if next != Phase::Settled {
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// The cluster is not at rest. That is excused only by disks that are lost for good.
-    fn bear_unrest(&mut self, since: Time, what: &str) -> Result<(), Violation> {
+    fn check_progress(&mut self, since: Time, what: &str) -> Result<(), Violation> {
         let has_losses = self.servers.values().any(Server::is_lost);
         let hope = if has_losses && !self.had_hope {
             self.hope()
@@ -158,7 +158,7 @@ impl World {
         Ok(())
     }
 
-    /// Whoever cannot have a quorum must not go on as if he had one.
+    /// Whoever cannot have a quorum must not go on as if they had one.
     fn look_at_halted(&mut self, since: Time, done: Done) -> Result<(), Violation> {
         // Witnesses may elect one who has data and is no voter any more; it commits nothing.
         let can_commit = |leader: &Status| {

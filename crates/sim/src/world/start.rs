@@ -75,10 +75,10 @@ impl World {
         }
         let opened = match server.start(&profile, quirk) {
             Ok(opened) => opened,
-            Err(NotStarted::DiskFailed) => {
+            Err(NotStarted::DiskFailed(error)) => {
                 self.marks.reach(Mark::StartFailed);
                 self.mark_if_full(node, Mark::StartFull);
-                return self.stop_failed(node);
+                return self.stop_failed(node, &error);
             }
             Err(NotStarted::Refused(detail)) => {
                 let invariant = Invariant::Recovery;
@@ -100,8 +100,7 @@ impl World {
             self.safety.holds(node, stored.snapshot.id.index, content)?;
         }
         self.schedule.after(first_tick, Happening::Tick(node, life));
-        let server = self.servers.get_mut(&node).expect("it has just been started");
-        for Arrival { after, packet } in self.network.replay_after_restart(&mut server.rng) {
+        for Arrival { after, packet } in self.network.replay_after_restart(node, life.0) {
             self.schedule.after(after, Happening::Arrive(packet));
         }
         Ok(())
