@@ -359,7 +359,7 @@ impl Configuration {
             return majority_value(&self.all_voters(), reached);
         }
         let incoming = majority_value(&self.voters, &reached);
-        if self.outgoing.is_empty() || mutant!(M65) {
+        if self.outgoing.is_empty() || mutant!(M71) {
             return incoming;
         }
         incoming.min(majority_value(&self.outgoing, &reached))

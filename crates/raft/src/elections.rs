@@ -15,7 +15,7 @@ impl Node {
     pub(crate) fn on_request_pre_vote(&mut self, from: NodeId, msg: RequestPreVote) -> Next {
         // A leader that asks for votes leads no more (hashicorp/raft #605).
         let hears_leader = self.shelters_leader() && self.leader() != Some(from) && !mutant!(M7);
-        let shelters = hears_leader || (self.core.promise.forbids(from) && !mutant!(M66));
+        let shelters = hears_leader || (self.core.promise.forbids(from) && !mutant!(M72));
         if let Role::Follower(follower) = &mut self.role
             && shelters
         {
@@ -50,7 +50,7 @@ impl Node {
     /// Paper §5.2 and §5.4.1: one vote a term, to a candidate whose log is at least as up to date.
     pub(crate) fn on_request_vote(&mut self, from: NodeId, msg: RequestVote) -> Next {
         let vote = self.core.vote();
-        let promised = msg.cause == Campaign::Timeout && self.core.promise.forbids(from) && !mutant!(M66);
+        let promised = msg.cause == Campaign::Timeout && self.core.promise.forbids(from) && !mutant!(M72);
         let free = vote == Some(from) || (vote.is_none() && self.leader().is_none() && !promised);
         if !free || !self.core.is_up_to_date(msg.last) {
             self.core

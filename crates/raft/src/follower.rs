@@ -128,7 +128,7 @@ impl Follower {
         self.leader = None;
         let turn = self.failover.begin(core, peer);
         self.timeout = self.timeout.min(self.elapsed.saturating_add(turn));
-        if mutant!(M67) && self.elapsed >= self.timeout && core.is_free_to_campaign() {
+        if mutant!(M73) && self.elapsed >= self.timeout && core.is_free_to_campaign() {
             return Next::Campaign;
         }
         self.campaign_if_due(core)

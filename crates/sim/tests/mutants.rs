@@ -43,8 +43,8 @@ sample! {
     sessions_left_out_of_snapshots_are_found M31;
     commands_forgotten_with_a_snapshot_are_found M63;
     sessions_that_end_by_a_clock_are_found M64;
-    joint_members_that_count_by_half_are_found M65;
-    campaigns_on_a_mere_report_are_found M67;
+    joint_members_that_count_by_half_are_found M71;
+    campaigns_on_a_mere_report_are_found M73;
 }
 
 const MOST_SEEDS: u64 = 40;
