@@ -176,7 +176,7 @@ impl AskedChanges {
 /// Its entry was replaced by another leader's.
 const NEVER_BEGUN: Outcome = Outcome::Rejected(Rejection::NotLeader { leader: None });
 
-/// How many may wait at one node. An operator has one, and those whom he lost.
+/// How many may wait at one node. An operator has one, and those that were given up on.
 const MOST: usize = 16;
 
 #[cfg(test)]

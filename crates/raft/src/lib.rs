@@ -15,7 +15,7 @@
 //! contract with the caller), `log` (one replica's log), `core` (what all roles share), then the
 //! roles: `follower` with `failover`, `candidate`, `leader` with its `progress`, `replicate`, `reads`,
 //! `lease` and `intake`. `elections` answers those who ask for votes, `fetch` gets a pre-candidate the log
-//! that it lacks, `requests` tells each asker what became of what he asked. `node` ties them, and
+//! that it lacks, `requests` tells each asker what became of what it asked. `node` ties them, and
 //! [`invariants`] is true of them after every step.
 //!
 //! Members change by way of the log: `configuration` has the steps, `membership` the words, `change`

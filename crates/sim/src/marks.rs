@@ -44,7 +44,7 @@ pub enum Mark {
     ProposedInTransfer,
     /// A proposal was refused since too much was waiting.
     ProposalOverloaded,
-    /// A request was refused since no leader was known.
+    /// A request was refused because no leader was known.
     NoLeader,
     /// A request was passed on to a node that did not lead.
     NotLeader,
@@ -78,7 +78,7 @@ pub enum Mark {
     ChangeDone,
     /// A change of members was refused since another was under way.
     ChangeInProgress,
-    /// A change of members was refused since they were not those it was meant for.
+    /// A change of members was refused because they were not those it was meant for.
     PreconditionFailed,
     /// A change of members was replaced by another.
     ChangeSuperseded,
@@ -98,13 +98,13 @@ pub enum Mark {
     SessionsRestored,
     /// A witness granted a vote.
     WitnessVoted,
-    /// A log could not grow since its disk was full.
+    /// A log could not grow because its disk was full.
     LogFull,
-    /// A snapshot could not be written since its disk was full.
+    /// A snapshot could not be written because its disk was full.
     SnapshotFull,
-    /// A node could not start since its disk was full.
+    /// A node could not start because its disk was full.
     StartFull,
-    /// A node that stopped since its disk was full started again.
+    /// A node that stopped because its disk was full started again.
     ResumedWithRoom,
     /// So much was lost that the rest had to halt.
     LossTooGreat,

@@ -169,7 +169,7 @@ fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).expect("simulated spans are far below 2^64 microseconds")
 }
 
-/// A delay's scale is doubled this often at most: 2⁶ times a millisecond is still less than a timeout.
+/// A delay's scale is doubled this often at most. The longest delays exceed the shortest election timeouts, as they may.
 const LONGEST_TAIL: u32 = 6;
 
 #[cfg(test)]

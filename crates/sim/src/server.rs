@@ -61,7 +61,7 @@ pub(crate) struct Server {
     pub(crate) presence: Presence,
     /// Whether it keeps data, ever.
     pub(crate) kind: MemberKind,
-    /// Whether the last process stopped since its disk was full.
+    /// Whether the last process stopped because its disk was full.
     pub(crate) last_stop: DiskFailure,
     /// The members that its directory begins with.
     first: Configuration,

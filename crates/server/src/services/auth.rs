@@ -43,7 +43,7 @@ impl Auth {
         Ok(answer!(self.node.read(Query::Auth(question)).await?, Auth))
     }
 
-    /// Refuses whoever may not see users and roles that are not his own: before a name that nobody has is refused.
+    /// Refuses whoever may not see other users and roles than their own, before a name that nobody has is refused.
     async fn must_be_root<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let caller = session(request).caller();
         let AuthAnswer::Users(users) = self.ask(AuthQuestion::Users(caller)).await? else {

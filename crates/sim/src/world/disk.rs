@@ -68,7 +68,7 @@ impl World {
         self.stop_failed(node, error)
     }
 
-    /// Something was refused, perhaps since the disk is full.
+    /// Something was refused, perhaps because the disk is full.
     pub(super) fn mark_if_full(&mut self, node: NodeId, mark: Mark) {
         if self.servers[&node].failure() == DiskFailure::Full {
             self.marks.reach(mark);
