@@ -336,12 +336,43 @@ mod tests {
     fn each_kind_has_its_faults() {
         for seed in 0..50 {
             let faults = |kind| Profile::draw(seed, &of_kind(kind)).faults;
+            let has_one_of = |kind, some: &[Fault], none: &[Fault]| {
+                let drawn = faults(kind);
+                assert!(some.iter().any(|fault| drawn.contains(fault)), "{kind:?} {seed}");
+                assert!(none.iter().all(|fault| !drawn.contains(fault)), "{kind:?} {seed}");
+            };
+            assert!(faults(Kind::Calm).is_empty());
             assert!(faults(Kind::OneFault).len() <= 1);
             assert!(faults(Kind::Lite).len() <= 2);
-            let partial = faults(Kind::Partial);
-            assert!(Fault::PARTIAL.iter().any(|fault| partial.contains(fault)));
-            assert!(!partial.contains(&Fault::DiskError));
+            has_one_of(
+                Kind::Partial,
+                &Fault::PARTIAL,
+                &[Fault::DiskError, Fault::DiskStall],
+            );
+            has_one_of(Kind::Membership, &[Fault::Reconfigure], &Fault::CLOCK);
+            has_one_of(Kind::Disk, &Fault::DISK, &[Fault::Reconfigure]);
+            has_one_of(Kind::Clock, &Fault::CLOCK, &[Fault::Reconfigure]);
+            let slow = [
+                Fault::SlowNode,
+                Fault::Clog,
+                Fault::Isolate,
+                Fault::Halves,
+                Fault::Blackhole,
+                Fault::Comeback,
+            ];
+            has_one_of(Kind::Performance, &slow, &[Fault::Reconfigure]);
         }
+        let mut swarmed = BTreeSet::new();
+        for seed in 0..50 {
+            let drawn = Profile::draw(seed, &of_kind(Kind::Swarm)).faults;
+            assert!(drawn.len() < Fault::ALL.len(), "a swarm leaves some out: {seed}");
+            swarmed.extend(drawn);
+        }
+        assert_eq!(
+            swarmed.len(),
+            Fault::ALL.len(),
+            "every fault is drawn by some seed"
+        );
     }
 
     #[test]

@@ -35,7 +35,14 @@ struct Strike {
 impl fmt::Display for Strike {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { fault, node, lasts } = self;
-        write!(f, "{fault}, of {node} if of one, for {lasts:?} if it lasts")
+        write!(f, "{fault}")?;
+        if !OF_MANY.contains(fault) {
+            write!(f, " of {node}")?;
+        }
+        if LASTING.contains(fault) {
+            write!(f, " for {lasts:?}")?;
+        }
+        Ok(())
     }
 }
 
@@ -329,3 +336,36 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const BEHIND_EVERY: Duration = Duration::from_millis(50);
 /// When it is noticed at the latest that a process refuses connections.
 const LATEST_REFUSAL: Duration = Duration::from_millis(20);
+
+/// Faults of the network or of everybody, and those that pick their nodes by themselves.
+const OF_MANY: [Fault; 10] = [
+    Fault::Halves,
+    Fault::Isolate,
+    Fault::OneWay,
+    Fault::Bridge,
+    Fault::Ring,
+    Fault::Chain,
+    Fault::Star,
+    Fault::HalfOpen,
+    Fault::Comeback,
+    Fault::PowerLoss,
+];
+
+/// Faults that end after the time that was drawn; the others are over at once, or end by themselves.
+const LASTING: [Fault; 15] = [
+    Fault::Halves,
+    Fault::Isolate,
+    Fault::OneWay,
+    Fault::Bridge,
+    Fault::Ring,
+    Fault::Chain,
+    Fault::Star,
+    Fault::HalfOpen,
+    Fault::Clog,
+    Fault::Crash,
+    Fault::Pause,
+    Fault::SlowNode,
+    Fault::Strobe,
+    Fault::DiskStall,
+    Fault::DiskFull,
+];
