@@ -330,11 +330,18 @@ impl Core {
                     .committed_since(before)
                     .any(|members| members.is_member(self.id()));
             }
-            if undecided && !was_removed && self.is_removed() {
-                let index = self.log.configuration_index();
-                self.event(Event::Removed { index });
-                self.requests.on_removed(self.log.commit_index());
+            if undecided {
+                self.note_removal(was_removed);
             }
+        }
+    }
+
+    /// Ends what only the members are told of, if this node is none any more and was not removed before.
+    fn note_removal(&mut self, was_removed: bool) {
+        if !was_removed && self.is_removed() {
+            let index = self.log.configuration_index();
+            self.event(Event::Removed { index });
+            self.requests.on_removed(self.log.commit_index());
         }
     }
 
@@ -364,6 +371,7 @@ impl Core {
     /// Takes over a leader's snapshot whose data is on this node's disk.
     pub(crate) fn install(&mut self, leader: NodeId, meta: SnapshotMeta) {
         let id = meta.id;
+        let was_removed = self.is_removed();
         self.was_member |= meta.configuration.is_member(self.id());
         self.log.reset(meta.clone());
         self.requests.on_snapshot(id);
@@ -371,6 +379,7 @@ impl Core {
         self.restoring = Some(Restoring { id, leader });
         self.out.restore = Some(meta);
         self.event(Event::SnapshotInstalled { id });
+        self.note_removal(was_removed);
     }
 
     /// The state machine was restored: the leader that sent the snapshot, if it was the latest one.

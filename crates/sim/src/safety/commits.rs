@@ -109,8 +109,11 @@ impl Safety {
             )
         })?;
         let counted_by = counted_by.expect("required above");
+        // Whoever is to leave is a member until the entry that says so is committed, and its disk is of use till then.
+        let (_, settled) = watched.members.before(Index(id.index.0 + 1));
         let mut holders = self.holders(id).into_iter();
-        let has_data = holders.any(|node| counted_by.is_voter(node) && !self.witnesses.contains(&node));
+        let is_voter = |node| counted_by.is_voter(node) || settled.is_voter(node);
+        let has_data = holders.any(|node| is_voter(node) && !self.witnesses.contains(&node));
         require(has_data, Invariant::DurableOnQuorum, || {
             format!(
                 "{node} commits {id}, of which only witnesses among {counted_by} have anything: {:?}",
