@@ -337,7 +337,16 @@ mod tests {
         for seed in 0..50 {
             let faults = |kind| Profile::draw(seed, &of_kind(kind)).faults;
             let has_one_of = |kind, some: &[Fault], none: &[Fault]| {
-                let drawn = faults(kind);
+                // A node that is alone has no faults of the network.
+                let size = Size::Exactly(3);
+                let drawn = Profile::draw(
+                    seed,
+                    &Options {
+                        size,
+                        ..of_kind(kind)
+                    },
+                )
+                .faults;
                 assert!(some.iter().any(|fault| drawn.contains(fault)), "{kind:?} {seed}");
                 assert!(none.iter().all(|fault| !drawn.contains(fault)), "{kind:?} {seed}");
             };
