@@ -131,7 +131,8 @@ pub async fn lease_and_lock_across_changes(cluster: &Cluster) -> Outcome {
         cluster.call("restart").await?;
         sleep(Duration::from_secs(2)).await;
     }
-    // The first call by way of a node that was away fails: the client tells of the last try to connect.
+    // The first call by way of a node that was away fails: the client tells of the last try to connect, or that the
+    // connection was closed under it.
     let found = loop {
         match client
             .get(held.key(), Some(GetOptions::new().with_keys_only()))
@@ -151,7 +152,8 @@ pub async fn lease_and_lock_across_changes(cluster: &Cluster) -> Outcome {
 }
 
 fn is_about_connecting(error: &etcd_client::Error) -> bool {
-    matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().contains("connect"))
+    let texts = ["connect", "operation was canceled"];
+    matches!(error, etcd_client::Error::GRpcStatus(status) if texts.iter().any(|text| status.message().contains(text)))
 }
 
 async fn keep_alive(mut client: Client, lease: i64) {
