@@ -197,8 +197,8 @@ const KNOWN: &[Known] = &[
     },
     Known {
         name: COMPACT_BY_OTHERS,
-        what: "With authentication on, only root may compact in Quorate, as in etcd from 3.5.28 on; older ones let \
-               anybody. They are not asked to.",
+        what: "With authentication on, only root may compact in Quorate; etcd before 3.5.28 lets anybody \
+               (CVE-2026-33413). They are not asked to.",
         versions: &["3.4.", "3.5.1"],
         covers: |_, _, _| false,
     },
@@ -231,8 +231,10 @@ const KNOWN: &[Known] = &[
                 "etcdserver: permission denied",
             ];
             let of_no_name = matches!(call, Call::Auth(AuthCall::UserGet(name)) if name.is_empty());
-            (of_no_name || etcd.text.starts_with("InvalidArgument: "))
-                && of_the_caller.iter().any(|text| quorate.is_refused_with(text))
+            let is_of_the_caller =
+                |outcome: &Outcome| of_the_caller.iter().any(|text| outcome.is_refused_with(text));
+            let of_the_request = etcd.text.starts_with("InvalidArgument: ") && !is_of_the_caller(etcd);
+            (of_no_name || of_the_request) && is_of_the_caller(quorate)
         },
     },
     Known {
@@ -253,7 +255,7 @@ const KNOWN: &[Known] = &[
     Known {
         name: "lists-without-login",
         what: "With authentication on, etcd 3.4 and 3.5.1 tell anybody the leases, members, alarms and status; Quorate \
-               asks for a login, as etcd from 3.5.28 on.",
+               asks for a login (CVE-2026-33413).",
         versions: &["3.4.", "3.5.1"],
         covers: |call, etcd, quorate| {
             let tells = matches!(

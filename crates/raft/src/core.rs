@@ -329,8 +329,6 @@ impl Core {
                     .log
                     .committed_since(before)
                     .any(|members| members.is_member(self.id()));
-            }
-            if undecided {
                 self.note_removal(was_removed);
             }
         }

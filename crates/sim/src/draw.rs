@@ -338,15 +338,9 @@ mod tests {
             let faults = |kind| Profile::draw(seed, &of_kind(kind)).faults;
             let has_one_of = |kind, some: &[Fault], none: &[Fault]| {
                 // A node that is alone has no faults of the network.
-                let size = Size::Exactly(3);
-                let drawn = Profile::draw(
-                    seed,
-                    &Options {
-                        size,
-                        ..of_kind(kind)
-                    },
-                )
-                .faults;
+                let mut options = of_kind(kind);
+                options.size = Size::Exactly(3);
+                let drawn = Profile::draw(seed, &options).faults;
                 assert!(some.iter().any(|fault| drawn.contains(fault)), "{kind:?} {seed}");
                 assert!(none.iter().all(|fault| !drawn.contains(fault)), "{kind:?} {seed}");
             };

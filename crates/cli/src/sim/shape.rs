@@ -61,9 +61,7 @@ impl Shape {
             ..Simulation::default()
         }
     }
-}
 
-impl Shape {
     /// Whether many runs together must reach everything that runs are there to reach.
     pub(super) fn is_unrestricted(&self) -> bool {
         let is_whole = self.without.is_empty() && self.only.is_none();

@@ -35,11 +35,13 @@ struct Strike {
 impl fmt::Display for Strike {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { fault, node, lasts } = self;
+        let is_cut = Fault::PARTIAL.contains(fault);
         write!(f, "{fault}")?;
-        if !OF_MANY.contains(fault) {
+        // These pick their nodes by themselves.
+        if !is_cut && !matches!(fault, Fault::Comeback | Fault::PowerLoss) {
             write!(f, " of {node}")?;
         }
-        if LASTING.contains(fault) {
+        if is_cut || LASTING.contains(fault) {
             write!(f, " for {lasts:?}")?;
         }
         Ok(())
@@ -337,30 +339,9 @@ const BEHIND_EVERY: Duration = Duration::from_millis(50);
 /// When it is noticed at the latest that a process refuses connections.
 const LATEST_REFUSAL: Duration = Duration::from_millis(20);
 
-/// Faults of the network or of everybody, and those that pick their nodes by themselves.
-const OF_MANY: [Fault; 10] = [
-    Fault::Halves,
-    Fault::Isolate,
-    Fault::OneWay,
-    Fault::Bridge,
-    Fault::Ring,
-    Fault::Chain,
-    Fault::Star,
-    Fault::HalfOpen,
-    Fault::Comeback,
-    Fault::PowerLoss,
-];
-
-/// Faults that end after the time that was drawn; the others are over at once, or end by themselves.
-const LASTING: [Fault; 15] = [
-    Fault::Halves,
-    Fault::Isolate,
-    Fault::OneWay,
-    Fault::Bridge,
-    Fault::Ring,
-    Fault::Chain,
-    Fault::Star,
-    Fault::HalfOpen,
+/// Faults of one node or link that end after the time that was drawn; the others of them are over at once, or end by
+/// themselves.
+const LASTING: [Fault; 7] = [
     Fault::Clog,
     Fault::Crash,
     Fault::Pause,
