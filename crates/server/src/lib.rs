@@ -16,6 +16,7 @@
 
 mod addresses;
 mod auth;
+mod authority;
 mod backup;
 mod compaction;
 mod config;

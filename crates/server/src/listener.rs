@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
 use crate::addresses::Addresses;
+use crate::authority::AnyAuthority;
 use crate::config::KeepAlive;
 use crate::flag::raised;
 use crate::security::{ClientName, Entry};
@@ -130,7 +131,7 @@ async fn connection<A: Answers>(
         Stream::Tls(_) => Some(ByTls),
     };
     let connection = builder.serve_connection(
-        TokioIo::new(stream),
+        TokioIo::new(AnyAuthority::new(stream)),
         Calls {
             surface,
             client,
