@@ -217,7 +217,7 @@ mod tests {
             frame(1, 4, 1, &vec![0x41; MAX_FRAME + 1]),
         ];
         for case in cases {
-            assert_eq!(pushed(&[case.clone()]).1, case);
+            assert_eq!(pushed(std::slice::from_ref(&case)).1, case);
         }
     }
 
@@ -227,6 +227,6 @@ mod tests {
         let mut block = get(&huffman_http_a());
         block.resize(MAX_FRAME, 0x82);
         let full = frame(1, 4, 1, &block);
-        assert_eq!(pushed(&[full.clone()]).1, full);
+        assert_eq!(pushed(std::slice::from_ref(&full)).1, full);
     }
 }
