@@ -324,6 +324,7 @@ impl Core {
             self.event(Event::Committed {
                 index: self.log.commit_index(),
             });
+            self.requests.on_commit(self.log.commit_index());
             if undecided {
                 self.was_member |= self
                     .log
@@ -373,6 +374,7 @@ impl Core {
         self.was_member |= meta.configuration.is_member(self.id());
         self.log.reset(meta.clone());
         self.requests.on_snapshot(id);
+        self.requests.on_commit(id.index);
         self.apply = ApplyQueue::default();
         self.restoring = Some(Restoring { id, leader });
         self.out.restore = Some(meta);

@@ -229,7 +229,7 @@ pub struct HardState {
 pub struct ReadReady {
     /// The caller's name for it.
     pub ticket: Ticket,
-    /// The state machine must have applied this far first.
+    /// The state machine must have applied this far first. It is committed here: it will be applied.
     pub index: Index,
 }
 

@@ -413,7 +413,8 @@ impl Node {
                 } else {
                     msg.outcome
                 };
-                core.requests.on_read_index(msg.id, outcome);
+                let commit = core.log.commit_index();
+                core.requests.on_read_index(msg.id, outcome, commit);
             }),
             Message::Reconfigure(msg) => self.on_reconfigure(from, *msg),
             Message::ReconfigureResponse(msg) => {

@@ -27,6 +27,8 @@ pub(crate) struct Requests {
     forwards: BTreeMap<u64, ForwardOut>,
     forwarded_bytes: u64,
     reads: BTreeMap<u64, ReadOut>,
+    /// Reads that a leader confirmed at indices which are not known to be committed here yet.
+    confirmed: BTreeMap<Index, Vec<Ticket>>,
     transfer: Option<TransferOut>,
     changes: AskedChanges,
     resolved: Vec<Resolved>,
@@ -65,6 +67,7 @@ impl Requests {
             forwards: BTreeMap::new(),
             forwarded_bytes: 0,
             reads: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
             transfer: None,
             changes: AskedChanges::default(),
             resolved: Vec::new(),
@@ -201,6 +204,21 @@ impl Requests {
         while let Some((_, ticket)) = self.appended.pop_back_if(|(id, _)| id.index > commit) {
             self.resolve(ticket, Outcome::Unknown);
         }
+        for (_, tickets) in std::mem::take(&mut self.confirmed) {
+            self.reject_all(tickets, Rejection::Removed);
+        }
+    }
+
+    /// Entries up to `commit` are committed here: what was confirmed for them will be applied.
+    pub(crate) fn on_commit(&mut self, commit: Index) {
+        while let Some(confirmed) = self.confirmed.first_entry()
+            && *confirmed.key() <= commit
+        {
+            let (index, tickets) = confirmed.remove_entry();
+            for ticket in tickets {
+                self.read_ready(ticket, index);
+            }
+        }
     }
 
     /// This node is no member any more and hears of no leader: nobody will tell it what became of a change.
@@ -267,22 +285,26 @@ impl Requests {
     }
 
     pub(crate) fn pending_reads(&self) -> usize {
-        self.reads.values().map(|read| read.tickets.len()).sum()
+        let asked = self.reads.values().map(|read| read.tickets.len());
+        let confirmed = self.confirmed.values().map(Vec::len);
+        asked.chain(confirmed).sum()
     }
 
-    /// A leader answered a read.
-    pub(crate) fn on_read_index(&mut self, id: ReadId, outcome: ReadOutcome) {
+    /// A leader answered reads. Those that it confirmed are ready once `commit`, up to where entries are committed
+    /// here, has come as far: a node that was removed is told of no more entries, and nothing may wait for them.
+    pub(crate) fn on_read_index(&mut self, id: ReadId, outcome: ReadOutcome, commit: Index) {
         if id.session != self.session {
             return;
         }
         let Some(read) = self.reads.remove(&id.seq) else {
             return;
         };
-        for ticket in read.tickets {
-            match outcome {
-                ReadOutcome::Ready(index) => self.read_ready(ticket, index),
-                ReadOutcome::Refused => self.reject(ticket, Rejection::NotLeader { leader: None }),
+        match outcome {
+            ReadOutcome::Ready(index) => {
+                self.confirmed.entry(index).or_default().extend(read.tickets);
+                self.on_commit(commit);
             }
+            ReadOutcome::Refused => self.reject_all(read.tickets, Rejection::NotLeader { leader: None }),
         }
     }
 

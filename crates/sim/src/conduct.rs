@@ -188,7 +188,7 @@ impl News {
 }
 
 /// Whether only a leader sends this.
-pub(crate) fn speaks_as_leader(message: &Message) -> bool {
+fn speaks_as_leader(message: &Message) -> bool {
     matches!(
         message,
         Message::AppendEntries(_) | Message::Heartbeat(_) | Message::Commit(_) | Message::InstallSnapshot(_)

@@ -3,7 +3,7 @@
 //! The process is put together from the parts that run in production; what differs is that nothing
 //! happens by itself. The world calls in when it is time.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use quorate::apply::{Applier, SnapshotPolicy};
 use quorate::clock::ClockReading;
 use quorate::codec::Incarnation;
 use quorate::codec::frame::ClusterId;
-use quorate::driver::DriverInput;
 use quorate::machine::Machine;
 use quorate::sessions::Sessions;
 use quorate::storage::{Identity, LogReader, Opened, Options, SnapshotWriter, Snapshots, Storage};
@@ -25,7 +24,7 @@ use quorate_raft::{
 use quorate_wal::{DiskOp, MemDisk};
 
 use crate::clock::Clock;
-use crate::conduct::{Conduct, speaks_as_leader};
+use crate::conduct::Conduct;
 use crate::invariant::{Invariant, Violation, require};
 use crate::marks::Mark;
 use crate::ports::{Caller, Collected, Input, LogJob, Outbox, SimDriver, Task};
@@ -417,20 +416,13 @@ impl Process {
         if let Some(reading) = reading {
             self.driver.tell_time(reading);
         }
-        let mut heard = BTreeSet::new();
         for input in self.inbox.drain(..) {
-            if let DriverInput::Receive(envelope) = &input
-                && speaks_as_leader(&envelope.message)
-            {
-                heard.insert(envelope.from);
-            }
             self.conduct.given(&self.view, &input);
             self.driver.handle(input);
         }
         self.driver.flush();
         self.check();
-        let mut collected = self.driver.ports_mut().take();
-        collected.step.heard = heard;
+        let collected = self.driver.ports_mut().take();
         self.conduct.turned(&self.view, &collected.step)?;
         Ok(collected)
     }

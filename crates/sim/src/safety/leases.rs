@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use quorate_raft::{Envelope, Event, Index, NodeId, Term};
 
+use super::Safety;
 use super::membership::is_quorum;
-use super::{Safety, Step};
 use crate::invariant::{Invariant, Violation, require};
 use crate::schedule::Time;
 
@@ -19,7 +19,7 @@ pub(super) struct Leases {
     until: BTreeMap<NodeId, Time>,
     /// To whom nodes have promised to help nobody else, and until when; to anybody if to none.
     promised: BTreeMap<NodeId, Promised>,
-    /// What the node that took a step last had promised before it, and promises still.
+    /// What the node that takes a step had promised before it, and still does as far as its events were looked at.
     bound: Option<Promised>,
     /// Who told a successor to campaign, in which term: those who are asked for votes then keep no promise.
     called: BTreeMap<NodeId, Term>,
@@ -42,18 +42,18 @@ impl Safety {
         };
     }
 
-    /// What a node has promised last, after a step; none if nothing.
-    pub(crate) fn promises(&mut self, node: NodeId, promised: Option<(Option<NodeId>, Time)>, step: &Step) {
-        let before = match promised {
+    /// What a node has promised last, after a step; none if nothing. What it promised before binds it in the step.
+    pub(crate) fn promises(&mut self, node: NodeId, promised: Option<Promised>) {
+        self.leases.bound = match promised {
             Some(promised) => self.leases.promised.insert(node, promised),
             None => self.leases.promised.remove(&node),
         };
-        // Another leader may have been heard of within the step, and was voted for before that or after it.
-        let replaced = |(to, _): &Promised| {
-            let leader = promised.and_then(|(leader, _)| leader);
-            leader.is_some_and(|leader| *to != Some(leader) && hears(step, leader))
-        };
-        self.leases.bound = before.filter(|before| !replaced(before));
+    }
+
+    /// The node that takes a step follows a leader: what it had promised to another binds it no more in this step, since
+    /// that one has been replaced.
+    pub(super) fn follows(&mut self, leader: NodeId) {
+        self.leases.bound = self.leases.bound.filter(|(to, _)| *to == Some(leader));
     }
 
     /// A node starts, and its disk knows no term: no leader has had an answer that counts as a promise.
@@ -138,12 +138,6 @@ impl Safety {
     }
 }
 
-fn hears(step: &Step, leader: NodeId) -> bool {
-    let follows =
-        |event: &Event| matches!(event, Event::BecameFollower { leader: Some(to), .. } if *to == leader);
-    step.heard.contains(&leader) || step.events.iter().any(follows)
-}
-
 /// What clocks show is rounded, at each end of a lease and of a promise.
 const ROUNDING: Duration = Duration::from_micros(10);
 
@@ -160,14 +154,14 @@ mod tests {
     /// Half-way through what [`VOTER`] has promised to [`LEADER`], or to anybody.
     fn bound(to: Option<NodeId>) -> Safety {
         let mut safety = Safety::new(Limits::default());
-        safety.promises(VOTER, Some((to, Time(2_000))), &Step::default());
+        safety.promises(VOTER, Some((to, Time(2_000))));
         step(&mut safety, to, 1_000);
         safety
     }
 
     /// The voter takes a step at `now`, after which it is bound to `to`.
     fn step(safety: &mut Safety, to: Option<NodeId>, now: u64) {
-        safety.promises(VOTER, Some((to, Time(2_000))), &Step::default());
+        safety.promises(VOTER, Some((to, Time(2_000))));
         safety.holds_lease(VOTER, Time(now), None);
     }
 
@@ -193,28 +187,26 @@ mod tests {
     }
 
     #[test]
-    fn another_leader_that_was_heard_of_in_the_step_may_have_been_voted_for() {
-        let promised = Some((Some(OTHER), Time(2_000)));
+    fn a_promise_binds_until_another_leader_is_followed() {
         let mut safety = bound(Some(LEADER));
-        let heard = Step {
-            heard: [OTHER].into(),
-            ..Step::default()
-        };
-        safety.promises(VOTER, promised, &heard);
-        assert!(votes_for(&safety, OTHER).is_ok());
+        safety.follows(LEADER);
+        assert!(votes_for(&safety, OTHER).is_err());
+        safety.follows(OTHER);
+        assert!(votes_for(&safety, LEADER).is_ok(), "it leads no more");
 
-        let mut safety = bound(Some(LEADER));
-        safety.promises(VOTER, promised, &Step::default());
-        assert!(votes_for(&safety, OTHER).is_err(), "it was not heard of");
+        let mut safety = bound(None);
+        assert!(votes_for(&safety, OTHER).is_err());
+        safety.follows(OTHER);
+        assert!(votes_for(&safety, OTHER).is_ok());
     }
 
     #[test]
     fn a_promise_that_is_forgotten_binds() {
         let mut safety = bound(Some(LEADER));
-        safety.promises(VOTER, None, &Step::default());
+        safety.promises(VOTER, None);
         assert!(votes_for(&safety, OTHER).is_err());
         safety.never_answered(VOTER);
-        safety.promises(VOTER, None, &Step::default());
+        safety.promises(VOTER, None);
         assert!(votes_for(&safety, OTHER).is_ok(), "nobody counts on it");
     }
 

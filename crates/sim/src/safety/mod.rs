@@ -70,8 +70,6 @@ pub(crate) struct Step {
     pub(crate) events: Vec<Event>,
     pub(crate) sends: Vec<Envelope>,
     pub(crate) writes: Vec<Write>,
-    /// The leaders that were heard before it.
-    pub(crate) heard: BTreeSet<NodeId>,
 }
 
 /// What is known of one node.
@@ -213,6 +211,12 @@ impl Safety {
     fn observed(&mut self, node: NodeId, event: &Event, log: OwnLog) -> Result<(), Violation> {
         self.check_transition(node, event)?;
         self.check_promise_kept(node, event)?;
+        if let Event::BecameFollower {
+            leader: Some(leader), ..
+        } = event
+        {
+            self.follows(*leader);
+        }
         if ends_leadership(event) {
             self.watched(node).leads = None;
         }

@@ -440,7 +440,7 @@ impl World {
             let clock = &self.servers[&node].clock;
             let lease = lease.map(|until| clock.true_time(now, reading, until));
             let promised = promised.map(|(to, until)| (to, clock.true_time(now, reading, until)));
-            self.safety.promises(node, promised, &collected.step);
+            self.safety.promises(node, promised);
             self.safety.holds_lease(node, now, lease);
             if lease.is_some() {
                 self.marks.reach(Mark::LeaseHeld);
