@@ -23,6 +23,7 @@ use crate::rng::Rng;
 use crate::snapshot::SnapshotMeta;
 use crate::status::Load;
 use crate::types::{EntryId, Index, NodeId, Term, WriteSeq};
+use crate::yielding::Deference;
 
 /// What a node has in every role.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct Core {
     announced: Option<Arc<Configuration>>,
     /// What the clock shows, and what this node owes a leader by it.
     pub(crate) promise: Promise,
+    /// When this node, if it leads, may hand over to a more wanted voter.
+    pub(crate) deference: Deference,
     out: Ready,
 }
 
@@ -92,6 +95,7 @@ impl Core {
                 ..stored.hard_state
             },
             promise: Promise::new(config.leases, earlier),
+            deference: Deference::new(config.election_ticks),
             told: stored.last.index,
             was_member: stored.snapshot.configuration.is_member(config.id),
             log: Log::new(stored)?,
@@ -129,6 +133,7 @@ impl Core {
     /// A tick passed.
     pub(crate) fn on_tick(&mut self) {
         self.requests.on_tick(self.config.election_ticks);
+        self.deference.on_tick();
         let due = self.writes.persisted < self.writes.last;
         self.writes.silent_ticks = if due {
             self.writes.silent_ticks.saturating_add(1)

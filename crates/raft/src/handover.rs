@@ -113,7 +113,8 @@ impl Leader {
         }
     }
 
-    /// Who can lead soonest: a voter with data that is there, the most wanted, then the furthest.
+    /// Who can lead soonest: a voter with data that is there, one that acknowledges what it is sent before one whose disk
+    /// may be stalled, then the most wanted, then the furthest.
     pub(crate) fn successor(&self, core: &Core) -> Option<NodeId> {
         let election_ticks = core.config.election_ticks;
         self.progress
@@ -122,7 +123,8 @@ impl Leader {
             .max_by_key(|(node, progress)| {
                 let first_of_equals = std::cmp::Reverse(**node);
                 let priority = core.configuration().priority(**node);
-                (priority, progress.match_index(), first_of_equals)
+                let keeps_up = progress.keeps_up(election_ticks);
+                (keeps_up, priority, progress.match_index(), first_of_equals)
             })
             .map(|(node, _)| *node)
     }

@@ -27,7 +27,6 @@ use crate::reads::{ReadQueue, Reader, refuse_read};
 use crate::replicate::{Replica, compare, send_append, send_entries, tell_commit};
 use crate::status::{Load, PeerStatus};
 use crate::types::{EntryId, Index, NodeId, Round, Session, Term};
-use crate::yielding::Deference;
 
 /// A leader of the node's term.
 #[derive(Clone, Debug)]
@@ -45,7 +44,6 @@ pub(crate) struct Leader {
     /// Of those who are or were members while it leads: one that comes back must not be believed twice.
     forwards: BTreeMap<NodeId, ForwardsIn>,
     pub(crate) handover: Option<Handover>,
-    pub(crate) deference: Deference,
 }
 
 impl Leader {
@@ -62,6 +60,7 @@ impl Leader {
         if !mutant!(M27) {
             core.append(Payload::Noop);
         }
+        core.deference.on_elected();
         let mut leader = Self {
             term: core.term(),
             progress,
@@ -73,7 +72,6 @@ impl Leader {
             forwards: BTreeMap::new(),
             departing: Departing::new(),
             handover: None,
-            deference: Deference::new(core),
         };
         // What is committed is in this log, though after a restart nobody may know yet that it is.
         leader.watch_newcomers(core, core.log.last().index);

@@ -3,7 +3,8 @@
 //! - It gives way only to one that can lead: active, and acknowledging what it is sent.
 //! - A leader whose disk is stalled goes on sending heartbeats and confirming reads until then: neither waits
 //!   for a disk. If nobody else can lead it stays, for nothing would be gained.
-//! - For a more wanted voter it tries once an election timeout, and waits twice as long after each vain try.
+//! - For a more wanted voter it tries once it has led for an election timeout, and waits twice as long after each try. A
+//!   voter that campaigns and cannot win ends the leadership that handed over: the wait outlives it.
 
 use std::cmp::Reverse;
 
@@ -14,29 +15,51 @@ use crate::leader::Leader;
 use crate::node::Next;
 use crate::types::NodeId;
 
-/// How long a leader waits before it hands over to a more wanted voter.
+/// How long this node waits, whenever it leads, before it hands over to a more wanted voter again.
 #[derive(Clone, Debug)]
 pub(crate) struct Deference {
+    /// Ticks since the last try, or since it ended.
     elapsed: u32,
+    /// Ticks from one try to the next.
     patience: u32,
+    election_ticks: u32,
 }
 
 impl Deference {
-    pub(crate) fn new(core: &Core) -> Self {
+    pub(crate) fn new(election_ticks: u32) -> Self {
         Self {
-            elapsed: 0,
-            patience: core.config.election_ticks,
+            elapsed: election_ticks,
+            patience: election_ticks,
+            election_ticks,
         }
     }
 
-    fn is_due(&mut self) -> bool {
+    /// A tick passed, in any role. Once nothing was tried for twice as long as it had to wait, what was vain before may
+    /// not be any more.
+    pub(crate) fn on_tick(&mut self) {
         self.elapsed = self.elapsed.saturating_add(1);
+        if self.elapsed >= 2 * self.patience {
+            self.patience = self.election_ticks;
+        }
+    }
+
+    /// This node leads: for an election timeout it hands over to nobody.
+    pub(crate) fn on_elected(&mut self) {
+        self.elapsed = self.elapsed.min(self.patience - self.election_ticks);
+    }
+
+    fn is_due(&self) -> bool {
         self.elapsed >= self.patience
     }
 
-    fn wait_longer(&mut self, core: &Core) {
+    fn wait_longer(&mut self) {
         self.elapsed = 0;
-        self.patience = (2 * self.patience).min(LONGEST * core.config.election_ticks);
+        self.patience = (2 * self.patience).min(LONGEST * self.election_ticks);
+    }
+
+    /// A handover is under way: what comes after it is waited for from its end on.
+    fn wait_for_end(&mut self) {
+        self.elapsed = 0;
     }
 }
 
@@ -44,15 +67,16 @@ impl Leader {
     /// A tick passed: gives way if that helps.
     pub(crate) fn tick_yielding(&mut self, core: &mut Core) -> Next {
         if self.handover.is_some() {
+            core.deference.wait_for_end();
             return Next::Stay;
         }
         if core.disk_is_stalled() {
             return self.yield_for_disk(core);
         }
-        if self.deference.is_due()
+        if core.deference.is_due()
             && let Some(to) = self.more_wanted(core)
         {
-            self.deference.wait_longer(core);
+            core.deference.wait_longer();
             self.begin_handover(core, to, Cause::Wish);
             return self.go_on_with_handover(core);
         }
@@ -101,4 +125,4 @@ impl Leader {
 }
 
 /// Election timeouts between two tries to hand over to a more wanted voter, at most.
-const LONGEST: u32 = 64;
+const LONGEST: u32 = 512;

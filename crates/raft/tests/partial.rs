@@ -8,7 +8,7 @@ mod cluster;
 
 use cluster::{Cluster, Options};
 use quorate_raft::status::RoleKind;
-use quorate_raft::{Input, Limits, NodeId, Outcome, Term};
+use quorate_raft::{Input, Limits, MemberInfo, NodeId, Outcome, Precondition, Priority, Target, Term};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
@@ -267,3 +267,40 @@ const BOUND: u32 = 20;
 /// Election timeouts for which it is kept.
 const KEPT: u32 = 40;
 const SEEDS: u64 = 30;
+
+/// Every try ends the leadership of the only one that can win: with a wait that began anew with each leadership, one
+/// election followed another for ever.
+#[test]
+fn a_more_wanted_voter_that_cannot_win_is_asked_ever_less_often() {
+    let (hub, wanted) = (N1, NodeId(5));
+    let mut cluster = cluster(5, 1, Limits::default());
+    elect(&mut cluster, hub);
+    only_hub(&mut cluster, hub);
+    cluster.reconfigure(hub, wanting(&cluster, wanted), Precondition::Any);
+    let (timeout, before) = (cluster.election_ticks(), term(&cluster));
+    pass(&mut cluster, 250 * timeout);
+    let terms = term(&cluster).0 - before.0;
+    assert!(
+        (2..=24).contains(&terms),
+        "{terms} terms in 250 election timeouts"
+    );
+    assert_eq!(leaders(&cluster), [hub]);
+    assert!(commits(&mut cluster));
+
+    cluster.network.heal();
+    pass(&mut cluster, 520 * timeout);
+    assert_eq!(leaders(&cluster), [wanted]);
+}
+
+/// The members as they are, one of them more wanted than the others.
+fn wanting(cluster: &Cluster, wanted: NodeId) -> Target {
+    let info = |node: NodeId| {
+        let priority = Priority(u32::from(node == wanted));
+        let info = MemberInfo {
+            priority,
+            ..MemberInfo::default()
+        };
+        (node, info)
+    };
+    Target::new(cluster.ids().into_iter().map(info), []).expect("voters alone")
+}

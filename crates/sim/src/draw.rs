@@ -41,6 +41,7 @@ impl Profile {
             strike_lasts: Duration::from_millis(rng.log_between(100, 5_000)),
             losses: draw_losses(seed),
             witnesses: draw_witnesses(seed),
+            wanted: draw_wanted(seed),
             network: draw_network(rng, &faults),
             disk: DiskProfile {
                 latency: Duration::from_micros(rng.log_between(20, 5_000)),
@@ -271,6 +272,17 @@ fn draw_witnesses(seed: u64) -> Chance {
     let newcomers = Chance::percent(*rng.pick(&[10, 30, 50]));
     if rng.chance(Chance::percent(25)) {
         newcomers
+    } else {
+        Chance::NEVER
+    }
+}
+
+/// In a quarter of the runs some members are more wanted than others.
+fn draw_wanted(seed: u64) -> Chance {
+    let rng = &mut Rng::new(seed, Stream::Priorities);
+    let each = Chance::percent(*rng.pick(&[20, 50]));
+    if rng.chance(Chance::percent(25)) {
+        each
     } else {
         Chance::NEVER
     }

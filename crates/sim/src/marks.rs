@@ -110,6 +110,12 @@ pub enum Mark {
     LossTooGreat,
     /// A leader could serve reads by a lease.
     LeaseHeld,
+    /// A pre-candidate took over a log that it lacked (ADR 0008).
+    LogFetched,
+    /// A leader whose disk was stalled handed over.
+    LeaderStalled,
+    /// A node heard that its leader's process was gone (ADR 0009).
+    LeaderGone,
 }
 
 /// How often each mark was reached.
@@ -118,7 +124,7 @@ pub struct Marks([u64; Mark::ALL.len()]);
 
 impl Mark {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 52] = [
         Self::LeaderReplaced,
         Self::QuorumLost,
         Self::PreVoteLost,
@@ -168,6 +174,9 @@ impl Mark {
         Self::ResumedWithRoom,
         Self::LossTooGreat,
         Self::LeaseHeld,
+        Self::LogFetched,
+        Self::LeaderStalled,
+        Self::LeaderGone,
     ];
 
     /// What a core's event reaches.
@@ -189,6 +198,12 @@ impl Mark {
                 reason: StepDown::Removed,
                 ..
             } => Some(Self::LeaderRemoved),
+            Event::SteppedDown {
+                reason: StepDown::StalledDisk,
+                ..
+            } => Some(Self::LeaderStalled),
+            Event::LogFetched { .. } => Some(Self::LogFetched),
+            Event::LeaderGone { .. } => Some(Self::LeaderGone),
             Event::ConfigurationChanged { .. } => Some(Self::MembersChanged),
             Event::CaughtUp { .. } => Some(Self::LearnerCaughtUp),
             Event::Removed { .. } => Some(Self::NodeRemoved),
@@ -351,6 +366,9 @@ impl fmt::Display for Mark {
             Self::ResumedWithRoom => "resumed-with-room",
             Self::LossTooGreat => "loss-too-great",
             Self::LeaseHeld => "lease-held",
+            Self::LogFetched => "log-fetched",
+            Self::LeaderStalled => "leader-stalled",
+            Self::LeaderGone => "leader-gone",
         })
     }
 }

@@ -156,6 +156,8 @@ pub struct Profile {
     /// Whether the last of three or more nodes is a witness, and how likely each that joins later is one;
     /// no witnesses if never.
     pub witnesses: Chance,
+    /// How likely each that keeps data is wanted more than others as the leader; all alike if never.
+    pub wanted: Chance,
     /// The network.
     pub network: NetworkProfile,
     /// The disks.
@@ -280,12 +282,17 @@ impl fmt::Display for Profile {
         let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
         write!(
             f,
-            "{} nodes{}, {} clients{}, {} readers,{} faults: {}",
+            "{} nodes{}{}, {} clients{}, {} readers,{} faults: {}",
             self.nodes,
             if self.witnesses == Chance::NEVER {
                 ""
             } else {
                 ", some of them witnesses"
+            },
+            if self.wanted == Chance::NEVER {
+                ""
+            } else {
+                ", some wanted more"
             },
             self.client.clients,
             if self.client.sessions.is_some() {

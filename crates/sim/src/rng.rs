@@ -44,6 +44,10 @@ pub(crate) enum Stream {
     Witnesses,
     /// Whether a node that joins is a witness.
     Kind(u64),
+    /// Whether some members are more wanted as leaders than others.
+    Priorities,
+    /// How much a node is wanted.
+    Priority(u64),
 }
 
 /// A chance in parts per million.
@@ -161,6 +165,8 @@ impl Stream {
             Self::Losses => (9, 2),
             Self::Witnesses => (9, 3),
             Self::Kind(node) => (10, node),
+            Self::Priorities => (9, 4),
+            Self::Priority(node) => (13, node),
         }
     }
 }

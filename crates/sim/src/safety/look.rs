@@ -64,8 +64,11 @@ impl Safety {
     fn check_load(&self, status: &Status) -> Result<(), Violation> {
         let (load, limits) = (status.load, &self.limits);
         let message = limits.max_message_bytes + LARGEST;
+        // What the disk has not answered for stays in memory beside what is kept for peers.
+        let unwritten = limits.max_uncommitted_bytes + limits.max_inflight_bytes;
         let within = load.uncommitted_bytes <= limits.max_uncommitted_bytes + message
             && load.inflight_bytes <= limits.max_inflight_bytes + message
+            && load.window_bytes <= limits.window_bytes + unwritten + message
             && load.applying_bytes <= 2 * limits.max_applying_bytes + message
             && load.pending_reads <= limits.max_pending_reads;
         require(within, Invariant::Bounded, || {

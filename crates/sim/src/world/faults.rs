@@ -292,7 +292,13 @@ impl World {
     }
 
     fn ask_for_transfer(&mut self, node: NodeId, rng: &mut Rng) -> Result<(), Violation> {
-        let to = self.any_node(rng);
+        let to = Transferee::Node(self.any_node(rng));
+        // A node that is shut down names nobody.
+        let to = if rng.chance(NAMES_NOBODY) {
+            Transferee::Best
+        } else {
+            to
+        };
         let life = self.servers[&node].life;
         let Some(process) = self.process(node, life) else {
             return Ok(());
@@ -300,14 +306,7 @@ impl World {
         let outbox = process.outbox.clone();
         let request = self.clients.operator_asks(node, Errand::Transfer);
         let operator = Caller { request, outbox };
-        self.give(
-            node,
-            life,
-            DriverInput::TransferLeadership {
-                to: Transferee::Node(to),
-                operator,
-            },
-        )
+        self.give(node, life, DriverInput::TransferLeadership { to, operator })
     }
 
     pub(super) fn any_node(&self, rng: &mut Rng) -> NodeId {
@@ -320,6 +319,7 @@ impl World {
 }
 
 /// What a disk refuses. Reads are left out: what cannot be read is damage, which has rules of its own.
+const NAMES_NOBODY: Chance = Chance::percent(30);
 const FAILING: [DiskOp; 7] = [
     DiskOp::Sync,
     DiskOp::Sync,

@@ -189,7 +189,7 @@ impl World {
     }
 
     fn info_of(&self, node: NodeId) -> MemberInfo {
-        info(kind_of(self.seed, &self.profile, node))
+        info(self.seed, &self.profile, node)
     }
 
     /// A node's directory is lost, if that is no more than the members can bear, or the run bears any loss.

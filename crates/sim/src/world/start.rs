@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate::storage::Opened;
-use quorate_raft::{Configuration, EntryId, MemberInfo, MemberKind, NodeId};
+use quorate_raft::{Configuration, EntryId, MemberInfo, MemberKind, NodeId, Priority};
 
 use super::{Happening, Wiring, World};
 use crate::digest::Digest;
@@ -23,9 +23,9 @@ use crate::server::{DiskFailure, NotStarted, Server};
 pub(super) fn first_members(seed: u64, profile: &Profile) -> (BTreeMap<NodeId, Server>, Safety) {
     let nodes = || (1..=profile.nodes).map(NodeId);
     let kind = |node: NodeId| (node, kind_of(seed, profile, node));
-    let described = nodes().map(kind).filter(|(_, kind)| *kind == MemberKind::Witness);
+    let described = nodes().map(|node| (node, info(seed, profile, node)));
     let first = Configuration::new(nodes(), [])
-        .and_then(|first| first.with_info(described.map(|(node, kind)| (node, info(kind)))))
+        .and_then(|first| first.with_info(described.filter(|(_, info)| *info != MemberInfo::default())))
         .expect("there is a node that keeps data, and no learner");
     let mut safety = Safety::new(profile.node.limits.clone());
     let mut servers = BTreeMap::new();
@@ -57,10 +57,19 @@ pub(super) fn kind_of(seed: u64, profile: &Profile, node: NodeId) -> MemberKind 
     }
 }
 
-/// What a configuration says of a node of this kind.
-pub(super) fn info(kind: MemberKind) -> MemberInfo {
+/// What a configuration says of a node.
+pub(super) fn info(seed: u64, profile: &Profile, node: NodeId) -> MemberInfo {
+    let kind = kind_of(seed, profile, node);
+    let rng = &mut Rng::new(seed, Stream::Priority(node.0));
+    let is_wanted = kind == MemberKind::Full && rng.chance(profile.wanted);
+    let priority = if is_wanted {
+        *rng.pick(&[Priority(1), Priority(2)])
+    } else {
+        Priority::default()
+    };
     MemberInfo {
         kind,
+        priority,
         ..MemberInfo::default()
     }
 }
