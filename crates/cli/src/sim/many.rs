@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use quorate_sim::{Failure, Fault, Marks, Report, Time, soak};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -152,7 +153,7 @@ fn failed(failure: &Failure, format: Output) -> anyhow::Error {
 fn collect(seeds: &Seeds, shape: &Shape) -> Result<Totals, Box<Failure>> {
     let Seeds { first, count } = *seeds;
     let started = Instant::now();
-    let progress = progress_bar(count);
+    let mut progress = Progress::new(count);
     let mut totals = Totals::default();
     let mut failure = None;
     soak(
@@ -166,21 +167,61 @@ fn collect(seeds: &Seeds, shape: &Shape) -> Result<Totals, Box<Failure>> {
                     return ControlFlow::Break(());
                 }
             }
-            progress.inc(1);
-            if totals.seeds.is_multiple_of(SEEDS_PER_MESSAGE) {
-                progress.set_message(totals.progress(started.elapsed()));
-            }
+            progress.advance(&totals, started.elapsed());
             ControlFlow::Continue(())
         },
     );
-    progress.finish_and_clear();
+    progress.end();
     failure.map_or(Ok(totals), Err)
 }
 
-fn progress_bar(seeds: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} seeds {eta} {msg}")
-        .expect("the template is a constant that parses");
-    ProgressBar::new(seeds).with_style(style)
+/// How far the seeds are, on standard error: a bar on a terminal, a line now and then in a file.
+enum Progress {
+    Bar(ProgressBar),
+    Lines { seeds: u64, told: Duration },
+}
+
+impl Progress {
+    fn new(seeds: u64) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self::Lines {
+                seeds,
+                told: Duration::ZERO,
+            };
+        }
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} seeds {eta} {msg}")
+            .expect("the template is a constant that parses");
+        Self::Bar(ProgressBar::new(seeds).with_style(style))
+    }
+
+    fn advance(&mut self, totals: &Totals, elapsed: Duration) {
+        match self {
+            Self::Bar(bar) => {
+                bar.inc(1);
+                if totals.seeds.is_multiple_of(SEEDS_PER_MESSAGE) {
+                    bar.set_message(totals.progress(elapsed));
+                }
+            }
+            Self::Lines { seeds, told } if elapsed >= *told + BETWEEN_LINES => {
+                *told = elapsed;
+                // Who does not listen is told nothing.
+                let _ = writeln!(
+                    io::stderr(),
+                    "{} of {seeds} seeds, {}",
+                    totals.seeds,
+                    totals.progress(elapsed)
+                );
+            }
+            Self::Lines { .. } => {}
+        }
+    }
+
+    fn end(self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 const SEEDS_PER_MESSAGE: u64 = 10;
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
