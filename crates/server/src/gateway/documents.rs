@@ -71,14 +71,14 @@ impl Documents {
         }
         while let Some(&byte) = self.unread.get(self.seen) {
             self.seen += 1;
+            if self.seen > self.max_bytes {
+                return Err(DocumentsError::TooLong(self.max_bytes));
+            }
             self.look_at(byte);
             if self.depth == 0 {
                 let object = self.unread.split_to(self.seen);
                 self.seen = 0;
                 return Ok(Some(object.freeze()));
-            }
-            if self.seen > self.max_bytes {
-                return Err(DocumentsError::TooLong(self.max_bytes));
             }
         }
         Ok(None)
@@ -159,6 +159,15 @@ mod tests {
                 assert_eq!(cut(body, piece), Err(Unfinished), "{body}");
             }
             assert_eq!(cut(&long, piece), Err(TooLong(64)));
+        }
+    }
+
+    #[test]
+    fn an_object_may_be_as_long_as_is_said_and_no_longer() {
+        let object = |length: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(length - 8));
+        for piece in [1, 7, 1000] {
+            assert_eq!(cut(&object(64), piece).unwrap(), [object(64)]);
+            assert_eq!(cut(&object(65), piece), Err(DocumentsError::TooLong(64)));
         }
     }
 
