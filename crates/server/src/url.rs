@@ -121,7 +121,7 @@ impl FromStr for Url {
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(host);
-        if host.is_empty() || host.contains(['/', '@', '?', '#']) {
+        if host.is_empty() || host.contains(['/', '@', '?', '#', '[', ']']) {
             return Err(UrlError::Form(text.to_owned()));
         }
         Ok(Url::new(host, port).with_scheme(scheme))
@@ -178,5 +178,8 @@ mod tests {
         assert!(matches!(error("http://a:70000"), UrlError::LargePort(_)));
         assert!(matches!(error("http://:1"), UrlError::Form(_)));
         assert!(matches!(error("http://a/b:1"), UrlError::Form(_)));
+        for brackets in ["http://[[::1]]:1", "http://[::1:1", "http://a]:1"] {
+            assert!(matches!(error(brackets), UrlError::Form(_)), "{brackets}");
+        }
     }
 }
