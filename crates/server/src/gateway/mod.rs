@@ -13,6 +13,8 @@ mod documents;
 mod error;
 mod json;
 mod raw;
+#[cfg(test)]
+mod round_trip;
 mod routes;
 
 use std::sync::Arc;
