@@ -21,6 +21,9 @@ mod backup;
 mod compaction;
 mod config;
 mod flag;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod http;
 mod identity;

@@ -7,6 +7,8 @@
 
 mod audit;
 mod config;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod gate;
 mod jwt;
 mod password;

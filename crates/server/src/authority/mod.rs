@@ -11,6 +11,8 @@
 //! - Nothing else is changed, and what is not understood goes on as it came: the HTTP library judges it.
 
 mod frames;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod header_block;
 
 use std::io;

@@ -10,6 +10,8 @@
 mod export;
 mod file;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod import;
 mod restore;
 mod salt;

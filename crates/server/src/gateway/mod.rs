@@ -11,6 +11,8 @@
 mod call;
 mod documents;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod json;
 mod raw;
 #[cfg(test)]

@@ -6,6 +6,8 @@
 
 mod auth;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod request;
 mod response;
 
