@@ -1,22 +1,15 @@
-//! Writes the first inputs for the target `peer`: what a member receives while three of them elect a
-//! leader and replicate.
-//!
-//!     cargo run --release --example peer_seeds corpus/peer
+//! What a member receives while three of them elect a leader and replicate.
 
 use bytes::{Bytes, BytesMut};
 use quorate::codec::frame::{HEADER_BYTES, encode_message};
 use quorate_raft::{
-    Config, Configuration, Envelope, GroupId, Input, Limits, Node, NodeId, Proposal, Session, Stored, Ticket,
+    Config, Configuration, Consistency, Envelope, GroupId, Input, Limits, MemberKind, Node, NodeId, Proposal,
+    Session, Stored, Ticket,
 };
-use std::path::Path;
 
-fn main() {
-    let dir = std::env::args().nth(1).expect("usage: peer_seeds DIRECTORY");
-    for seed in 1..=12 {
-        let steps = life(seed);
-        std::fs::write(Path::new(&dir).join(format!("life-{seed}")), steps)
-            .expect("the directory can be written");
-    }
+/// A life for each seed.
+pub fn seeds() -> Vec<Vec<u8>> {
+    (1..=12).map(life).collect()
 }
 
 /// The steps of member 1, in the format of the target.
@@ -36,7 +29,10 @@ fn life(seed: u64) -> Vec<u8> {
             command: Bytes::from_static(b"command"),
         };
         members[asked].step(Input::Propose(vec![proposal]));
-        members[asked].step(Input::Read(vec![Ticket(1000 + round)]));
+        members[asked].step(Input::Read {
+            tickets: vec![Ticket(1000 + round)],
+            consistency: Consistency::Linearizable,
+        });
         steps.extend([3, 1]);
         deliver_all(&mut members, &mut steps);
     }
@@ -49,10 +45,12 @@ fn member(id: u64, seed: u64) -> Node {
     let config = Config {
         id: NodeId(id),
         group: GroupId(1),
+        kind: MemberKind::Full,
         session: Session(id),
         seed: seed * 10 + id,
         election_ticks: 10,
         heartbeat_ticks: 1,
+        leases: None,
         limits: Limits::default(),
     };
     Node::new(config, Stored::new(configuration)).expect("the configuration is sound")
