@@ -7,6 +7,8 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
 };
 use quorate_etcd_api::DESCRIPTOR_SET;
+use quorate_etcd_api::etcdserverpb::TxnRequest;
+use quorate_kv::{Command, Limits};
 use serde_json::{Map, Value as Json, json};
 
 use super::json::Shape;
@@ -43,6 +45,25 @@ fn a_text_that_was_damaged_is_refused_or_means_something() {
         }
         Ok(())
     });
+}
+
+/// On a thread with the stack of those that answer requests.
+#[test]
+fn transactions_are_read_as_deep_as_json_is_and_refused_by_the_keyspace() {
+    let name = "etcdserverpb.TxnRequest";
+    let pool = DescriptorPool::decode(DESCRIPTOR_SET).unwrap();
+    let shape = Shape::of(pool.get_message_by_name(name).unwrap());
+    let nested = |depth: usize| {
+        let (begin, end) = (r#"{"success":[{"request_txn":"#, "}]}");
+        format!("{}{{}}{}", begin.repeat(depth), end.repeat(depth))
+    };
+    let read = shape.read(nested(42).as_bytes()).unwrap();
+    let request = TxnRequest::decode(read).unwrap();
+    let txn = crate::translate::txn(request, usize::MAX).unwrap();
+    let refused = Command::Txn(txn).check(&Limits::default());
+    assert_eq!(refused, Err(quorate_kv::Error::TooManyOps));
+    let error = shape.read(nested(43).as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("recursion limit"), "{error}");
 }
 
 /// Checks some messages of each type that methods are asked with or answer with.
