@@ -41,7 +41,9 @@ fn put_all<W: std::io::Write>(mut writer: Writer<W>, entries: &Entries) -> Optio
 fuzz_target!(|data: &[u8]| {
     let Ok(found) = read(data) else { return };
     // Keys that the writer does not take are refused by it, alike both times.
-    let Some(plan) = put_all(Writer::measure(), &found) else { return };
+    let Some(plan) = put_all(Writer::measure(), &found) else {
+        return;
+    };
     let mut file = Vec::new();
     let writer = Writer::new(&mut file, plan).expect("a vector takes all bytes");
     assert_eq!(put_all(writer, &found), Some(plan));

@@ -156,6 +156,9 @@ impl Building {
         if !possible || compacted > revision || compacted < Revision::NOTHING_COMPACTED {
             return Err(head.wrong("its revisions are impossible"));
         }
+        if message.last_lease_epoch > MAX_LEASE_EPOCH {
+            return Err(head.wrong("its last epoch of leases is impossible"));
+        }
         Ok(Self {
             format,
             revision,
@@ -291,3 +294,6 @@ fn split_record(payload: &[u8]) -> Option<(Record, &[u8])> {
     let (block, rest) = rest.split_at_checked(length)?;
     Some((Record::parse(block)?, rest))
 }
+
+/// Every grant and renewal counts one up, so nobody comes near it.
+const MAX_LEASE_EPOCH: u64 = u64::MAX / 2;

@@ -332,6 +332,25 @@ fn snapshots_are_written_as_ever_and_read() {
     assert_eq!(restored.hash_kv(None), keyspace.hash_kv(None));
 }
 
+/// The next grant would count beyond what can be counted.
+#[test]
+fn a_snapshot_with_an_impossible_epoch_of_leases_is_refused() {
+    let whole = unhex(&golden("snapshot-v1.txt"));
+    let (magic, frames) = whole.split_at(8);
+    let (head, rest) = frames.split_at(9 + usize::from(frames[0]));
+    let with_last_epoch = |epoch: &[u8]| {
+        // The golden head ends with its field 3, the last epoch.
+        let mut head = [&head[8..head.len() - 1], epoch].concat();
+        let length = u32::try_from(head.len() - 1).unwrap().to_le_bytes();
+        let checksum = crc32c::crc32c(&head).to_le_bytes();
+        head.splice(0..0, [length, checksum].concat());
+        restore([[magic, &head, rest].concat().into()])
+    };
+    assert!(with_last_epoch(&[2]).is_ok());
+    let refusal = with_last_epoch(&[255, 255, 255, 255, 255, 255, 255, 255, 255, 1]).unwrap_err();
+    assert!(refusal.to_string().contains("epoch"), "{refusal}");
+}
+
 /// With users and roles there is a new format; without them the old one is written.
 #[test]
 fn snapshots_with_users_are_written_as_ever_and_read() {
