@@ -366,7 +366,9 @@ cluster() {
     follower=$(ctl endpoint status | awk -F', ' '$5 == "false" {print $2; exit}')
     check "move-leader" "Leadership transferred from $leader to $follower" "$(ctl move-leader "$follower")"
     check_like "move-leader to nobody" "bad leader transferee" "$(ctl move-leader 1234)"
-    check_like "downgrade cancel" "^(Downgrade cancel success|Error: )" "$(ctl downgrade cancel)"
+    check "downgrade validate" $'Error: etcdserver: invalid downgrade target version\nexit 1' "$(ctl downgrade validate 3.4)"
+    check "downgrade enable of none" $'Error: etcdserver: wrong downgrade target version format\nexit 1' "$(ctl downgrade enable v3)"
+    check "downgrade cancel" $'Error: etcdserver: no inflight downgrade job\nexit 1' "$(ctl downgrade cancel)"
     check "compaction" "compacted revision $(revision)" "$(ctl compaction "$(revision)")"
     check_like "watch of what is compacted" $'watch was canceled \(etcdserver: mvcc: required revision has been compacted\)\nError: watch is canceled by the server\nexit 5' \
         "$(ctl watch --rev 1 a | grep -v '^$')"

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quorate::NodeId;
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::alarm_request::AlarmAction as Action;
+use quorate_etcd_api::etcdserverpb::downgrade_request::DowngradeAction;
 use quorate_etcd_api::etcdserverpb::maintenance_server::Maintenance as MaintenanceRpc;
 use quorate_etcd_api::etcdserverpb::*;
 use quorate_kv::{Alarm, AlarmAction, AlarmKind, Caller, Command, MemberId, Response as Applied, Revision};
@@ -183,7 +184,23 @@ impl MaintenanceRpc for Maintenance {
         Ok(Response::new(Box::pin(ending.end(pieces))))
     }
 
-    async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
-        Err(Status::unimplemented("quorate: Downgrade is not served"))
+    /// There is no older format of the data to go back to: no version is one that may be chosen, and none is ever
+    /// being gone back to.
+    async fn downgrade(
+        &self,
+        request: Request<DowngradeRequest>,
+    ) -> Result<Response<DowngradeResponse>, Status> {
+        let request = request.into_inner();
+        Err(match DowngradeAction::try_from(request.action) {
+            Ok(DowngradeAction::Validate | DowngradeAction::Enable) => {
+                match translate::is_version(&request.version) {
+                    true => EtcdError::InvalidDowngradeTargetVersion.into(),
+                    false => EtcdError::WrongDowngradeVersionFormat.into(),
+                }
+            }
+            Ok(DowngradeAction::Cancel) => EtcdError::NoInflightDowngrade.into(),
+            // etcd has no row in its table for this one, only the text.
+            Err(_unknown) => Status::unknown("etcdserver: unknown method"),
+        })
     }
 }

@@ -10,6 +10,7 @@ mod error;
 pub(crate) mod fuzzing;
 mod request;
 mod response;
+mod version;
 
 pub(crate) use auth::{permission, permission_response};
 pub(crate) use error::{go_error, propose_failed, read_failed, reconfigure_failed, refused, transfer_failed};
@@ -18,3 +19,4 @@ pub(crate) use response::{
     alarms, delete_range_response, key_value, put_response, range_response, txn_response, watch_denied,
     watch_response,
 };
+pub(crate) use version::is_version;

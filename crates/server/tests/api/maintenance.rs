@@ -2,6 +2,7 @@
 
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::alarm_request::AlarmAction;
+use quorate_etcd_api::etcdserverpb::downgrade_request::DowngradeAction;
 use quorate_etcd_api::etcdserverpb::*;
 use tonic::Code;
 
@@ -166,11 +167,34 @@ async fn leadership_moves_from_the_leader_only_and_to_members_only() {
 }
 
 #[tokio::test]
+async fn there_is_no_version_to_go_back_to() {
+    let cluster = Cluster::start(1).await;
+    let mut client = cluster.client(0).maintenance;
+    let mut downgrade = async |action: i32, version: &str| {
+        let version = version.to_owned();
+        client.downgrade(DowngradeRequest { action, version }).await
+    };
+    for action in [DowngradeAction::Validate, DowngradeAction::Enable] {
+        for version in ["3.4", "3.4.0", "3.5", "9.9.9-rc.1"] {
+            let refused = downgrade(action.into(), version).await;
+            check_error(refused, EtcdError::InvalidDowngradeTargetVersion);
+        }
+        for version in ["", "x", "3", "v3.4"] {
+            let refused = downgrade(action.into(), version).await;
+            check_error(refused, EtcdError::WrongDowngradeVersionFormat);
+        }
+    }
+    let cancel = downgrade(DowngradeAction::Cancel.into(), "").await;
+    check_error(cancel, EtcdError::NoInflightDowngrade);
+    let unknown = downgrade(7, "3.4").await.unwrap_err();
+    let etcds = (Code::Unknown, "etcdserver: unknown method");
+    assert_eq!((unknown.code(), unknown.message()), etcds);
+}
+
+#[tokio::test]
 async fn what_is_not_served_says_so() {
     let cluster = Cluster::start(1).await;
-    let mut client = cluster.client(0);
-    let downgrade = client.maintenance.downgrade(DowngradeRequest::default()).await;
-    assert_eq!(downgrade.map(|_| ()).unwrap_err().code(), Code::Unimplemented);
+    let client = cluster.client(0);
     let mut auth = auth_client::AuthClient::new(client.channel.clone());
     let status = auth.auth_status(AuthStatusRequest {}).await.unwrap().into_inner();
     assert!(!status.enabled);
