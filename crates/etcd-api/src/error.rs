@@ -1,6 +1,7 @@
 //! The errors of the etcd v3 API: one gRPC code and one text each.
 //!
-//! Clients map an error back by its text, so the text is the contract and not the code.
+//! Clients map an error back by its text, so the text is the contract and not the code. A code that its own clients
+//! put down as another is `Unknown` on etcd's wire, and here.
 
 use tonic::{Code, Status};
 
@@ -48,7 +49,7 @@ errors! {
     WatchCanceled => Cancelled, "etcdserver: watch canceled";
     MemberExist => FailedPrecondition, "etcdserver: member ID already exist";
     PeerURLExist => FailedPrecondition, "etcdserver: Peer URLs already exists";
-    MemberNotEnoughStarted => FailedPrecondition, "etcdserver: re-configuration failed due to not enough started members";
+    MemberNotEnoughStarted => Unknown, "etcdserver: re-configuration failed due to not enough started members";
     MemberBadURLs => InvalidArgument, "etcdserver: given member URLs are invalid";
     MemberNotFound => NotFound, "etcdserver: member not found";
     MemberNotLearner => FailedPrecondition, "etcdserver: can only promote a learner member";

@@ -117,11 +117,11 @@ impl FromStr for Url {
             .rsplit_once(':')
             .ok_or_else(|| UrlError::Port(text.to_owned()))?;
         let port = parse_port(port, text)?;
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
-        if host.is_empty() || host.contains(['/', '@', '?', '#', '[', ']']) {
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_in_no_host = |c: char| c.is_whitespace() || c.is_control() || "/@?#[]".contains(c);
+        let needs_brackets = host.contains(':') && bracketed.is_none();
+        let host = bracketed.unwrap_or(host);
+        if host.is_empty() || host.contains(is_in_no_host) || needs_brackets {
             return Err(UrlError::Form(text.to_owned()));
         }
         Ok(Url::new(host, port).with_scheme(scheme))
@@ -177,9 +177,17 @@ mod tests {
         assert!(matches!(error("http://a"), UrlError::Port(_)));
         assert!(matches!(error("http://a:70000"), UrlError::LargePort(_)));
         assert!(matches!(error("http://:1"), UrlError::Form(_)));
-        assert!(matches!(error("http://a/b:1"), UrlError::Form(_)));
-        for brackets in ["http://[[::1]]:1", "http://[::1:1", "http://a]:1"] {
-            assert!(matches!(error(brackets), UrlError::Form(_)), "{brackets}");
+        for text in [
+            "http://a/b:1",
+            "http://a b:1",
+            "http://[::1:1",
+            "http://::1:1",
+            "http://a:1:1",
+            "http://[]:1",
+            "http://[[::1]]:1",
+            "http://a]:1",
+        ] {
+            assert!(matches!(error(text), UrlError::Form(_)), "{text}");
         }
     }
 }
