@@ -6,6 +6,8 @@
 #   cluster.sh start-tls DIR QUORATE FLAG... the same with TLS for clients, by the certificates in the flags
 #   cluster.sh endpoints DIR                 host:port,host:port,host:port
 #   cluster.sh kill-leader DIR               kill -9 of the leader; prints its number
+#   cluster.sh leader DIR                    the number of the node that leads
+#   cluster.sh kill DIR N                    kill -9 of a node
 #   cluster.sh restart DIR                   starts the nodes that were killed; waits until all can write
 #   cluster.sh pids DIR                      the processes that run
 #   cluster.sh stop DIR                      ends them all; they must not have panicked
@@ -128,6 +130,8 @@ kill-leader)
     end "$n" KILL
     echo "$n"
     ;;
+leader) leader ;;
+kill) end "$1" KILL ;;
 restart)
     for n in 1 2 3; do running "$n" || launch "$n"; done
     await_healthy

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use quorate::{Event, MemberKind, NodeId, Observer, Replica, RoleKind, Status as RaftStatus};
+use quorate::{Event, MemberKind, NodeId, Observer, PeerTls, Replica, RoleKind, Status as RaftStatus};
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::ResponseHeader;
 use quorate_kv::{Caller, Command, Proposal, Response, Revision};
@@ -23,6 +23,7 @@ use crate::{security, translate};
 pub(crate) struct Node {
     config: ServerConfig,
     identity: Identity,
+    peer_tls: Option<PeerTls>,
     limits: quorate_kv::Limits,
     replica: Replica<KvMachine>,
     raft: watch::Receiver<Arc<RaftStatus>>,
@@ -43,6 +44,7 @@ pub(crate) struct Node {
 pub(crate) struct Parts {
     pub(crate) config: ServerConfig,
     pub(crate) identity: Identity,
+    pub(crate) peer_tls: Option<PeerTls>,
     pub(crate) replica: Replica<KvMachine>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Arc<Metrics>,
@@ -66,6 +68,7 @@ impl Node {
             ready: parts.ready,
             config: parts.config,
             identity: parts.identity,
+            peer_tls: parts.peer_tls,
             replica: parts.replica,
             shared: parts.shared,
             metrics: parts.metrics,
@@ -193,6 +196,11 @@ impl Node {
     /// Who the member and its peers are.
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// How this member speaks to its peers, if not in plain TCP.
+    pub(crate) fn peer_tls(&self) -> Option<&PeerTls> {
+        self.peer_tls.as_ref()
     }
 
     /// Bounds on transactions.

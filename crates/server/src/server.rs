@@ -110,6 +110,7 @@ impl Server {
         let methods = Methods::new(&mut registry);
         let metrics = Arc::new(Metrics::new(registry));
         let shared = Arc::new(shared(&config));
+        let peer_tls = security.peers.clone();
         let replica = start_replica(&config, &entrance, peers, security.peers, &shared, &metrics).await?;
         let (stop, stopping) = watch::channel(false);
         let (leaderless, is_leaderless) = watch::channel(false);
@@ -117,6 +118,7 @@ impl Server {
         let node = Arc::new(Node::new(Parts {
             config,
             identity,
+            peer_tls,
             replica,
             shared,
             metrics: Arc::clone(&metrics),

@@ -335,11 +335,6 @@ pub(crate) const UNSERVED: &[Unserved] = &[
         "corruption is looked for where data is read: everything is checksummed",
     ),
     noted(
-        "experimental-max-learners",
-        Value,
-        "there is no bound on learners",
-    ),
-    noted(
         "experimental-memory-mlock",
         Switch,
         "what etcd tries out in its own insides is not here",
@@ -415,7 +410,6 @@ pub(crate) const UNSERVED: &[Unserved] = &[
         "log files are not rotated here",
     ),
     noted("logger", Value, "lines are in the form of --log-format"),
-    noted("max-learners", Value, "there is no bound on learners"),
     noted("max-snapshots", Value, "two snapshots are kept"),
     noted(
         "max-wals",
@@ -460,11 +454,6 @@ pub(crate) const UNSERVED: &[Unserved] = &[
         Switch,
         "ports are always taken over from connections that are closing",
     ),
-    noted(
-        "strict-reconfig-check",
-        Switch,
-        "changes that would lose the quorum are always refused",
-    ),
     refused(
         "unsafe-no-fsync",
         Switch,
@@ -505,7 +494,7 @@ mod tests {
 
     #[test]
     fn a_flag_without_a_meaning_is_noted_with_the_reason() {
-        let notes = notes_of("--max-wals 5 --pre-vote --strict-reconfig-check=false").unwrap();
+        let notes = notes_of("--max-wals 5 --pre-vote --socket-reuse-address=false").unwrap();
         assert_eq!(notes.len(), 3, "{notes:?}");
         assert!(notes[0].starts_with("--max-wals has no effect: "), "{notes:?}");
         assert_eq!(notes_of(""), Ok(Vec::new()));

@@ -70,6 +70,18 @@ pub(super) struct Cluster {
     /// Whether learners vote as soon as they have caught up, or when they are promoted
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(super) auto_promote_learners: bool,
+    /// Learners in the cluster, newcomers that do not vote yet among them; one more is not added
+    #[arg(
+        long,
+        alias = "experimental-max-learners",
+        value_name = "N",
+        default_value_t = 1
+    )]
+    pub(super) max_learners: u32,
+    /// Refuse to remove a member if too few others answer for a majority, and to add one if not all answer
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
+        default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(super) strict_reconfig_check: bool,
 }
 
 #[derive(Args)]

@@ -208,6 +208,7 @@ impl Options {
                 true => LearnerPromotion::Automatic,
                 false => LearnerPromotion::ByHand,
             },
+            strict_reconfig_check: cluster.strict_reconfig_check,
             heartbeat_interval: Duration::from_millis(self.pace.heartbeat_interval.get()),
             election_timeout: Duration::from_millis(self.pace.election_timeout.get()),
             snapshot_count: self.pace.snapshot_count.get(),
@@ -219,7 +220,10 @@ impl Options {
             watch_progress_interval: history.watch_progress_notify_interval,
             keep_alive: self.connections.keep_alive(),
             web: self.connections.web(),
-            limits: self.limits.into(),
+            limits: quorate_server::Limits {
+                max_learners: usize::try_from(cluster.max_learners).unwrap_or(usize::MAX),
+                ..self.limits.into()
+            },
             auth: AuthConfig {
                 tokens: self.auth.auth_token,
                 simple_ttl: Duration::from_secs(self.auth.auth_token_ttl.get()),
@@ -321,7 +325,8 @@ mod tests {
              --initial-cluster-token t --heartbeat-interval 20 --election-timeout 200 --snapshot-count 7 \
              --auth-token jwt,sign-method=ES256,pub-key=p --auth-token-ttl 9 --bcrypt-cost 12 \
              --snapshot-catchup-entries 5 --auto-compaction-mode revision --auto-compaction-retention 9 \
-             --watch-progress-notify-interval 3s --listen-metrics-urls http://b:3,http://b:4",
+             --watch-progress-notify-interval 3s --listen-metrics-urls http://b:3,http://b:4 \
+             --strict-reconfig-check=false --max-learners 3",
         )
         .unwrap();
         assert_eq!(
@@ -341,6 +346,8 @@ mod tests {
         assert_eq!(config.auto_compaction, Some(AutoCompaction::Revisions(9)));
         assert_eq!(config.watch_progress_interval, Duration::from_secs(3));
         assert_eq!(config.listen_metrics_urls.len(), 2);
+        assert!(!config.strict_reconfig_check);
+        assert_eq!(config.limits.max_learners, 3);
         assert_eq!(config.auth.tokens.to_string(), "jwt,sign-method=ES256");
         assert_eq!(config.auth.simple_ttl, Duration::from_secs(9));
         assert_eq!(config.auth.bcrypt_cost, BcryptCost::new(12).unwrap());

@@ -21,6 +21,8 @@ pub struct Limits {
     pub max_watchers: usize,
     /// Leases in the cluster. A member may be late to know of others', so that there can be a few more.
     pub max_leases: usize,
+    /// Learners in the cluster, newcomers that do not vote yet among them.
+    pub max_learners: usize,
     /// Bytes of events that may wait for a slow watch stream before it has to catch up from history.
     pub watch_buffer_bytes: usize,
 }
@@ -73,6 +75,7 @@ impl Default for Limits {
             max_watchers_per_stream: 100_000,
             max_watchers: 1_000_000,
             max_leases: 1_000_000,
+            max_learners: 1,
             watch_buffer_bytes: 4 * 1024 * 1024,
         }
     }

@@ -61,6 +61,8 @@ pub struct ServerConfig {
     pub initial_witnesses: BTreeSet<String>,
     /// Whether a learner becomes a voter by itself.
     pub learner_promotion: LearnerPromotion,
+    /// Whether changes of members are refused while too few members take part.
+    pub strict_reconfig_check: bool,
     /// How often a leader shows that it is alive.
     pub heartbeat_interval: Duration,
     /// How long a follower waits for a leader before it campaigns. At least five heartbeats.
@@ -125,6 +127,7 @@ impl ServerConfig {
             initial_cluster_state: ClusterState::New,
             initial_witnesses: BTreeSet::new(),
             learner_promotion: LearnerPromotion::Automatic,
+            strict_reconfig_check: true,
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1000),
             snapshot_count: 10_000,

@@ -2,6 +2,8 @@
 //!
 //! - A change is answered when it has begun, where etcd's client goes on to start the new member, and
 //!   when it is done, where it is to rely on that.
+//! - Too few members that take part are a reason to refuse a change: see [`census`](super::census).
+//! - etcd's bound on learners counts whoever does not vote yet, whether it is promoted by itself or by hand.
 //! - What etcd's requests have no field for comes as metadata: the name of a new member, whether it is
 //!   a witness, and whose place it takes.
 
@@ -16,13 +18,14 @@ use quorate::{
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::cluster_server::Cluster as ClusterRpc;
 use quorate_etcd_api::etcdserverpb::*;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::config::LearnerPromotion;
 use crate::identity::peer_urls;
 use crate::machine::Query;
 use crate::node::{Node, answer};
+use crate::services::census::Census;
+use crate::services::extras::Extras;
 use crate::translate;
 use crate::url::{Scheme, Url};
 
@@ -65,11 +68,41 @@ impl Cluster {
         Ok(status.configuration)
     }
 
+    /// Who takes part, if changes of members depend on that.
+    async fn census(&self) -> Result<Option<Census>, Status> {
+        match self.node.config().strict_reconfig_check {
+            true => Census::take(&self.node).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Removes a member that votes, unless too few of the others take part.
+    async fn remove_voter(&self, node: NodeId) -> Result<(), Status> {
+        let census = self.census().await?;
+        let remove = |members: &Configuration| -> Result<Target, Refused> {
+            if !members.is_member(node) {
+                return Err(ReconfigureError::NotAMember(node).into());
+            }
+            if let Some(census) = &census {
+                census.check_removal(members, node)?;
+            }
+            Ok(Target::of(members).without(node)?)
+        };
+        self.finish(async {
+            let begun = self.node.replica().change_members(remove).await?;
+            Ok::<(), Refused>(begun.done().await?)
+        })
+        .await
+    }
+
     /// Waits until `change` is done, but not longer than a request may take.
-    async fn finish(&self, change: impl Future<Output = Result<(), ReconfigureError>>) -> Result<(), Status> {
+    async fn finish<E: Into<Refused>>(
+        &self,
+        change: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), Status> {
         let patience = self.node.config().request_timeout();
         match tokio::time::timeout(patience, change).await {
-            Ok(outcome) => outcome.map_err(|error| translate::reconfigure_failed(&error)),
+            Ok(outcome) => outcome.map_err(|refused| refused.into().into()),
             // It goes on.
             Err(_elapsed) => Err(EtcdError::Timeout.into()),
         }
@@ -142,11 +175,25 @@ impl ClusterRpc for Cluster {
             kind: extras.kind,
             ..context.clone().into_info()
         };
+        let census = match extras.replaces {
+            // Whoever comes has caught up before it votes: the voters that take part become no fewer.
+            Some(_) => None,
+            None => self.census().await?,
+        };
+        let max_learners = self.node.config().limits.max_learners;
         let stays_learner =
             request.is_learner && self.node.config().learner_promotion == LearnerPromotion::ByHand;
         let add = |members: &Configuration| -> Result<Target, Refused> {
+            match &census {
+                Some(census) if request.is_learner => census.check_learner(members)?,
+                Some(census) => census.check_voter(members)?,
+                None => {}
+            }
             let target = Target::of(members);
             check_addresses(&target, &context.addresses, None)?;
+            if request.is_learner && members.learners().len() >= max_learners {
+                return Err(Refused::Etcd(EtcdError::TooManyLearners));
+            }
             let target = match stays_learner {
                 true => target.with_learner(new, info.clone())?,
                 false => target.with_voter(new, info.clone())?,
@@ -171,7 +218,10 @@ impl ClusterRpc for Cluster {
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
         let node = NodeId(request.into_inner().id);
-        self.finish(self.node.replica().remove(node)).await?;
+        match self.members().await?.is_voter(node) {
+            true => self.remove_voter(node).await?,
+            false => self.finish(self.node.replica().remove(node)).await?,
+        }
         Ok(Response::new(MemberRemoveResponse {
             header: Some(self.node.header_of_members()),
             members: self.listed().await?,
@@ -241,42 +291,16 @@ impl ClusterRpc for Cluster {
     }
 }
 
-/// What is asked of a new member beside etcd's request.
-struct Extras {
-    name: String,
-    kind: MemberKind,
-    replaces: Option<NodeId>,
-}
-
-impl Extras {
-    fn of(metadata: &MetadataMap) -> Result<Extras, Status> {
-        let text = |key: &'static str| {
-            let value = metadata.get(key).map(|value| value.to_str()).transpose();
-            value.map_err(|_| Status::invalid_argument(format!("quorate: {key} is not text")))
-        };
-        let replaces = text("quorate-replaces")?.map(|id| u64::from_str_radix(id, 16));
-        let replaces = replaces.transpose().map_err(|_| {
-            Status::invalid_argument("quorate: quorate-replaces is a member's id in hexadecimal digits")
-        })?;
-        Ok(Extras {
-            name: text("quorate-name")?.unwrap_or_default().to_owned(),
-            kind: match text("quorate-kind")? {
-                None | Some("full") => MemberKind::Full,
-                Some("witness") => MemberKind::Witness,
-                Some(_) => {
-                    let problem = "quorate: quorate-kind is full or witness";
-                    return Err(Status::invalid_argument(problem));
-                }
-            },
-            replaces: replaces.map(NodeId),
-        })
-    }
-}
-
 /// Why the members are not to become what a request asks.
 enum Refused {
     Etcd(EtcdError),
     Change(ReconfigureError),
+}
+
+impl From<EtcdError> for Refused {
+    fn from(error: EtcdError) -> Refused {
+        Refused::Etcd(error)
+    }
 }
 
 impl From<ReconfigureError> for Refused {
@@ -329,7 +353,7 @@ fn listed(
 
 /// The addresses of peer URLs, all of which must begin as those of this cluster do.
 fn addresses(urls: &[String], scheme: Scheme) -> Result<Vec<String>, Status> {
-    let urls: Result<BTreeSet<Url>, _> = urls.iter().map(|url| url.parse()).collect();
+    let urls: Result<BTreeSet<Url>, _> = urls.iter().map(|url| url.trim().parse()).collect();
     match urls {
         Ok(urls) if urls.iter().any(|url| url.scheme() != scheme) => Err(Status::invalid_argument(format!(
             "quorate: the members of this cluster are reached by {}HOST:PORT",

@@ -1,8 +1,10 @@
 //! The services of the client port: each method checks, asks the node, and translates the answer.
 
 mod auth;
+mod census;
 mod cluster;
 mod election;
+mod extras;
 mod follow;
 mod kv;
 mod lease;

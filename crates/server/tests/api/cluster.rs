@@ -2,8 +2,10 @@
 
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::*;
+use quorate_server::{LearnerPromotion, ServerConfig};
+use tonic::Code;
 
-use crate::harness::{Cluster, put, range, text};
+use crate::harness::{Cluster, check_error, put, range, text};
 
 #[tokio::test]
 async fn members_are_listed_with_their_urls() {
@@ -79,11 +81,17 @@ async fn what_cannot_become_of_the_members_is_refused_as_etcd_does() {
     let taken = cluster.config(1).initial_advertise_peer_urls[0].to_string();
     for (urls, expected) in [
         (vec![], EtcdError::MemberBadURLs),
+        (vec!["zzz"], EtcdError::MemberBadURLs),
         (vec!["ftp://127.0.0.1:1"], EtcdError::MemberBadURLs),
+        (vec!["unix:///a/b"], EtcdError::MemberBadURLs),
+        (vec!["http://h"], EtcdError::MemberBadURLs),
+        (vec!["http://h:x"], EtcdError::MemberBadURLs),
+        (vec!["http://h:1/path"], EtcdError::MemberBadURLs),
+        (vec!["http://[::1:5"], EtcdError::MemberBadURLs),
+        (vec!["http://a b:3"], EtcdError::MemberBadURLs),
         (vec![taken.as_str()], EtcdError::PeerURLExist),
     ] {
-        let status = client.member_add(add(&urls)).await.unwrap_err();
-        assert_eq!(status.message(), expected.message());
+        check_error(client.member_add(add(&urls)).await, expected);
     }
     let update = MemberUpdateRequest {
         id: 1,
@@ -103,11 +111,112 @@ async fn what_cannot_become_of_the_members_is_refused_as_etcd_does() {
         assert_eq!(status.message(), EtcdError::MemberNotFound.message());
     }
     let id = cluster.server(2).identity().member_id;
+    let update = MemberUpdateRequest {
+        id,
+        peer_ur_ls: vec!["zzz".to_owned()],
+    };
+    check_error(client.member_update(update).await, EtcdError::MemberBadURLs);
     let status = client
         .member_promote(MemberPromoteRequest { id })
         .await
         .unwrap_err();
     assert_eq!(status.message(), EtcdError::MemberNotLearner.message());
+}
+
+/// Whoever is asked: the leader, who hears of all members, or a follower, who does not.
+#[tokio::test]
+async fn a_member_that_works_is_not_removed_while_another_is_dead() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let (follower, dead) = ((leader + 1) % 3, (leader + 2) % 3);
+    let ids = [0, 1, 2].map(|place| cluster.server(place).identity().member_id);
+    cluster.stop(dead).await;
+    for asked in [leader, follower] {
+        let mut client = cluster.client(asked);
+        for removed in [leader, follower] {
+            let request = MemberRemoveRequest { id: ids[removed] };
+            check_error(client.cluster.member_remove(request).await, EtcdError::Unhealthy);
+        }
+        for is_learner in [false, true] {
+            let request = MemberAddRequest {
+                is_learner,
+                ..add(&["http://127.0.0.1:9"])
+            };
+            check_error(client.cluster.member_add(request).await, EtcdError::Unhealthy);
+        }
+        let nobody = MemberRemoveRequest { id: 404 };
+        check_error(
+            client.cluster.member_remove(nobody).await,
+            EtcdError::MemberNotFound,
+        );
+        client.put("a", "1").await;
+    }
+    let mut client = cluster.client(follower);
+    let request = MemberRemoveRequest { id: ids[dead] };
+    let left = client.cluster.member_remove(request).await.unwrap().into_inner();
+    assert_eq!(left.members.len(), 2, "{:?}", left.members);
+    client.put("a", "2").await;
+}
+
+#[tokio::test]
+async fn without_the_check_a_member_comes_while_another_is_dead() {
+    let mut cluster = Cluster::start_with(3, |config| config.strict_reconfig_check = false).await;
+    let leader = cluster.leader().await;
+    cluster.stop((leader + 1) % 3).await;
+    let mut client = cluster.client((leader + 2) % 3).cluster;
+    let added = client.member_add(add(&["http://127.0.0.1:9"])).await.unwrap();
+    assert_eq!(added.into_inner().members.len(), 4);
+}
+
+#[tokio::test]
+async fn there_are_no_more_learners_than_the_limit_says() {
+    for promotion in [LearnerPromotion::Automatic, LearnerPromotion::ByHand] {
+        for max_learners in [0, 1, 2] {
+            let cluster = Cluster::start_with(1, |config| {
+                config.learner_promotion = promotion;
+                config.limits.max_learners = max_learners;
+            })
+            .await;
+            let mut client = cluster.client(0).cluster;
+            let mut learner = async |n: usize| {
+                let url = format!("http://127.0.0.1:{}", n + 1);
+                let request = MemberAddRequest {
+                    is_learner: true,
+                    ..add(&[&url])
+                };
+                client.member_add(request).await
+            };
+            for n in 0..max_learners {
+                learner(n).await.unwrap();
+            }
+            check_error(learner(max_learners).await, EtcdError::TooManyLearners);
+        }
+    }
+}
+
+/// Where etcd's learner refuses whatever may change or must be current, one of ours asks the leader: a client that
+/// goes from one endpoint to the next is served by all.
+#[tokio::test]
+async fn a_learner_serves_its_clients() {
+    let by_hand = |config: &mut ServerConfig| config.learner_promotion = LearnerPromotion::ByHand;
+    let mut cluster = Cluster::start_with(1, by_hand).await;
+    let joining = cluster.room("m2");
+    let request = MemberAddRequest {
+        is_learner: true,
+        ..add(&[&joining.initial_advertise_peer_urls[0].to_string()])
+    };
+    cluster.client(0).cluster.member_add(request).await.unwrap();
+    let place = cluster.join(joining).await;
+    cluster.server(place).ready().await;
+    let mut learner = cluster.client(place);
+    let status = learner.maintenance.status(StatusRequest {}).await.unwrap();
+    assert!(status.into_inner().is_learner);
+    learner.put("a", "1").await;
+    assert_eq!(text(&learner.get("a").await.unwrap().value), "1");
+    learner.grant(1000, 7).await;
+    let request = MemberListRequest { linearizable: true };
+    let listed = learner.cluster.member_list(request).await.unwrap().into_inner();
+    assert_eq!(listed.members.len(), 2);
 }
 
 #[tokio::test]
@@ -121,6 +230,8 @@ async fn the_last_member_cannot_be_removed() {
         .member_remove(request)
         .await
         .unwrap_err();
+    // That etcd's code for it is this one was seen on the wire of 3.4.23 and 3.5.1.
+    assert_eq!(status.code(), Code::Unknown);
     assert_eq!(status.message(), EtcdError::MemberNotEnoughStarted.message());
     cluster.client(0).put("a", "1").await;
 }
@@ -163,6 +274,9 @@ async fn a_member_is_added_as_etcds_clients_do_it_and_removed() {
     }
     let kv = cluster.client(place).get("a").await.unwrap();
     assert_eq!(text(&kv.value), "1");
+    let id = member.id;
+    let promoted = client.cluster.member_promote(MemberPromoteRequest { id }).await;
+    check_error(promoted, EtcdError::MemberNotLearner);
 
     let first = cluster.server(0).identity().member_id;
     let request = MemberRemoveRequest { id: first };
@@ -182,7 +296,8 @@ async fn the_peer_urls_of_a_member_can_be_changed() {
     let peer_ur_ls = vec!["http://127.0.0.9:9".to_owned()];
     let request = MemberUpdateRequest {
         id,
-        peer_ur_ls: peer_ur_ls.clone(),
+        // etcd takes no notice of the space either.
+        peer_ur_ls: vec![" http://127.0.0.9:9 ".to_owned()],
     };
     let updated = client.member_update(request).await.unwrap().into_inner();
     assert_eq!(updated.members[0].peer_ur_ls, peer_ur_ls);

@@ -288,6 +288,20 @@ async fn a_member_that_joins_asks_by_tls() {
     let place = cluster.join(config).await;
     cluster.server(place).ready().await;
     cluster.client(place).put_again_and_again("key", "1").await;
+    // Each is asked by TLS whether it takes part before there is a third.
+    let third = "https://127.0.0.1:9".parse().unwrap();
+    for asked in [0, place] {
+        let mut client = cluster.client(asked).cluster;
+        let added = client
+            .member_add(add(std::slice::from_ref(&third)))
+            .await
+            .unwrap();
+        let id = added.into_inner().member.unwrap().id;
+        client
+            .member_remove(quorate_etcd_api::etcdserverpb::MemberRemoveRequest { id })
+            .await
+            .unwrap();
+    }
 }
 
 #[tokio::test]
