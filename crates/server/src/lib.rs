@@ -32,6 +32,7 @@ mod listener;
 mod machine;
 mod metrics;
 mod node;
+mod prompt;
 mod reflection;
 mod rpc;
 mod security;

@@ -2,7 +2,9 @@
 //!
 //! - A connection is a task of its own; a failed one is logged and harms no other.
 //! - Each address has so many connections at most.
-//! - Where TLS is spoken, there is a bound on the handshakes at one time, and a deadline for each.
+//! - Where TLS is spoken, there is a bound on the handshakes at one time, and a deadline for each. An address has a
+//!   share of them, and waits for its own: no address keeps another from being accepted.
+//! - A client must say in time what it speaks: see [`crate::prompt`].
 //! - At shutdown, connections finish what they have begun and are then cut.
 
 use std::convert::Infallible;
@@ -16,15 +18,17 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use quorate_tls::Stream;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::addresses::Addresses;
+use crate::addresses::{Addresses, ClientAddress, Entered};
 use crate::authority::AnyAuthority;
 use crate::config::KeepAlive;
 use crate::flag::raised;
-use crate::security::{ClientName, Entry};
+use crate::prompt::Prompt;
+use crate::security::{ClientName, Entry, Standing};
 use crate::surface::{Answering, Surface};
 use crate::web::ByTls;
 
@@ -37,6 +41,8 @@ pub(crate) struct Door {
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) max_concurrent_streams: u32,
     pub(crate) keep_alive: KeepAlive,
+    /// How long a client may take to begin a request.
+    pub(crate) patience: Duration,
 }
 
 /// Serves the connections that arrive at `listener` until `stop` turns true.
@@ -46,25 +52,20 @@ pub(crate) async fn serve<A: Answers>(
     surface: Arc<A>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let builder = Arc::new(builder(&door));
-    let entry = door.entry;
+    let hall = Arc::new(Hall {
+        builder: builder(&door),
+        door,
+        surface,
+        stop: stop.clone(),
+    });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            (room, accepted) = accept(&listener, entry.as_deref()) => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let Some(entered) = door.addresses.enter(peer.ip().to_canonical()) else {
-                        continue;
-                    };
-                    let (builder, surface) = (Arc::clone(&builder), Arc::clone(&surface));
-                    let (entry, stop) = (entry.clone(), stop.clone());
-                    connections.spawn(async move {
-                        if let Some(stream) = enter(entry.as_deref(), stream, peer).await {
-                            drop(room);
-                            connection(builder, stream, peer, surface, stop).await;
-                        }
-                        drop(entered);
-                    });
+                    if let Some(entered) = hall.door.addresses.enter(peer.ip()) {
+                        connections.spawn(Arc::clone(&hall).receive(stream, peer, entered));
+                    }
                 }
                 // Out of file descriptors, most likely: waiting beats spinning.
                 Err(error) => {
@@ -82,31 +83,63 @@ pub(crate) async fn serve<A: Answers>(
     let _ = tokio::time::timeout(SHUTDOWN_GRACE, finish).await;
 }
 
-/// Takes the next connection, when there is room for its handshake if it is to make one.
-async fn accept(
-    listener: &TcpListener,
-    entry: Option<&Entry>,
-) -> (
-    Option<OwnedSemaphorePermit>,
-    std::io::Result<(TcpStream, SocketAddr)>,
-) {
-    let room = match entry {
-        Some(entry) => entry.room().await,
-        None => None,
-    };
-    (room, listener.accept().await)
+/// What all connections of a listener share.
+struct Hall<A> {
+    door: Door,
+    builder: auto::Builder<TokioExecutor>,
+    surface: Arc<A>,
+    stop: watch::Receiver<bool>,
 }
 
-/// Makes the handshake if TLS is spoken here; tells of one that fails.
-async fn enter(entry: Option<&Entry>, stream: TcpStream, peer: SocketAddr) -> Option<Stream> {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "TCP_NODELAY was refused");
+impl<A: Answers> Hall<A> {
+    /// Serves a connection until it ends.
+    async fn receive(self: Arc<Hall<A>>, stream: TcpStream, peer: SocketAddr, entered: Entered) {
+        prepare(&stream, peer);
+        let Some(entry) = &self.door.entry else {
+            return self.converse(Stream::Plain(stream), peer).await;
+        };
+        let Some((stream, standing)) = shake_hands(entry, stream, peer, &entered).await else {
+            return;
+        };
+        tokio::select! {
+            () = self.converse(stream, peer) => {}
+            () = entry.revoked(standing) => {
+                tracing::warn!(%peer, "a connection was closed: its client's certificate was revoked");
+            }
+        }
     }
-    let Some(entry) = entry else {
-        return Some(Stream::Plain(stream));
-    };
+
+    async fn converse(&self, stream: Stream, peer: SocketAddr) {
+        let calls = Calls::of(&stream, peer, Arc::clone(&self.surface));
+        let stream = AnyAuthority::new(Prompt::new(stream, self.door.patience));
+        let connection = self.builder.serve_connection(TokioIo::new(stream), calls);
+        tokio::pin!(connection);
+        let mut stop = self.stop.clone();
+        let outcome = tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = raised(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%peer, %error, "a client connection broke");
+        }
+    }
+}
+
+/// Makes the handshake on a connection when its turn has come; tells of one that fails.
+async fn shake_hands(
+    entry: &Entry,
+    stream: TcpStream,
+    peer: SocketAddr,
+    entered: &Entered,
+) -> Option<(Stream, Standing)> {
+    // Its own share first: whoever waits for that holds nothing that others wait for.
+    let _turn = entered.turn().await;
+    let _room = entry.room().await;
     match entry.enter(stream).await {
-        Ok(stream) => Some(stream),
+        Ok(shaken) => Some(shaken),
         Err(error) if entry.is_due(Instant::now()) => {
             tracing::warn!(%peer, %error, "a client was refused");
             None
@@ -118,36 +151,17 @@ async fn enter(entry: Option<&Entry>, stream: TcpStream, peer: SocketAddr) -> Op
     }
 }
 
-async fn connection<A: Answers>(
-    builder: Arc<auto::Builder<TokioExecutor>>,
-    stream: Stream,
-    peer: SocketAddr,
-    surface: Arc<A>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let client = ClientName::of(&stream);
-    let secured = match &stream {
-        Stream::Plain(_) => None,
-        Stream::Tls(_) => Some(ByTls),
-    };
-    let connection = builder.serve_connection(
-        TokioIo::new(AnyAuthority::new(stream)),
-        Calls {
-            surface,
-            client,
-            secured,
-        },
-    );
-    tokio::pin!(connection);
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = raised(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(%peer, %error, "a client connection broke");
+/// Sets what the system is to do for a connection.
+fn prepare(stream: &TcpStream, peer: SocketAddr) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "TCP_NODELAY was refused");
+    }
+    // By HTTP/1.1 nobody asks a client that listens to a stream whether it is still there.
+    let probes = TcpKeepalive::new()
+        .with_time(PROBE_TIME)
+        .with_interval(PROBE_TIME);
+    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&probes) {
+        tracing::debug!(%peer, %error, "SO_KEEPALIVE was refused");
     }
 }
 
@@ -156,7 +170,7 @@ fn builder(door: &Door) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT);
+        .header_read_timeout(door.patience);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -182,8 +196,24 @@ impl Answers for Surface {
 /// The surface as one connection calls it.
 struct Calls<A> {
     surface: Arc<A>,
+    address: ClientAddress,
     client: Option<ClientName>,
     secured: Option<ByTls>,
+}
+
+impl<A> Calls<A> {
+    /// The calls of a connection.
+    fn of(stream: &Stream, peer: SocketAddr, surface: Arc<A>) -> Calls<A> {
+        Calls {
+            surface,
+            address: ClientAddress(peer),
+            client: ClientName::of(stream),
+            secured: match stream {
+                Stream::Plain(_) => None,
+                Stream::Tls(_) => Some(ByTls),
+            },
+        }
+    }
 }
 
 impl<A: Answers> Service<Request<Incoming>> for Calls<A> {
@@ -192,6 +222,7 @@ impl<A: Answers> Service<Request<Incoming>> for Calls<A> {
     type Future = Answering;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.address);
         if let Some(client) = &self.client {
             request.extensions_mut().insert(client.clone());
         }
@@ -204,7 +235,7 @@ impl<A: Answers> Service<Request<Incoming>> for Calls<A> {
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const PROBE_TIME: Duration = Duration::from_secs(30);
 
 /// A request of the greatest size fits into a stream's window without waiting for an update.
 const STREAM_WINDOW: u32 = 2 << 20;
@@ -219,8 +250,10 @@ mod tests {
     use quorate_tls::{Acceptor, Clients, Connector, Trust};
     use tempfile::TempDir;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
 
     use super::*;
+    use crate::addresses::Most;
 
     /// Remembers who asked.
     #[derive(Default)]
@@ -255,11 +288,16 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let names = Arc::new(Names::default());
         let (_stop, stopping) = watch::channel(false);
+        let most = Most {
+            connections: 3,
+            handshakes: 2,
+        };
         let door = Door {
             entry: Some(entry),
-            addresses: Arc::new(Addresses::new(3, Counter::default())),
+            addresses: Arc::new(Addresses::new(most, Counter::default())),
             max_concurrent_streams: 10,
             keep_alive: KeepAlive::default(),
+            patience: HANDSHAKE,
         };
         tokio::spawn(serve(listener, door, Arc::clone(&names), stopping));
         World {
@@ -306,13 +344,34 @@ mod tests {
         assert_eq!(world.names.0.lock().len(), 3);
     }
 
+    /// Connections from another address than that of [`World::get`], on which nothing is said.
+    async fn stall(world: &World, count: usize) -> Vec<TcpStream> {
+        let mut stalled = Vec::new();
+        for _ in 0..count {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            stalled.push(socket.connect(world.address).await.unwrap());
+        }
+        stalled
+    }
+
+    #[tokio::test]
+    async fn an_address_that_stalls_keeps_no_other_waiting() {
+        let world = world(3, HANDSHAKE).await;
+        let stalled = stall(&world, 3).await;
+        let alice = Leaf::named("alice");
+        let answer = tokio::time::timeout(HANDSHAKE / 2, world.get(&alice)).await;
+        let answer = answer.expect("it waits for another address");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        drop(stalled);
+    }
+
     #[tokio::test]
     async fn handshakes_at_one_time_are_bounded() {
         let patience = Duration::from_millis(500);
         let world = world(2, patience).await;
         let begun = Instant::now();
-        let stalled = [(); 2].map(|()| TcpStream::connect(world.address));
-        let stalled = futures::future::join_all(stalled).await;
+        let stalled = stall(&world, 2).await;
         assert!(world.get(&Leaf::named("alice")).await.starts_with("HTTP/1.1 200"));
         assert!(
             begun.elapsed() >= patience,

@@ -215,7 +215,8 @@ fn open_fds() -> u64 {
     fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
 }
 
-fn max_fds() -> u64 {
+/// How many files, connections among them, this process may have open.
+pub(crate) fn max_fds() -> u64 {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let soft = limits
         .lines()

@@ -13,7 +13,7 @@ use quorate_kv::{Caller, Command, Proposal, Response, Revision};
 use tokio::sync::watch;
 use tonic::Status;
 
-use crate::auth::{Passwords, Tokens};
+use crate::auth::{Attempts, Passwords, Tokens};
 use crate::config::{Identity, ServerConfig};
 use crate::machine::{Answer, KvMachine, Outcome, Query, Shared};
 use crate::metrics::Metrics;
@@ -31,6 +31,7 @@ pub(crate) struct Node {
     metrics: Arc<Metrics>,
     tokens: Tokens,
     passwords: Passwords,
+    attempts: Attempts,
     /// Whether whoever shows no token is the user that its certificate names.
     names_are_users: bool,
     /// Whether this member has been told what is current since it started.
@@ -62,7 +63,11 @@ impl Node {
                 max_txn_ops: parts.config.limits.max_txn_ops,
             },
             raft: parts.replica.watch_status(),
-            passwords: Passwords::new(parts.config.auth.bcrypt_cost),
+            passwords: Passwords::new(
+                parts.config.auth.bcrypt_cost,
+                parts.config.auth.min_password_bytes,
+            ),
+            attempts: Attempts::new(parts.config.auth.max_failed_logins),
             names_are_users: security::names_are_users(&parts.config),
             tokens: parts.tokens,
             ready: parts.ready,
@@ -155,6 +160,11 @@ impl Node {
     /// Whether whoever shows no token is the user that its certificate names.
     pub(crate) fn names_are_users(&self) -> bool {
         self.names_are_users
+    }
+
+    /// The logins that were tried here.
+    pub(crate) fn attempts(&self) -> &Attempts {
+        &self.attempts
     }
 
     /// How passwords are hashed and checked.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate::{PeerTls, TlsProtocol, TlsTerms};
-use quorate_tls::{Acceptor, Clients, HandshakeError, KeyPairFiles, PeerCertificate, Stream, TlsError};
+use quorate_tls::{
+    Acceptor, Clients, HandshakeError, KeyPairFiles, PeerCertificate, ShownChain, Stream, TlsError,
+};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -199,11 +201,13 @@ fn automatic<'a>(
 /// Where clients come in by TLS.
 pub(crate) struct Entry {
     acceptor: Acceptor,
-    /// How many more handshakes may be under way: more connections wait in the system's queue.
+    /// How many more handshakes may be under way.
     room: Arc<Semaphore>,
     patience: Duration,
     /// Of a failed handshake.
     told: Seldom,
+    /// Counts how often certificates were read again.
+    changes: watch::Sender<u64>,
 }
 
 impl Entry {
@@ -213,6 +217,7 @@ impl Entry {
             room: Arc::new(Semaphore::new(handshakes)),
             patience,
             told: Seldom::new(),
+            changes: watch::Sender::new(0),
         }
     }
 
@@ -223,14 +228,44 @@ impl Entry {
     }
 
     /// Makes the handshake on a client's connection.
-    pub(crate) async fn enter(&self, stream: TcpStream) -> Result<Stream, HandshakeError> {
-        self.acceptor.accept(stream, self.patience).await
+    pub(crate) async fn enter(&self, stream: TcpStream) -> Result<(Stream, Standing), HandshakeError> {
+        // Before the handshake, so that what changes in its course is noticed after it.
+        let changes = self.changes.subscribe();
+        let stream = self.acceptor.accept(stream, self.patience).await?;
+        let shown = stream.shown_chain();
+        Ok((stream, Standing { shown, changes }))
+    }
+
+    /// Waits until the certificate is revoked that a connection began with.
+    pub(crate) async fn revoked(&self, mut standing: Standing) {
+        let Some(shown) = standing.shown else {
+            return std::future::pending().await;
+        };
+        while standing.changes.changed().await.is_ok() {
+            if self.acceptor.has_revoked(&shown) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Reads certificates again if their files have changed.
+    fn refresh(&self) {
+        if self.acceptor.refresh() {
+            self.changes.send_modify(|count| *count += 1);
+        }
     }
 
     /// Whether a failed handshake is to be logged for the operator: strangers must not fill the log.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.told.is_due(now)
     }
+}
+
+/// What the client of a connection has shown, and whether that is to be looked at again.
+pub(crate) struct Standing {
+    shown: Option<ShownChain>,
+    changes: watch::Receiver<u64>,
 }
 
 /// Who the client of a request is by the certificate that its connection began with. Requests have it as an
@@ -263,7 +298,7 @@ pub(crate) async fn keep_fresh(entry: Arc<Entry>, mut stop: watch::Receiver<bool
         }
         let entry = Arc::clone(&entry);
         // A panic in there would be a bug, and would say so by itself.
-        let _ = tokio::task::spawn_blocking(move || entry.acceptor.refresh()).await;
+        let _ = tokio::task::spawn_blocking(move || entry.refresh()).await;
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use crate::addresses::Addresses;
+use crate::addresses::{Addresses, Most};
 use crate::auth::Tokens;
 use crate::backup::SaltError;
 use crate::config::{ConfigError, Identity, ServerConfig};
@@ -24,7 +24,7 @@ use crate::http::Pages;
 use crate::identity::{Entrance, EntranceError, entrance};
 use crate::listener::{Answers, Door};
 use crate::machine::{KvMachine, Shared};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, max_fds};
 use crate::node::{Node, Parts, ReplicaObserver};
 use crate::rpc::Methods;
 use crate::security::{self, Entry, Security};
@@ -201,7 +201,11 @@ impl Server {
     }
 
     fn addresses(&self) -> Arc<Addresses> {
-        let most = self.node.config().limits.max_connections_per_address;
+        let limits = &self.node.config().limits;
+        let most = Most {
+            connections: within_files(limits.max_connections_per_address, max_fds()),
+            handshakes: limits.max_handshakes_per_address(),
+        };
         let refused = self.node.metrics().connections_refused.clone();
         Arc::new(Addresses::new(most, refused))
     }
@@ -217,6 +221,7 @@ impl Server {
             addresses: Arc::clone(addresses),
             max_concurrent_streams: config.limits.max_concurrent_streams,
             keep_alive: config.keep_alive,
+            patience: config.client_patience,
         }
     }
 
@@ -287,6 +292,19 @@ fn shared(config: &ServerConfig) -> Shared {
         progress_interval: config.watch_progress_interval,
     };
     Shared::new(watches, config.auth.simple_ttl)
+}
+
+/// So many connections that one address leaves half of the open files to the others; as many as asked for if it is not
+/// known how many there may be.
+fn within_files(connections: usize, files: u64) -> usize {
+    let half = usize::try_from(files / 2).unwrap_or(usize::MAX);
+    if half == 0 || connections <= half {
+        return connections;
+    }
+    tracing::warn!(
+        "an address may have {half} connections, not {connections} (--max-connections-per-address): this process may open {files} files (ulimit -n)"
+    );
+    half
 }
 
 /// Listens on all of these URLs, which `flag` has named.
@@ -435,6 +453,14 @@ const CALLER_BYTES: u64 = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_address_cannot_use_up_the_open_files() {
+        assert_eq!(within_files(10_000, 1_000_000), 10_000);
+        assert_eq!(within_files(10_000, 1024), 512);
+        assert_eq!(within_files(10, 1024), 10);
+        assert_eq!(within_files(10_000, 0), 10_000);
+    }
 
     fn not_listening(url: &str) -> String {
         let url = url.parse().unwrap();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use quorate_etcd_api::EtcdError;
@@ -29,8 +29,8 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 
-use crate::auth::{Record, Session};
-use crate::gateway::Gateway;
+use crate::auth::{Ended, Record, Session, Who, is_audited};
+use crate::gateway::{BodyLimits, Gateway};
 use crate::http::Pages;
 use crate::node::Node;
 use crate::reflection::Reflection;
@@ -75,7 +75,10 @@ impl Surface {
             health: HealthServer::new(health),
             reflection: Reflection::new(),
             // Bytes are longer in base64 by a third, and there are names around them.
-            gateway: Gateway::new(limit.saturating_mul(2)),
+            gateway: Gateway::new(BodyLimits {
+                max_bytes: limit.saturating_mul(2),
+                patience: node.config().client_patience,
+            }),
             pages,
             methods,
             node,
@@ -85,6 +88,10 @@ impl Surface {
     /// Answers one request.
     pub(crate) fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answering {
         let path = request.uri().path();
+        if request.version() < Version::HTTP_2 {
+            // gRPC is spoken by HTTP/2 only: over another, etcd has no such page.
+            return Answering::uncounted(self.answer_web(request));
+        }
         if let Some(method) = self.methods.find(path) {
             return self.answer_call(method, request.map(Body::new));
         }
@@ -124,7 +131,7 @@ impl Surface {
             refusal(Status::failed_precondition(
                 "quorate: this member is a witness: it votes and keeps no data; ask another member",
             ))
-        } else if self.node.guards(method.demand) {
+        } else if self.node.guards(method.demand) || is_audited(method.demand) {
             self.guarded(method, request)
         } else {
             self.call(method.service, request)
@@ -142,16 +149,20 @@ impl Surface {
             let evidence = surface.node.evidence(request.headers(), request.extensions());
             let admitted = surface.node.admit(demand, &evidence).await;
             let call = request.uri().path().to_owned();
-            let record = Arc::new(Record::new(call, admitted.as_ref().ok(), demand));
-            let response = match admitted {
-                Ok(caller) => {
-                    let session = Session::new(caller, evidence, Arc::clone(&record));
-                    request.extensions_mut().insert(session);
-                    surface.call(service, request).await?
+            let who = Who::of(admitted.as_ref().ok(), request.extensions());
+            let record = Arc::new(Record::new(call, who, demand));
+            let caller = match admitted {
+                Ok(caller) => caller,
+                Err(status) => {
+                    record.end(Ended::Refused(status.code()));
+                    return Ok(status.into_http());
                 }
-                Err(status) => status.into_http(),
             };
-            record.end(status_of(response.headers()).unwrap_or(Code::Ok));
+            let session = Session::new(caller, evidence, Arc::clone(&record));
+            request.extensions_mut().insert(session);
+            let response = surface.call(service, request).await?;
+            let code = status_of(response.headers()).unwrap_or(Code::Ok);
+            record.end(Ended::Served(code));
             Ok(response)
         })
     }

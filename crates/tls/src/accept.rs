@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{CertificateError, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -13,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Stream;
 use crate::admit::Admission;
+use crate::certificate::ShownChain;
 use crate::files::{Contents, Files, KeyPairFiles, TlsError};
 use crate::handshake::HandshakeError;
 use crate::live::Live;
@@ -28,7 +30,14 @@ pub enum Clients {
 }
 
 /// Takes TLS connections.
-pub struct Acceptor(Live<ServerConfig>);
+pub struct Acceptor(Live<Accepting>);
+
+/// What connections are taken with.
+struct Accepting {
+    config: Arc<ServerConfig>,
+    /// Who says whose certificates are good; none if none is asked for.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
 
 impl Acceptor {
     /// An acceptor that shows the certificate in `pair` and offers `protocols` (ALPN), best first.
@@ -61,11 +70,26 @@ impl Acceptor {
         Live::open(files, protocols, make).map(Acceptor)
     }
 
-    /// Reads the files again if they have changed. Blocks for as long as that takes.
+    /// Reads the files again if they have changed. Blocks for as long as that takes. Gives back whether something else
+    /// counts now.
     ///
     /// What is wrong with them is logged, and changes nothing.
-    pub fn refresh(&self) {
-        self.0.refresh();
+    pub fn refresh(&self) -> bool {
+        self.0.refresh()
+    }
+
+    /// Whether a certificate that was good when it was shown is on a list of revoked ones by now.
+    #[must_use]
+    pub fn has_revoked(&self, shown: &ShownChain) -> bool {
+        let Some(verifier) = &self.0.current().verifier else {
+            return false;
+        };
+        // At the time at which it was shown: that it has expired since is not what is asked.
+        let verified = verifier.verify_client_cert(&shown.leaf, &shown.others, shown.at);
+        matches!(
+            verified,
+            Err(rustls::Error::InvalidCertificate(CertificateError::Revoked))
+        )
     }
 
     /// Makes the handshake on a connection that was accepted, within `patience`.
@@ -73,7 +97,7 @@ impl Acceptor {
     /// # Errors
     /// When it does not come to one: the connection is closed then, and the other end was told why.
     pub async fn accept(&self, stream: TcpStream, patience: Duration) -> Result<Stream, HandshakeError> {
-        let acceptor = TlsAcceptor::from(self.0.current());
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.0.current().config));
         let handshake = timeout(patience, acceptor.accept(stream).into_fallible()).await;
         match handshake.map_err(|_elapsed| HandshakeError::TimedOut)? {
             Ok(stream) => Ok(Stream::Tls(Box::new(stream.into()))),
@@ -96,22 +120,27 @@ async fn part(mut stream: TcpStream) {
     let _ = timeout(PARTING, parting).await;
 }
 
-fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<ServerConfig, TlsError> {
+fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<Accepting, TlsError> {
     let terms = &files.terms;
     let provider = terms.protocol.provider();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&terms.protocol.versions())
         .map_err(|error| files.explain(&error))?;
-    let builder = match (files.authorities(contents)?, &files.authorities) {
+    let verifier = match (files.authorities(contents)?, &files.authorities) {
         (Some(authorities), Some(file)) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider)
                 .with_crls(files.revoked(contents)?)
                 .allow_unknown_revocation_status();
             let verifier = verifier.build().map_err(|error| files.distrusted(file, &error))?;
             let allowed = terms.allowed.clone();
-            builder.with_client_cert_verifier(Arc::new(Admission { verifier, allowed }))
+            let admission: Arc<dyn ClientCertVerifier> = Arc::new(Admission { verifier, allowed });
+            Some(admission)
         }
-        _ => builder.with_no_client_auth(),
+        _ => None,
+    };
+    let builder = match &verifier {
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+        None => builder.with_no_client_auth(),
     };
     let shown = files.shown(contents)?;
     let shown = shown.ok_or_else(|| TlsError::Generate("no certificate is named".to_owned()))?;
@@ -120,7 +149,8 @@ fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<Ser
     config.alpn_protocols = protocols.to_vec();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(config)
+    let config = Arc::new(config);
+    Ok(Accepting { config, verifier })
 }
 
 const PARTING: Duration = Duration::from_secs(1);

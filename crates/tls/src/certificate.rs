@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rustls::client::verify_server_name;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
@@ -59,6 +59,25 @@ impl PeerCertificate {
     #[must_use]
     pub fn is_for(&self, host: &str) -> bool {
         is_for(&self.0, host)
+    }
+}
+
+/// The certificates that a client showed, and when: by them it can be looked at again.
+#[derive(Clone, Debug)]
+pub struct ShownChain {
+    pub(crate) leaf: CertificateDer<'static>,
+    pub(crate) others: Vec<CertificateDer<'static>>,
+    pub(crate) at: UnixTime,
+}
+
+impl ShownChain {
+    pub(crate) fn of(chain: Option<&[CertificateDer<'static>]>) -> Option<ShownChain> {
+        let (leaf, others) = chain?.split_first()?;
+        Some(ShownChain {
+            leaf: leaf.clone(),
+            others: others.to_vec(),
+            at: UnixTime::now(),
+        })
     }
 }
 

@@ -24,7 +24,7 @@ mod terms;
 pub mod testing;
 
 pub use accept::{Acceptor, Clients};
-pub use certificate::PeerCertificate;
+pub use certificate::{PeerCertificate, ShownChain};
 pub use connect::{BlockingStream, Connector, Trust};
 pub use files::{KeyPairFiles, TlsError};
 pub use handshake::HandshakeError;

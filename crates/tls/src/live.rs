@@ -53,8 +53,8 @@ impl<T> Live<T> {
         Arc::clone(&self.current.read())
     }
 
-    /// Looks at the files, and makes it anew if they have changed and are good.
-    pub(crate) fn refresh(&self) {
+    /// Looks at the files, and makes it anew if they have changed and are good; whether it did.
+    pub(crate) fn refresh(&self) -> bool {
         let mut seen = self.seen.lock();
         let read = self.files.read();
         let found = read.as_ref().map_err(ToString::to_string);
@@ -62,7 +62,7 @@ impl<T> Live<T> {
             if let Some(error) = seen.complaint.take() {
                 tracing::error!(%error, "changed certificates cannot be used; those that were read before stay in use");
             }
-            return;
+            return false;
         }
         let made = read.and_then(|contents| {
             let made = (self.make)(&self.files, &contents, &self.protocols);
@@ -77,12 +77,14 @@ impl<T> Live<T> {
                 if let Ok(contents) = &seen.found {
                     warn_of_own(&self.files, contents);
                 }
+                true
             }
             Err(error) => {
                 if let TlsError::Read { .. } | TlsError::TooLarge(_) = error {
                     seen.found = Err(error.to_string());
                 }
                 seen.complaint = Some(error);
+                false
             }
         }
     }

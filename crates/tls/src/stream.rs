@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-use crate::certificate::PeerCertificate;
+use crate::certificate::{PeerCertificate, ShownChain};
 
 /// A TCP connection, plain or with TLS on it. What is written to one with TLS leaves when it is flushed.
 #[derive(Debug)]
@@ -26,6 +26,15 @@ impl Stream {
         match self {
             Stream::Plain(_) => None,
             Stream::Tls(stream) => PeerCertificate::first_of(stream.get_ref().1.peer_certificates()),
+        }
+    }
+
+    /// All certificates that the other end has just shown, if it did.
+    #[must_use]
+    pub fn shown_chain(&self) -> Option<ShownChain> {
+        match self {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => ShownChain::of(stream.get_ref().1.peer_certificates()),
         }
     }
 }

@@ -142,7 +142,7 @@ pub(super) struct Limits {
     /// Connections of one address at one time; more are closed
     #[arg(long, value_name = "N", default_value = "10000", value_parser = positive)]
     pub(super) max_connections_per_address: NonZeroU64,
-    /// TLS handshakes of clients at one time; more wait
+    /// TLS handshakes of clients at one time, an eighth of them of one address; more wait
     #[arg(long, value_name = "N", default_value = "1024", value_parser = positive)]
     pub(super) max_handshakes: NonZeroU64,
     /// Watchers of one stream
@@ -230,6 +230,12 @@ pub(super) struct Auth {
     /// How much work the hash of a password is, from 4 to 31: each step doubles it
     #[arg(long, value_name = "N", default_value = "10", value_parser = bcrypt_cost)]
     pub(super) bcrypt_cost: BcryptCost,
+    /// Bytes that a new password must have
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(super) min_password_bytes: u8,
+    /// Logins as a user that may fail from an address before more have to wait
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_failed_logins: u32,
 }
 
 #[derive(Args)]

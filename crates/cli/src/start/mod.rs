@@ -228,6 +228,8 @@ impl Options {
                 tokens: self.auth.auth_token,
                 simple_ttl: Duration::from_secs(self.auth.auth_token_ttl.get()),
                 bcrypt_cost: self.auth.bcrypt_cost,
+                min_password_bytes: self.auth.min_password_bytes.into(),
+                max_failed_logins: self.auth.max_failed_logins,
             },
             ..ServerConfig::new(member.name, data_dir)
         })

@@ -13,10 +13,12 @@ const OWN: &[&str] = &[
     "auto-promote-learners",
     "initial-witnesses",
     "max-connections-per-address",
+    "max-failed-logins",
     "max-handshakes",
     "max-leases",
     "max-watchers",
     "max-watchers-per-stream",
+    "min-password-bytes",
 ];
 
 fn effective() -> String {

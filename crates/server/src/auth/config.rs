@@ -19,6 +19,10 @@ pub struct AuthConfig {
     pub simple_ttl: Duration,
     /// How much work a password's hash is.
     pub bcrypt_cost: BcryptCost,
+    /// Bytes that a new password must have. etcd takes any that is not empty.
+    pub min_password_bytes: usize,
+    /// Logins as a user that may fail from an address before more have to wait.
+    pub max_failed_logins: u32,
 }
 
 impl Default for AuthConfig {
@@ -27,6 +31,8 @@ impl Default for AuthConfig {
             tokens: TokenKind::Simple,
             simple_ttl: Duration::from_secs(300),
             bcrypt_cost: BcryptCost::default(),
+            min_password_bytes: 1,
+            max_failed_logins: 10,
         }
     }
 }

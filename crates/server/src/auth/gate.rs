@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderMap};
 use quorate_etcd_api::EtcdError;
-use quorate_kv::{AuthSwitch, Caller, UserName};
+use quorate_kv::{AuthSwitch, Caller, KeyRange, UserName};
 use tonic::{Request, Status};
 
 use super::audit::{AuditedKeys, Record};
@@ -71,6 +71,13 @@ impl Session {
     pub(crate) fn note(&self, keys: &impl AuditedKeys) {
         if let Some(record) = &self.record {
             record.note(keys);
+        }
+    }
+
+    /// Logs that a watcher was asked for.
+    pub(crate) fn log_watcher(&self, caller: &Caller, keys: &KeyRange, outcome: &Result<(), Status>) {
+        if let Some(record) = &self.record {
+            record.log_watcher(caller, keys, outcome);
         }
     }
 

@@ -5,6 +5,7 @@
 //! - A method without a declared demand does not exist: see [`crate::rpc::Demand`].
 //! - Passwords and tokens are never logged, and never reach the log of commands: only hashes and digests do.
 
+mod attempts;
 mod audit;
 mod config;
 #[cfg(feature = "fuzzing")]
@@ -18,7 +19,8 @@ mod token;
 
 pub use config::{AuthConfig, AuthTokenError, BcryptCost, JwtConfig, SignMethod, TokenKind};
 
-pub(crate) use audit::{Record, audit_login, audit_watch};
+pub(crate) use attempts::Attempts;
+pub(crate) use audit::{About, Ended, Record, Who, audit_login, is_audited};
 pub(crate) use gate::{Session, session};
 pub(crate) use password::Passwords;
 pub(crate) use question::{AuthAnswer, AuthQuestion, answer_auth};

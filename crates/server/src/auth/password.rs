@@ -4,6 +4,7 @@
 //!   member with logins slows down logins.
 //! - A user that is not there takes as long as one whose password is wrong.
 
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use quorate_etcd_api::EtcdError;
@@ -16,19 +17,21 @@ use super::config::BcryptCost;
 /// Hashes and checks passwords.
 pub(crate) struct Passwords {
     cost: BcryptCost,
-    hashing: Semaphore,
+    min_bytes: usize,
+    hashing: Arc<Semaphore>,
     waiting: Semaphore,
     /// The hash of no password.
     nobody: OnceCell<String>,
 }
 
 impl Passwords {
-    /// With hashes of this cost.
-    pub(crate) fn new(cost: BcryptCost) -> Passwords {
+    /// With hashes of this cost, of passwords of this length and longer.
+    pub(crate) fn new(cost: BcryptCost, min_bytes: usize) -> Passwords {
         let cores = available_parallelism().map_or(1, usize::from);
         Passwords {
             cost,
-            hashing: Semaphore::new((cores / 2).max(1)),
+            min_bytes,
+            hashing: Arc::new(Semaphore::new((cores / 2).max(1))),
             waiting: Semaphore::new(MAX_WAITING),
             nobody: OnceCell::new(),
         }
@@ -39,6 +42,12 @@ impl Passwords {
         if password.is_empty() {
             let problem = "quorate: the password is empty; a user without one is added with no_password";
             return Err(Status::invalid_argument(problem));
+        }
+        if password.len() < self.min_bytes {
+            return Err(Status::invalid_argument(format!(
+                "quorate: a password has at least {} bytes (--min-password-bytes)",
+                self.min_bytes
+            )));
         }
         if password.len() > MAX_BYTES {
             let problem = "quorate: a password has at most 72 bytes";
@@ -73,7 +82,12 @@ impl Passwords {
         let too_many = |_| Status::from(EtcdError::RequestTooManyRequests);
         let _waiting = self.waiting.try_acquire().map_err(too_many)?;
         let stopped = |_| Status::from(EtcdError::Stopped);
-        let _hashing = self.hashing.acquire().await.map_err(stopped)?;
+        let hashing = Arc::clone(&self.hashing).acquire_owned().await.map_err(stopped)?;
+        let work = move || {
+            // Held by the work: it goes on when its client has gone away.
+            let _hashing = hashing;
+            work()
+        };
         let done = tokio::task::spawn_blocking(work).await;
         Ok(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())))
     }
@@ -93,7 +107,7 @@ mod tests {
     use super::*;
 
     fn passwords() -> Passwords {
-        Passwords::new(BcryptCost::new(4).unwrap())
+        Passwords::new(BcryptCost::new(4).unwrap(), 1)
     }
 
     #[tokio::test]
@@ -125,6 +139,33 @@ mod tests {
                 .unwrap()
         );
         assert!(!passwords.check(longest + "x", Some(hash)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_password_shorter_than_the_minimum_is_refused() {
+        let passwords = Passwords::new(BcryptCost::new(4).unwrap(), 12);
+        let status = passwords.hash("x".repeat(11)).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
+        assert!(status.message().contains("--min-password-bytes"), "{status}");
+        let hash = passwords.hash("x".repeat(12)).await.unwrap();
+        assert!(passwords.check("x".repeat(12), Some(hash)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn work_whose_client_has_gone_away_is_still_counted() {
+        let passwords = passwords();
+        let many = passwords.hashing.available_permits();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let work = passwords.work(move || wait.recv());
+        let mut work = Box::pin(work);
+        while passwords.hashing.available_permits() == many {
+            assert!(futures::poll!(work.as_mut()).is_pending());
+        }
+        drop(work);
+        assert_eq!(passwords.hashing.available_permits(), many - 1);
+        drop(go_on);
+        let all = u32::try_from(many).unwrap();
+        assert!(passwords.hashing.acquire_many(all).await.is_ok());
     }
 
     /// etcd's hashes are Go's, which begin otherwise.

@@ -13,7 +13,7 @@ pub struct Limits {
     pub max_concurrent_streams: u32,
     /// Connections of one address at one time.
     pub max_connections_per_address: usize,
-    /// TLS handshakes of clients at one time: more connections wait.
+    /// TLS handshakes of clients at one time, an eighth of them of one address: more connections wait.
     pub max_handshakes: usize,
     /// Watchers of one stream.
     pub max_watchers_per_stream: usize,
@@ -32,6 +32,11 @@ impl Limits {
     /// somewhat too large is read and answered by etcd's own error.
     pub fn max_message_bytes(&self) -> usize {
         self.max_request_bytes.saturating_mul(4)
+    }
+
+    /// TLS handshakes of one address at one time: it must not keep others waiting.
+    pub(crate) fn max_handshakes_per_address(&self) -> usize {
+        (self.max_handshakes / 8).max(1)
     }
 
     /// Bytes of a watch response above which it is sent in fragments to those who asked for it.

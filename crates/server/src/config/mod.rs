@@ -75,6 +75,9 @@ pub struct ServerConfig {
     pub auto_compaction: Option<AutoCompaction>,
     /// When connections of clients that say nothing are asked whether they are still there.
     pub keep_alive: KeepAlive,
+    /// How long a client may take to begin a request, to send its header by HTTP/1.1, and to go on with its body by the
+    /// gateway.
+    pub client_patience: Duration,
     /// What browsers are told, and kept from.
     pub web: Web,
     /// Bounds on what clients may ask for.
@@ -134,6 +137,7 @@ impl ServerConfig {
             snapshot_catchup_entries: 5_000,
             auto_compaction: None,
             keep_alive: KeepAlive::default(),
+            client_patience: Duration::from_secs(30),
             web: Web::default(),
             limits: Limits::default(),
             watch_progress_interval: Duration::from_secs(600),

@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::IntoResponse;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
@@ -15,6 +16,7 @@ use tonic::client::Grpc;
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Status, Streaming};
 
+use super::body::{BodyError, BodyLimits, Pieces, read_whole};
 use super::documents::Documents;
 use super::error;
 use super::raw::RawCodec;
@@ -26,7 +28,7 @@ use crate::surface::{InProcess, Inner};
 pub(super) struct Call {
     pub(super) route: Arc<Route>,
     pub(super) surface: InProcess,
-    pub(super) max_body_bytes: usize,
+    pub(super) limits: BodyLimits,
 }
 
 impl Call {
@@ -37,13 +39,13 @@ impl Call {
         match self.route.streams {
             Streams::Neither => match self.unary(caller, body).await {
                 Ok(json) => json_response(axum::body::Body::from(json)),
-                Err(Refusal::TooLong) => error::too_long(self.max_body_bytes),
                 Err(Refusal::Failed(status)) => error::unary(&status),
+                Err(Refusal::Unread(error)) => self.unread(&error),
             },
             Streams::Responses => match self.read_one(body).await {
                 Ok(message) => self.stream(caller, futures::stream::iter([message]), None).await,
-                Err(Refusal::TooLong) => error::too_long(self.max_body_bytes),
                 Err(Refusal::Failed(status)) => error::stream(&status),
+                Err(Refusal::Unread(error)) => self.unread(&error),
             },
             Streams::Both => {
                 let (refuse, refused) = oneshot::channel();
@@ -96,6 +98,14 @@ impl Call {
         }
     }
 
+    fn unread(&self, error: &BodyError) -> Response<Body> {
+        match error {
+            BodyError::TooLong => error::too_long(self.limits.max_bytes),
+            BodyError::Stalled(patience) => error::stalled(*patience),
+            BodyError::Broken(source) => error::broken(source),
+        }
+    }
+
     fn grpc(&self) -> Grpc<InProcess> {
         // Limits on what is asked are the surface's; what it answers is its own.
         Grpc::new(self.surface.clone()).max_decoding_message_size(usize::MAX)
@@ -103,7 +113,7 @@ impl Call {
 
     /// Reads the whole body as one message.
     async fn read_one(&self, body: Incoming) -> Result<Bytes, Refusal> {
-        let json = read_body(body, self.max_body_bytes).await?;
+        let json = read_whole(body, self.limits).await.map_err(Refusal::Unread)?;
         Ok(self.route.request.read(&json).map_err(Status::from)?)
     }
 
@@ -114,8 +124,9 @@ impl Call {
         refuse: oneshot::Sender<Status>,
     ) -> Pin<Box<dyn Stream<Item = Bytes> + Send>> {
         let reading = Reading {
-            pieces: Box::pin(axum::body::Body::new(body).into_data_stream()),
-            documents: Documents::new(self.max_body_bytes),
+            pieces: Pieces::of(body, self.limits.patience),
+            documents: Documents::new(self.limits.max_bytes),
+            has_begun: false,
             route: Arc::clone(&self.route),
         };
         let state = Some((reading, refuse));
@@ -126,6 +137,8 @@ impl Call {
                 Err(status) => {
                     // Nobody listens once the answers have ended.
                     let _ = refuse.send(status);
+                    // A client that still sends would not see the answer.
+                    tokio::spawn(reading.pieces.discard());
                     // The method sees a client that asks no more; the one there is learns why below.
                     None
                 }
@@ -135,18 +148,22 @@ impl Call {
 }
 
 /// Answers a request that is no call.
-pub(super) fn refuse(request: Request<Incoming>, response: Response<Body>) -> Inner {
+pub(super) fn refuse(request: Request<Incoming>, response: Response<Body>, patience: Duration) -> Inner {
+    let nothing = BodyLimits {
+        max_bytes: 0,
+        patience,
+    };
     Box::pin(async move {
         // Whatever it says, it is read: the connection could not go on otherwise.
-        let _ = read_body(request.into_body(), 0).await;
+        let _ = read_whole(request.into_body(), nothing).await;
         Ok(response)
     })
 }
 
 /// The request was not answered by a message.
 enum Refusal {
-    /// Its body is too long.
-    TooLong,
+    /// There is no body.
+    Unread(BodyError),
     /// It is unreadable, or the method failed.
     Failed(Status),
 }
@@ -212,7 +229,9 @@ impl Lines {
             answer = self.answers.message() => answer,
         };
         match answer {
-            Ok(message) => Some(self.line(message?)),
+            Ok(Some(message)) => Some(self.line(message)),
+            // The method may have ended because the client's stream has: then that is the reason.
+            Ok(None) => self.refused.as_mut()?.try_recv().ok().map(Err),
             Err(status) => Some(Err(status)),
         }
     }
@@ -252,8 +271,10 @@ async fn refusal(refused: &mut Option<oneshot::Receiver<Status>>) -> Status {
 
 /// A client's stream of messages.
 struct Reading {
-    pieces: Pin<Box<axum::body::BodyDataStream>>,
+    pieces: Pieces,
     documents: Documents,
+    /// Whether there was a message: from then on the client may be silent between two of them.
+    has_begun: bool,
     route: Arc<Route>,
 }
 
@@ -261,10 +282,15 @@ impl Reading {
     async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
             if let Some(json) = self.documents.next()? {
+                self.has_begun = true;
                 return Ok(Some(self.route.request.read(&json)?));
             }
-            match self.pieces.next().await {
-                Some(piece) => self.documents.push(&piece.map_err(broken)?),
+            let piece = match self.has_begun && self.documents.is_between() {
+                true => self.pieces.next_message().await,
+                false => self.pieces.next().await,
+            };
+            match piece {
+                Some(piece) => self.documents.push(&piece?),
                 None => {
                     self.documents.end()?;
                     return Ok(None);
@@ -274,37 +300,10 @@ impl Reading {
     }
 }
 
-/// Reads a body to its end, even if it is too long: a client that still sends does not see an answer.
-async fn read_body(body: Incoming, max_bytes: usize) -> Result<Bytes, Refusal> {
-    let mut pieces = axum::body::Body::new(body).into_data_stream();
-    let mut read = BytesMut::new();
-    let mut length = 0_usize;
-    while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(broken)?;
-        length = length.saturating_add(piece.len());
-        if length <= max_bytes {
-            read.extend_from_slice(&piece);
-        } else if length > max_bytes.saturating_add(MAX_DISCARDED_BYTES) {
-            break;
-        }
-    }
-    if length > max_bytes {
-        return Err(Refusal::TooLong);
-    }
-    Ok(read.freeze())
-}
-
-fn broken(error: axum::Error) -> Status {
-    Status::invalid_argument(format!("quorate: the request broke off: {error}"))
-}
-
 fn json_response(body: axum::body::Body) -> Response<Body> {
     let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     (content_type, body).into_response().map(Body::new)
 }
-
-/// So much of a body that is too long is read for the sake of its sender.
-const MAX_DISCARDED_BYTES: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests {

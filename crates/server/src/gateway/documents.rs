@@ -84,6 +84,11 @@ impl Documents {
         Ok(None)
     }
 
+    /// Whether nothing has come of another object.
+    pub(super) fn is_between(&self) -> bool {
+        self.unread.is_empty()
+    }
+
     /// Whether the body may end here.
     pub(super) fn end(&mut self) -> Result<(), DocumentsError> {
         self.skip_space();

@@ -1,11 +1,15 @@
 //! Errors as grpc-gateway writes them: the fields of its first version and of its second, since clients
 //! look at either.
 
+use std::time::Duration;
+
 use axum::response::IntoResponse;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 use tonic::body::Body;
 use tonic::{Code, Status};
+
+use super::body;
 
 /// An answer that is an error.
 #[derive(Serialize)]
@@ -83,6 +87,21 @@ pub(super) fn not_allowed(method: &Method) -> Response<Body> {
 pub(super) fn too_long(max_bytes: usize) -> Response<Body> {
     let message = format!("quorate: the request is longer than {max_bytes} bytes");
     with_status(StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, &message)
+}
+
+/// The body did not come. The connection is of no more use: nobody knows where another request would begin.
+pub(super) fn stalled(patience: Duration) -> Response<Body> {
+    let message = body::stalled(patience);
+    let mut response = with_status(StatusCode::REQUEST_TIMEOUT, Code::Cancelled, &message);
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
+/// The body broke off, or is no body.
+pub(super) fn broken(error: &axum::Error) -> Response<Body> {
+    let message = format!("quorate: the request broke off: {error}");
+    with_status(StatusCode::BAD_REQUEST, Code::InvalidArgument, &message)
 }
 
 fn with_status(http: StatusCode, code: Code, message: &str) -> Response<Body> {

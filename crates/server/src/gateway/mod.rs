@@ -8,6 +8,7 @@
 //!
 //! Left out: streams over WebSocket and the headers of CORS, which etcd's gateway offers too.
 
+mod body;
 mod call;
 mod documents;
 mod error;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use http::{HeaderName, Method, Request};
 use hyper::body::Incoming;
 
+pub(crate) use body::BodyLimits;
 use call::Call;
 use routes::Routes;
 
@@ -35,15 +37,15 @@ pub(crate) const GATEWAY_MARK: HeaderName = HeaderName::from_static("grpcgateway
 /// The gateway.
 pub(crate) struct Gateway {
     routes: Routes,
-    max_body_bytes: usize,
+    limits: BodyLimits,
 }
 
 impl Gateway {
-    /// A gateway that reads bodies of this size and smaller.
-    pub(crate) fn new(max_body_bytes: usize) -> Gateway {
+    /// A gateway that reads bodies within these limits.
+    pub(crate) fn new(limits: BodyLimits) -> Gateway {
         Gateway {
             routes: Routes::new(),
-            max_body_bytes,
+            limits,
         }
     }
 
@@ -56,16 +58,16 @@ impl Gateway {
     pub(crate) fn answer(&self, surface: InProcess, request: Request<Incoming>) -> Inner {
         let Some(route) = self.routes.find(request.uri().path()) else {
             let response = error::not_found(request.uri().path());
-            return call::refuse(request, response);
+            return call::refuse(request, response, self.limits.patience);
         };
         if request.method() != Method::POST {
             let response = error::not_allowed(request.method());
-            return call::refuse(request, response);
+            return call::refuse(request, response, self.limits.patience);
         }
         let call = Call {
             route: Arc::clone(route),
             surface,
-            max_body_bytes: self.max_body_bytes,
+            limits: self.limits,
         };
         Box::pin(async move { Ok(call.answer(request).await) })
     }

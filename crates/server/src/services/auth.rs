@@ -4,8 +4,9 @@
 //! - Passwords end here: only hashes of them go further.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use http::Extensions;
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::auth_server::Auth as AuthRpc;
 use quorate_etcd_api::etcdserverpb::*;
@@ -34,8 +35,12 @@ impl Auth {
     }
 
     async fn change<T>(&self, request: &Request<T>, command: AuthCommand) -> Result<ResponseHeader, Status> {
-        let caller = session(request).caller();
-        let (header, _) = self.node.propose(caller, Command::Auth(command)).await?;
+        let session = session(request);
+        session.note(&command);
+        let (header, _) = self
+            .node
+            .propose(session.caller(), Command::Auth(command))
+            .await?;
         Ok(header)
     }
 
@@ -59,6 +64,26 @@ impl Auth {
             return Err(unexpected());
         };
         roles.map(drop).map_err(|error| translate::refused(&error))
+    }
+
+    /// A token for the user whose password this is, unless whoever asks has guessed too often.
+    async fn authenticate_from(
+        &self,
+        extensions: &Extensions,
+        request: AuthenticateRequest,
+    ) -> Result<(ResponseHeader, Token), Status> {
+        let name = request.name.clone();
+        let turn = self.node.attempts().turn(extensions).await?;
+        turn.check(&name, Instant::now())?;
+        let outcome = self.log_in(request).await;
+        match &outcome {
+            Ok(_) => turn.succeeded(&name),
+            Err(status) if status.message() == EtcdError::AuthFailed.message() => {
+                turn.failed(&name, Instant::now());
+            }
+            Err(_) => {}
+        }
+        outcome
     }
 
     /// A token for the user whose password this is.
@@ -164,10 +189,10 @@ impl AuthRpc for Auth {
         &self,
         request: Request<AuthenticateRequest>,
     ) -> Result<Response<AuthenticateResponse>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
         let name = request.name.clone();
-        let outcome = self.log_in(request).await;
-        audit_login(&name, outcome.as_ref().map(drop));
+        let outcome = self.authenticate_from(&extensions, request).await;
+        audit_login(&name, &extensions, outcome.as_ref().map(drop));
         let (header, token) = outcome?;
         Ok(Response::new(AuthenticateResponse {
             header: Some(header),

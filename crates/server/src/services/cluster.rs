@@ -20,6 +20,7 @@ use quorate_etcd_api::etcdserverpb::cluster_server::Cluster as ClusterRpc;
 use quorate_etcd_api::etcdserverpb::*;
 use tonic::{Request, Response, Status};
 
+use crate::auth::{About, session};
 use crate::config::LearnerPromotion;
 use crate::identity::peer_urls;
 use crate::machine::Query;
@@ -163,8 +164,10 @@ impl ClusterRpc for Cluster {
         &self,
         request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
+        let session = session(&request);
         let extras = Extras::of(request.metadata())?;
         let request = request.into_inner();
+        session.note(&About(request.peer_ur_ls.join(" ")));
         let addresses = addresses(&request.peer_ur_ls, self.node.config().peer_scheme())?;
         let new = NodeId(new_id()?);
         let context = MemberContext {
@@ -217,7 +220,8 @@ impl ClusterRpc for Cluster {
         &self,
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        let node = NodeId(request.into_inner().id);
+        let node = NodeId(request.get_ref().id);
+        session(&request).note(&about(node));
         match self.members().await?.is_voter(node) {
             true => self.remove_voter(node).await?,
             false => self.finish(self.node.replica().remove(node)).await?,
@@ -232,8 +236,10 @@ impl ClusterRpc for Cluster {
         &self,
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
+        let session = session(&request);
         let request = request.into_inner();
         let node = NodeId(request.id);
+        session.note(&about(node));
         // Whether there is such a member is said first, as etcd does.
         if !self.members().await?.is_member(node) {
             return Err(EtcdError::MemberNotFound.into());
@@ -270,7 +276,8 @@ impl ClusterRpc for Cluster {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        let node = NodeId(request.into_inner().id);
+        let node = NodeId(request.get_ref().id);
+        session(&request).note(&about(node));
         let members = self.members().await?;
         if !members.is_member(node) {
             return Err(EtcdError::MemberNotFound.into());
@@ -289,6 +296,11 @@ impl ClusterRpc for Cluster {
             members: self.listed().await?,
         }))
     }
+}
+
+/// A member, for the audit log.
+fn about(node: NodeId) -> About {
+    About(format!("member {:x}", node.0))
 }
 
 /// Why the members are not to become what a request asks.

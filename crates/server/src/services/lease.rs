@@ -6,11 +6,11 @@ use futures::StreamExt;
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::lease_server::Lease as LeaseRpc;
 use quorate_etcd_api::etcdserverpb::*;
-use quorate_kv::{Caller, Command, LeaseId, RevokeCause};
+use quorate_kv::{Command, LeaseId, RevokeCause};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::auth::session;
+use crate::auth::{Session, session};
 use crate::leases::{LeaseIds, Renewals};
 use crate::machine::Query;
 use crate::node::{Node, answer};
@@ -45,9 +45,15 @@ impl Lease {
         }
     }
 
-    async fn grant(&self, caller: Caller, id: LeaseId, ttl_secs: i64) -> Result<LeaseGrantResponse, Status> {
+    async fn grant(
+        &self,
+        session: &Session,
+        id: LeaseId,
+        ttl_secs: i64,
+    ) -> Result<LeaseGrantResponse, Status> {
         let command = Command::LeaseGrant { id, ttl_secs };
-        let granted = self.node.propose(caller, command).await?;
+        session.note(&command);
+        let granted = self.node.propose(session.caller(), command).await?;
         let (header, quorate_kv::Response::LeaseGrant { id, ttl_secs }) = granted else {
             return Err(unexpected());
         };
@@ -69,14 +75,14 @@ impl LeaseRpc for Lease {
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
         self.room()?;
-        let caller = session(&request).caller();
+        let session = session(&request);
         let request = request.into_inner();
         let ttl_secs = request.ttl.max(self.node.config().min_lease_ttl());
         if let Some(id) = LeaseId::from_wire(request.id) {
-            return self.grant(caller, id, ttl_secs).await.map(Response::new);
+            return self.grant(&session, id, ttl_secs).await.map(Response::new);
         }
         loop {
-            let granted = self.grant(caller.clone(), self.ids.next(), ttl_secs).await;
+            let granted = self.grant(&session, self.ids.next(), ttl_secs).await;
             // A client has chosen an id that we would have: the next one is as good.
             match granted {
                 Err(status) if is(&status, EtcdError::LeaseExist) => {}
@@ -127,9 +133,11 @@ impl LeaseRpc for Lease {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
-        let caller = session(&request).caller();
+        let session = session(&request);
+        let caller = session.caller();
         let request = request.into_inner();
         let id = LeaseId(request.id);
+        session.note(&id);
         let query = match request.keys {
             true => Query::LeaseWithKeys(caller, id),
             false => Query::Lease(id),

@@ -13,7 +13,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::ETCD_VERSION;
-use crate::auth::session;
+use crate::auth::{About, session};
 use crate::machine::Query;
 use crate::node::{Node, answer};
 use crate::services::{Ending, snapshot, unexpected};
@@ -130,8 +130,10 @@ impl MaintenanceRpc for Maintenance {
     }
 
     async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
-        let caller = session(&request).caller();
+        let session = session(&request);
+        let caller = session.caller();
         let request = request.into_inner();
+        session.note(&About(format!("{:?} {:?}", request.action(), request.alarm())));
         let response = match request.action() {
             Action::Get => self.list_alarms(&request).await,
             Action::Activate => self.change_alarm(caller, AlarmAction::Activate, &request).await,
@@ -166,7 +168,8 @@ impl MaintenanceRpc for Maintenance {
         if !self.node.is_leader() {
             return Err(EtcdError::NotLeader.into());
         }
-        let target = request.into_inner().target_id;
+        let target = request.get_ref().target_id;
+        session(&request).note(&About(format!("to member {target:x}")));
         if !self.node.raft().configuration.is_voter(NodeId(target)) {
             return Err(EtcdError::BadLeaderTransferee.into());
         }

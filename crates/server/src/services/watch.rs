@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::auth::{AuthAnswer, AuthQuestion, Session, audit_watch, session};
+use crate::auth::{AuthAnswer, AuthQuestion, Session, session};
 use crate::machine::Query;
 use crate::node::{Node, answer};
 use crate::services::watched::Watched;
@@ -168,7 +168,7 @@ impl Watching {
                     return Err(unexpected());
                 };
                 let permitted = may.map_err(|error| translate::refused(&error));
-                audit_watch(&caller, &spec.keys, &permitted);
+                self.session.log_watcher(&caller, &spec.keys, &permitted);
                 permitted.map(|()| caller)
             }
             Err(status) => Err(status),

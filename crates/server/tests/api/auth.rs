@@ -47,7 +47,7 @@ impl User {
         user
     }
 
-    async fn log_in(&mut self, name: &str, password: &str) -> Result<(), Status> {
+    pub(crate) async fn log_in(&mut self, name: &str, password: &str) -> Result<(), Status> {
         let (name, password) = (name.to_owned(), password.to_owned());
         let request = AuthenticateRequest { name, password };
         self.token = Some(self.auth.authenticate(request).await?.into_inner().token);
@@ -72,7 +72,11 @@ impl User {
     }
 
     async fn put(&mut self, key: &str) -> Result<(), Status> {
-        let request = self.with_token(put(key, "value"));
+        self.put_value(key, "value").await
+    }
+
+    pub(crate) async fn put_value(&mut self, key: &str, value: &str) -> Result<(), Status> {
+        let request = self.with_token(put(key, value));
         self.client.kv.put(request).await.map(drop)
     }
 
@@ -83,9 +87,13 @@ impl User {
     }
 
     async fn user_add(&mut self, name: &str) -> Result<(), Status> {
+        self.user_add_with(name, &password(name)).await
+    }
+
+    pub(crate) async fn user_add_with(&mut self, name: &str, password: &str) -> Result<(), Status> {
         let request = AuthUserAddRequest {
             name: name.to_owned(),
-            password: password(name),
+            password: password.to_owned(),
             ..Default::default()
         };
         let request = self.with_token(request);
@@ -666,4 +674,66 @@ async fn a_lock_is_for_who_may_write_its_key() {
     let request = alice.with_token(lock("secret"));
     check(locks.lock(request).await, EtcdError::PermissionDenied);
     check(locks.lock(lock("a/other")).await, EtcdError::UserEmpty);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_guesses_passwords_must_wait_and_locks_out_nobody() {
+    let cluster = cluster(1).await;
+    guard(&cluster).await;
+    let mut guesser = User::nobody(&cluster, 0);
+    let deadline = Instant::now() + PATIENCE;
+    let refused = loop {
+        let refused = guesser.log_in("alice", "guess").await.unwrap_err();
+        if refused.message() != EtcdError::AuthFailed.message() {
+            break refused;
+        }
+        assert!(Instant::now() < deadline, "it may guess for ever");
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    guesser
+        .log_in("root", &password("root"))
+        .await
+        .expect("another user");
+    let endpoint = format!("http://{}", cluster.server(0).client_addr());
+    let endpoint = tonic::transport::Endpoint::from_shared(endpoint).unwrap();
+    let channel = endpoint.local_address(Some([127, 0, 0, 3].into())).connect_lazy();
+    let mut elsewhere = User {
+        auth: AuthClient::new(channel.clone()),
+        client: Client::new(channel),
+        token: None,
+    };
+    elsewhere
+        .log_in("alice", &password("alice"))
+        .await
+        .expect("another address");
+}
+
+/// Whether a file below this directory has these bytes.
+fn is_on_disk(directory: &std::path::Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(directory).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => is_on_disk(&path, bytes),
+            false => std::fs::read(&path)
+                .unwrap_or_default()
+                .windows(bytes.len())
+                .any(|window| window == bytes),
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_password_and_no_token_is_on_the_disk() {
+    let mut cluster = cluster(1).await;
+    let mut root = guard(&cluster).await;
+    root.put_value("a/key", "the value").await.unwrap();
+    cluster.stop(0).await;
+    let directory = &cluster.config(0).data_dir;
+    assert!(
+        is_on_disk(directory, b"the value"),
+        "it is not looked at where it is written"
+    );
+    for secret in [password("root"), password("alice"), root.token.unwrap()] {
+        assert!(!is_on_disk(directory, secret.as_bytes()), "{secret}");
+    }
 }

@@ -326,3 +326,20 @@ async fn a_port_is_shared_only_if_that_was_asked_for() {
         assert_eq!(socket.bind(addr).is_ok(), reuse);
     }
 }
+
+#[tokio::test]
+async fn there_are_no_pages_for_debugging() {
+    let cluster = Cluster::start(1).await;
+    let addr = cluster.server(0).client_addr();
+    for path in [
+        "/debug/pprof/",
+        "/debug/requests",
+        "/debug/events",
+        "/debug/vars",
+        "/config",
+        "/v2/keys",
+    ] {
+        let page = get_page(addr, path).await;
+        assert!(page.starts_with("HTTP/1.1 404"), "{path}: {page}");
+    }
+}

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod audit;
 mod auth;
 mod backup;
 mod cluster;
@@ -18,6 +19,7 @@ mod lock;
 mod maintenance;
 mod range_stream;
 mod reflection;
+mod silent;
 mod tls;
 mod txn;
 mod watch;

@@ -533,3 +533,37 @@ async fn whoever_was_revoked_is_refused_at_every_listener() {
     }
     drop(cluster);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_when_its_certificate_is_revoked() {
+    let world = World::new();
+    let cluster = Cluster::start_with(1, |config| {
+        world.secure_clients(config);
+        if let Some(ClientTls::Certificate { terms, .. }) = &mut config.client_tls {
+            terms.revoked_file = Some(world.clients.revoke(world.path(), "revoked", &[9]));
+        }
+    })
+    .await;
+    let watch = async |leaf: Leaf| {
+        let mut client = Client::new(channel(&cluster, 0, world.connector(Some(&leaf))));
+        let create = WatchRequest {
+            request_union: Some(watch_request::RequestUnion::CreateRequest(WatchCreateRequest {
+                key: "key".into(),
+                ..Default::default()
+            })),
+        };
+        let requests = futures::StreamExt::chain(futures::stream::iter([create]), futures::stream::pending());
+        let mut answers = client.watch.watch(requests).await.unwrap().into_inner();
+        assert!(answers.message().await.unwrap().unwrap().created);
+        (client, answers)
+    };
+    let (_bob, mut bobs) = watch(Leaf::named("bob").numbered(7)).await;
+    let (mut alice, mut alices) = watch(Leaf::named("alice").numbered(8)).await;
+    world.clients.revoke(world.path(), "revoked", &[9, 7]);
+    let ended = tokio::time::timeout(PATIENCE, bobs.message()).await;
+    let ended = ended.expect("the connection of a revoked certificate goes on");
+    assert!(ended.is_err(), "{ended:?}");
+    alice.put("key", "1").await;
+    let told = alices.message().await.unwrap().unwrap();
+    assert_eq!(told.events.len(), 1, "{told:?}");
+}
