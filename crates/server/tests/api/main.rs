@@ -11,6 +11,8 @@ mod cluster;
 mod demands;
 mod election;
 mod gateway;
+mod hostile;
+mod hostile_http;
 mod http;
 mod kv;
 mod lease;
