@@ -16,6 +16,7 @@ mod endpoint;
 mod logging;
 mod member;
 mod output;
+mod process;
 mod sim;
 mod snapshot;
 mod start;

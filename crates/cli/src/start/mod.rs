@@ -13,6 +13,7 @@ mod table;
 mod values;
 
 use crate::logging;
+use crate::process;
 use anyhow::{Context, anyhow, ensure};
 use clap::{Arg, Args, ValueEnum};
 use etcd_flags::UNSERVED;
@@ -86,6 +87,7 @@ enum State {
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let log = &options.log;
     logging::start_to(log.log_level, log.log_format, &log.log_outputs)?;
+    process::settle();
     let stop = stop_signal()?;
     for note in &options.notes {
         tracing::warn!("{note}");
