@@ -125,9 +125,10 @@ pub(crate) fn audit_login(user: &str, extensions: &Extensions, outcome: Result<(
     let who = Who::claimed(user, extensions);
     let call = "/etcdserverpb.Auth/Authenticate";
     // Whoever is not even looked at costs so little that it could fill the log.
-    let demand = match code {
-        Code::ResourceExhausted => Demand::Nothing,
-        _ => Demand::Root,
+    let demand = if code == Code::ResourceExhausted {
+        Demand::Nothing
+    } else {
+        Demand::Root
     };
     log(&who, call, "", Ended::Served(code), demand);
 }
