@@ -1,23 +1,28 @@
 //! The HTTP pages beside gRPC: health, version and metrics, as etcd serves them.
+//!
+//! All but `/metrics` are for `GET` alone, as in etcd. `/debug/vars` and `/debug/pprof` are not here: they tell of Go's
+//! memory, and the first one of the command line.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Query as UrlQuery, State};
+use axum::extract::{Request as PageRequest, State};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use http::{HeaderValue, Request, StatusCode, header};
+use axum::routing::any;
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
-use quorate_kv::{Alarm, AlarmKind};
-use serde::Deserialize;
 use serde_json::json;
 use tonic::body::Body;
 use tonic::codegen::Service;
 
 use crate::listener::Answers;
-use crate::machine::Query;
-use crate::metrics::Metrics;
+use crate::machine::{Figures, Query};
+use crate::metrics::{Format, Metrics};
 use crate::node::{Node, answer};
+use crate::probes;
 use crate::surface::{Answering, Inner};
 use crate::{CLUSTER_VERSION, ETCD_VERSION};
 
@@ -32,13 +37,11 @@ impl Pages {
             node: Arc::clone(node),
             metrics: Arc::clone(metrics),
         };
+        let for_get = probes::routes().route("/version", any(version));
         Pages(
-            Router::new()
-                .route("/health", get(health))
-                .route("/livez", get(livez))
-                .route("/readyz", get(readyz))
-                .route("/version", get(version))
-                .route("/metrics", get(metrics_page))
+            for_get
+                .route_layer(from_fn(only_get))
+                .route("/metrics", any(metrics_page))
                 .fallback(not_found)
                 .with_state(state),
         )
@@ -61,110 +64,34 @@ impl Answers for Pages {
     }
 }
 
+/// What pages are made of.
 #[derive(Clone)]
-struct PageState {
-    node: Arc<Node>,
-    metrics: Arc<Metrics>,
+pub(crate) struct PageState {
+    pub(crate) node: Arc<Node>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
-#[derive(Deserialize)]
-struct HealthQuery {
-    /// Kinds of alarms that do not make the member unhealthy.
-    #[serde(default)]
-    exclude: String,
-    /// Whether a local read suffices.
-    #[serde(default)]
-    serializable: String,
+/// A page that is text.
+pub(crate) fn plain(status: StatusCode, text: String) -> Response {
+    (status, [(CONTENT_TYPE, PLAIN)], text).into_response()
 }
 
-#[derive(Deserialize)]
-struct ProbeQuery {
-    /// Whether the check is to be named; only that it is there counts.
-    verbose: Option<String>,
+/// A page that says what is wrong, as Go writes such pages.
+pub(crate) fn error(status: StatusCode, text: &str) -> Response {
+    let headers = [(CONTENT_TYPE, PLAIN), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (status, headers, format!("{text}\n")).into_response()
 }
 
-async fn health(State(state): State<PageState>, UrlQuery(query): UrlQuery<HealthQuery>) -> Response {
-    match unhealthy_because(&state.node, &query).await {
-        None => health_answer(StatusCode::OK, "true", ""),
-        Some(reason) => health_answer(StatusCode::SERVICE_UNAVAILABLE, "false", &reason),
+async fn only_get(request: PageRequest, next: Next) -> Response {
+    if request.method() == Method::GET {
+        return next.run(request).await;
     }
-}
-
-fn health_answer(status: StatusCode, health: &str, reason: &str) -> Response {
-    let body = json!({"health": health, "reason": reason});
-    (status, axum::Json(body)).into_response()
-}
-
-async fn unhealthy_because(node: &Node, query: &HealthQuery) -> Option<String> {
-    let alarms = match alarms(node).await {
-        Ok(alarms) => alarms,
-        Err(status) => return Some(format!("RANGE ERROR:{}", status.message())),
-    };
-    for alarm in alarms {
-        let name = alarm_name(alarm.kind);
-        if query.exclude != name {
-            return Some(format!("ALARM {name}"));
-        }
-    }
-    if query.serializable == "true" {
-        return None;
-    }
-    if !node.has_leader() {
-        return Some("RAFT NO LEADER".to_owned());
-    }
-    if node.is_witness() {
-        // It knows a leader, and has nothing to read.
-        return None;
-    }
-    let read = node.confirm_current().await;
-    read.err()
-        .map(|status| format!("RANGE ERROR:{}", status.message()))
-}
-
-async fn alarms(node: &Node) -> Result<Vec<Alarm>, tonic::Status> {
-    Ok(answer!(node.read_local(Query::Alarms).await?, Alarms))
-}
-
-fn alarm_name(kind: AlarmKind) -> &'static str {
-    match kind {
-        AlarmKind::NoSpace => "NOSPACE",
-        AlarmKind::Corrupt => "CORRUPT",
-    }
-}
-
-/// The process works: peers are not asked, so that no probe restarts a healthy member.
-async fn livez(State(state): State<PageState>, UrlQuery(query): UrlQuery<ProbeQuery>) -> Response {
-    probe(alarms(&state.node).await.map(drop), "serializable_read", &query)
-}
-
-/// The member serves linearizable requests.
-async fn readyz(State(state): State<PageState>, UrlQuery(query): UrlQuery<ProbeQuery>) -> Response {
-    // Nothing to wait for: a probe is asked again.
-    let outcome = match state.node.has_leader() {
-        true if state.node.is_witness() => Ok(()),
-        true => state.node.confirm_current().await,
-        false => Err(quorate_etcd_api::EtcdError::NoLeader.into()),
-    };
-    probe(outcome, "linearizable_read", &query)
+    let refusal = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    ([(ALLOW, "GET")], refusal).into_response()
 }
 
 async fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
-}
-
-/// `ok` or what is wrong; with `verbose`, the check by its name and sign.
-fn probe(outcome: Result<(), tonic::Status>, check: &str, query: &ProbeQuery) -> Response {
-    let verbose = query.verbose.is_some();
-    match outcome {
-        Ok(()) if verbose => (StatusCode::OK, format!("[+]{check} ok\nok\n")).into_response(),
-        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
-        Err(status) if verbose => unavailable(format!("[-]{check} failed: {}\n", status.message())),
-        Err(status) => unavailable(format!("{}\n", status.message())),
-    }
-}
-
-fn unavailable(text: String) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    error(StatusCode::NOT_FOUND, "404 page not found")
 }
 
 async fn version(State(state): State<PageState>) -> Response {
@@ -181,12 +108,25 @@ async fn version(State(state): State<PageState>) -> Response {
     axum::Json(body).into_response()
 }
 
-async fn metrics_page(State(state): State<PageState>) -> Response {
-    let figures = match state.node.read_local(Query::Figures).await {
-        Ok(answer) => answer!(answer, Figures),
-        Err(status) => return unavailable(format!("{}\n", status.message())),
-    };
-    let text = state.metrics.encode(&state.node, &figures);
-    let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+async fn metrics_page(State(state): State<PageState>, headers: HeaderMap) -> Response {
+    // Several headers of a name are one list (RFC 9110, 5.3).
+    let accept = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
+    // A member that is busy, as with taking over a snapshot, tells at least the rest.
+    let figures = tokio::time::timeout(FIGURES_PATIENCE, figures(&state.node)).await;
+    let page = state
+        .metrics
+        .page(&state.node, figures.ok().flatten().as_ref(), format);
+    ([(CONTENT_TYPE, format.content_type())], page).into_response()
 }
+
+async fn figures(node: &Node) -> Option<Figures> {
+    let answer = node.read_local(Query::Figures).await.ok()?;
+    Some(answer!(answer, Figures))
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+const FIGURES_PATIENCE: Duration = Duration::from_secs(1);

@@ -18,6 +18,7 @@ mod addresses;
 mod auth;
 mod authority;
 mod backup;
+mod call;
 mod compaction;
 mod config;
 mod flag;
@@ -30,9 +31,12 @@ mod identity;
 mod leases;
 mod listener;
 mod machine;
+mod meter;
 mod metrics;
 mod node;
+mod probes;
 mod prompt;
+mod query;
 mod reflection;
 mod rpc;
 mod security;
@@ -52,7 +56,7 @@ pub use backup::{
 pub use compaction::AutoCompaction;
 pub use config::{
     ClusterState, ConfigError, Identity, InitialCluster, KeepAlive, LearnerPromotion, Limits, MemberConfig,
-    ServerConfig,
+    ServerConfig, WarnAfter,
 };
 pub use quorate::{AllowedPeers, KeyPairFiles, PeerTls, TlsProtocol, TlsTerms};
 pub use quorate_tls::{Allowed, Clients, Suite, TermsError, Version};

@@ -14,14 +14,17 @@ use parking_lot::Mutex;
 use quorate::EntryId;
 use quorate::machine::{ApplyError, EncodeError, Machine, RestoreError, SnapshotError};
 use quorate_kv::{
-    Alarm, Applied, AuthStatus, Backup, BackupBatch, BackupLimits, Caller, Change, Error, HashKv,
-    HistoryLimits, KeyRange, Keyspace, LeaseClock, LeaseEvent, LeaseId, Member, Moment, Page, PageRequest,
-    Proposal, Range, RangeResponse, ReadTxn, Response, Revision, Right, SessionEvent, Sessions, Snapshot,
-    TxnResponse, UnixSeconds, Waker, WatchConfig, WatchHub,
+    Applied, AuthStatus, Backup, Caller, Change, Error, HistoryLimits, KeyRange, Keyspace, LeaseClock,
+    LeaseEvent, LeaseId, Member, Moment, Page, PageRequest, Proposal, Range, RangeResponse, ReadTxn,
+    Response, Revision, Right, SessionEvent, Sessions, Snapshot, TxnResponse, UnixSeconds, Waker,
+    WatchConfig, WatchHub,
 };
 use tokio::sync::{Notify, watch};
 
-use crate::auth::{AuthAnswer, AuthQuestion, answer_auth};
+use crate::auth::answer_auth;
+use crate::meter::{Meter, Work};
+use crate::metrics::RemovalStep;
+pub(crate) use crate::query::{Answer, Chores, Figures, LeaseView, Query};
 
 /// What the apply thread shares with the tasks that serve clients.
 pub(crate) struct Shared {
@@ -92,6 +95,7 @@ pub(crate) struct KvMachine {
     restores: u64,
     /// The last command that was applied since the start; zero before the first.
     applied: EntryId,
+    meter: Meter,
 }
 
 /// A state that is being written to a backup, and what belongs to it.
@@ -110,8 +114,8 @@ pub(crate) struct View {
 }
 
 impl KvMachine {
-    /// An empty keyspace.
-    pub(crate) fn new(shared: Arc<Shared>) -> KvMachine {
+    /// An empty keyspace, measured by `meter`.
+    pub(crate) fn new(shared: Arc<Shared>, meter: Meter) -> KvMachine {
         KvMachine {
             keyspace: Keyspace::new(),
             shared,
@@ -120,6 +124,7 @@ impl KvMachine {
             session_events: Vec::new(),
             restores: 0,
             applied: EntryId::ZERO,
+            meter,
         }
     }
 
@@ -141,12 +146,13 @@ impl KvMachine {
             keys: count(size.keys),
             total_bytes: count(size.total_bytes),
             in_use_bytes: count(size.live_bytes),
+            alarms: self.keyspace.alarms().collect(),
         }
     }
 
     /// One step of removing compacted history, and one of bringing history to watchers.
     fn chores(&mut self) -> Chores {
-        let removing = self.keyspace.compact_step(REMOVED_AT_ONCE);
+        let removing = self.keyspace.needs_compact_step() && self.remove_compacted();
         if self.catch_up() || removing {
             Chores::Left
         } else {
@@ -156,6 +162,46 @@ impl KvMachine {
 }
 
 impl KvMachine {
+    /// Removes some of the history that was compacted, and says whether to go on.
+    fn remove_compacted(&mut self) -> bool {
+        let (begun, before) = (Instant::now(), self.keyspace.size());
+        let go_on = self.keyspace.compact_step(REMOVED_AT_ONCE);
+        self.meter.removed(&RemovalStep {
+            begun,
+            before,
+            after: self.keyspace.size(),
+            is_more_left: self.keyspace.needs_compact_step(),
+        });
+        go_on
+    }
+
+    fn answer(&mut self, query: Query) -> Answer {
+        let revision = self.keyspace.revision();
+        match query {
+            Query::Nothing => Answer::Nothing,
+            Query::Range(caller, range) => Answer::Range(self.range(&caller, &range)),
+            Query::Txn(caller, txn) => Answer::Txn(self.read_txn(&caller, &txn)),
+            Query::HashKv(at) => Answer::HashKv(self.keyspace.hash_kv(at).map(|hash| (revision, hash))),
+            Query::Leases => Answer::Leases((revision, self.shared.leases.lock().by_expiry())),
+            Query::Lease(id) => Answer::Lease(Ok((revision, self.lease_view(id)))),
+            Query::LeaseWithKeys(caller, id) => {
+                let permitted = self.keyspace.permit(&caller, Right::LeaseKeys(id));
+                Answer::Lease(permitted.map(|()| (revision, self.lease_view(id))))
+            }
+            Query::Auth(question) => Answer::Auth(answer_auth(&self.keyspace, question)),
+            Query::Members => Answer::Members(self.keyspace.members().cloned().collect()),
+            Query::Alarms => Answer::Alarms(self.keyspace.alarms().collect()),
+            Query::Figures => Answer::Figures(self.figures()),
+            Query::Page(caller, keys, page) => Answer::Page(self.page(&caller, &keys, &page)),
+            Query::BeginBackup => Answer::Backup(self.begin_backup()),
+            Query::BackupBatch(mut backup, limits) => {
+                let batch = self.keyspace.backup_batch(&mut backup, limits);
+                Answer::BackupBatch((backup, batch))
+            }
+            Query::Chores => Answer::Chores(self.chores()),
+        }
+    }
+
     fn range(&self, caller: &Caller, range: &Range) -> Result<RangeResponse, Error> {
         self.keyspace.permit(caller, Right::Read(&range.keys))?;
         self.keyspace.range(range)
@@ -225,8 +271,10 @@ impl Machine for KvMachine {
     }
 
     fn apply(&mut self, id: EntryId, command: Bytes) -> Result<Outcome, ApplyError> {
+        let bytes = command.len();
         let proposal =
             Proposal::decode(command).map_err(|error| ApplyError(format!("entry {id}: {error}")))?;
+        let work = Work::begin(&proposal.command, bytes);
         let Applied {
             revision,
             result,
@@ -235,6 +283,7 @@ impl Machine for KvMachine {
             sessions,
         } = self.keyspace.apply(proposal);
         self.applied = id;
+        self.meter.applied(&work, &result, &changes);
         self.changes.extend(changes);
         self.lease_events.extend(leases);
         self.session_events.extend(sessions);
@@ -260,33 +309,14 @@ impl Machine for KvMachine {
         if self.keyspace.needs_compact_step() {
             self.shared.chores.notify_one();
         }
+        self.meter.batch_applied();
     }
 
     fn query(&mut self, query: Query) -> Answer {
-        let revision = self.keyspace.revision();
-        match query {
-            Query::Nothing => Answer::Nothing,
-            Query::Range(caller, range) => Answer::Range(self.range(&caller, &range)),
-            Query::Txn(caller, txn) => Answer::Txn(self.read_txn(&caller, &txn)),
-            Query::HashKv(at) => Answer::HashKv(self.keyspace.hash_kv(at).map(|hash| (revision, hash))),
-            Query::Leases => Answer::Leases((revision, self.shared.leases.lock().by_expiry())),
-            Query::Lease(id) => Answer::Lease(Ok((revision, self.lease_view(id)))),
-            Query::LeaseWithKeys(caller, id) => {
-                let permitted = self.keyspace.permit(&caller, Right::LeaseKeys(id));
-                Answer::Lease(permitted.map(|()| (revision, self.lease_view(id))))
-            }
-            Query::Auth(question) => Answer::Auth(answer_auth(&self.keyspace, question)),
-            Query::Members => Answer::Members(self.keyspace.members().cloned().collect()),
-            Query::Alarms => Answer::Alarms(self.keyspace.alarms().collect()),
-            Query::Figures => Answer::Figures(self.figures()),
-            Query::Page(caller, keys, page) => Answer::Page(self.page(&caller, &keys, &page)),
-            Query::BeginBackup => Answer::Backup(self.begin_backup()),
-            Query::BackupBatch(mut backup, limits) => {
-                let batch = self.keyspace.backup_batch(&mut backup, limits);
-                Answer::BackupBatch((backup, batch))
-            }
-            Query::Chores => Answer::Chores(self.chores()),
-        }
+        let begun = Instant::now();
+        let answer = self.answer(query);
+        self.meter.answered(begun, &answer);
+        answer
     }
 
     fn begin_snapshot(&mut self) -> View {
@@ -311,6 +341,7 @@ impl Machine for KvMachine {
     }
 
     fn restore(&mut self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), RestoreError> {
+        let _until_it_is_over = self.meter.restoring();
         let restored = Keyspace::restore(chunks);
         self.keyspace = restored.map_err(|error| RestoreError::Invalid(error.to_string()))?;
         self.restores += 1;
@@ -336,85 +367,6 @@ pub(crate) struct Outcome {
     pub(crate) revision: Revision,
     /// Its answer.
     pub(crate) result: Result<Response, Error>,
-}
-
-/// What is asked of the keyspace.
-pub(crate) enum Query {
-    /// Nothing: that it is answered is the answer.
-    Nothing,
-    /// Keys, for somebody.
-    Range(Caller, Range),
-    /// A transaction that only reads, for somebody.
-    Txn(Caller, ReadTxn),
-    /// A hash of the keyspace at a revision; none: the current one.
-    HashKv(Option<Revision>),
-    /// All leases, the next to expire first.
-    Leases,
-    /// One lease. Its keys are not for everybody.
-    Lease(LeaseId),
-    /// One lease, for somebody who wants to know its keys.
-    LeaseWithKeys(Caller, LeaseId),
-    /// Users, roles and rights.
-    Auth(AuthQuestion),
-    /// The members that have published themselves.
-    Members,
-    /// The alarms that are on.
-    Alarms,
-    /// Sizes and counts.
-    Figures,
-    /// A piece of a range, for somebody who may read all of these keys.
-    Page(Caller, KeyRange, PageRequest),
-    /// The state, to be written to a backup.
-    BeginBackup,
-    /// The next versions of such a state.
-    BackupBatch(Backup, BackupLimits),
-    /// A step of what can be done between commands.
-    Chores,
-}
-
-/// The answer to the query of the same name; some with the revision they are of.
-pub(crate) enum Answer {
-    Nothing,
-    Range(Result<RangeResponse, Error>),
-    Txn(Result<TxnResponse, Error>),
-    HashKv(Result<(Revision, HashKv), Error>),
-    Leases((Revision, Vec<LeaseId>)),
-    Lease(Result<(Revision, Option<LeaseView>), Error>),
-    Auth(AuthAnswer),
-    Members(Vec<Member>),
-    Alarms(Vec<Alarm>),
-    Figures(Figures),
-    Page(Result<Page, Error>),
-    Backup(BackupView),
-    /// None if the keyspace has been replaced since the backup was begun.
-    BackupBatch((Backup, Option<BackupBatch>)),
-    Chores(Chores),
-}
-
-/// A lease as clients see it.
-pub(crate) struct LeaseView {
-    /// What it was granted for, in seconds.
-    pub(crate) granted_secs: i64,
-    /// What is left of it, in whole seconds.
-    pub(crate) left_secs: i64,
-    /// The keys that end with it.
-    pub(crate) keys: Vec<Bytes>,
-}
-
-/// Sizes and counts of the keyspace.
-pub(crate) struct Figures {
-    pub(crate) revision: Revision,
-    pub(crate) compacted: Revision,
-    pub(crate) keys: i64,
-    pub(crate) total_bytes: i64,
-    pub(crate) in_use_bytes: i64,
-}
-
-/// Whether there is more to do between commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Chores {
-    Left,
-    Done,
 }
 
 fn count(count: usize) -> i64 {

@@ -5,6 +5,7 @@
 //! - A header has the revision at which its request was served.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use quorate::{Event, MemberKind, NodeId, Observer, PeerTls, Replica, RoleKind, Status as RaftStatus};
 use quorate_etcd_api::EtcdError;
@@ -109,7 +110,12 @@ impl Node {
 
     /// Asks the state as it is now or later: it has everything acknowledged before this call.
     pub(crate) async fn read(&self, query: Query) -> Result<Answer, Status> {
-        self.replica.read(query).await.map_err(|error| {
+        let begun = Instant::now();
+        let answer = self.replica.read(query).await;
+        if begun.elapsed() > SLOW_READ {
+            self.metrics.slow_read_indexes.inc();
+        }
+        answer.map_err(|error| {
             self.metrics.read_indexes_failed.inc();
             translate::read_failed(&error)
         })
@@ -196,6 +202,12 @@ impl Node {
     pub(crate) fn is_witness(&self) -> bool {
         let raft = self.raft.borrow();
         raft.configuration.kind(raft.id) == MemberKind::Witness
+    }
+
+    /// Whether this member is to vote one day, and does not yet.
+    pub(crate) fn is_learner(&self) -> bool {
+        let raft = self.raft.borrow();
+        raft.configuration.is_member(raft.id) && !raft.configuration.is_voter(raft.id)
     }
 
     /// How the member was told to be.
@@ -304,10 +316,25 @@ impl Observer for ReplicaObserver {
         }
     }
 
-    fn synced(&self, duration: std::time::Duration) {
+    fn synced(&self, duration: Duration) {
         self.metrics.wal_fsync.observe(duration.as_secs_f64());
     }
+
+    fn snapshot_saved(&self, duration: Duration) {
+        self.metrics.snapshot_save.observe(duration.as_secs_f64());
+    }
+
+    fn sent(&self, to: NodeId, bytes: usize) {
+        self.metrics.peers.count_sent(to, bytes);
+    }
+
+    fn received(&self, from: NodeId, bytes: usize) {
+        self.metrics.peers.count_received(from, bytes);
+    }
 }
+
+/// etcd asks again for a read index after so long, and counts that.
+const SLOW_READ: Duration = Duration::from_millis(500);
 
 /// Takes the answer that belongs to the query.
 macro_rules! answer {

@@ -24,6 +24,7 @@ use crate::http::Pages;
 use crate::identity::{Entrance, EntranceError, entrance};
 use crate::listener::{Answers, Door};
 use crate::machine::{KvMachine, Shared};
+use crate::meter::Meter;
 use crate::metrics::{Metrics, max_fds};
 use crate::node::{Node, Parts, ReplicaObserver};
 use crate::rpc::Methods;
@@ -107,7 +108,7 @@ impl Server {
         let entrance = enter(&config, told, security.peers.as_ref()).await?;
         let identity = entrance.identity.clone();
         let mut registry = Registry::default();
-        let methods = Methods::new(&mut registry);
+        let methods = Methods::new(&mut registry, config.warn_after.unary);
         let metrics = Arc::new(Metrics::new(registry));
         let shared = Arc::new(shared(&config));
         let peer_tls = security.peers.clone();
@@ -203,7 +204,7 @@ impl Server {
     fn addresses(&self) -> Arc<Addresses> {
         let limits = &self.node.config().limits;
         let most = Most {
-            connections: within_files(limits.max_connections_per_address, max_fds()),
+            connections: within_files(limits.max_connections_per_address, max_fds().unwrap_or(0)),
             handshakes: limits.max_handshakes_per_address(),
         };
         let refused = self.node.metrics().connections_refused.clone();
@@ -390,7 +391,7 @@ async fn start_replica(
 ) -> Result<Replica<KvMachine>, StartError> {
     let mut replica_config = replica_config(config, entrance, peers, metrics);
     replica_config.tls = peer_tls;
-    let machine = KvMachine::new(Arc::clone(shared));
+    let machine = KvMachine::new(Arc::clone(shared), Meter::new(metrics, config.warn_after.apply));
     let start = move || Replica::start(replica_config, machine);
     let started = tokio::task::spawn_blocking(start).await;
     Ok(started.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)

@@ -12,7 +12,6 @@ use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response, Version};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::auth_server::AuthServer;
@@ -30,11 +29,12 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 
 use crate::auth::{Ended, Record, Session, Who, is_audited};
+use crate::call::{Call, status_of};
 use crate::gateway::{BodyLimits, Gateway};
 use crate::http::Pages;
 use crate::node::Node;
 use crate::reflection::Reflection;
-use crate::rpc::{Kind, Method, Methods, ServiceName};
+use crate::rpc::{Method, Methods, ServiceName};
 use crate::services::{Auth, Cluster, Election, Kv, Lease, Lock, Maintenance, Queues, Watch};
 use crate::web::allow_origin;
 
@@ -124,7 +124,8 @@ impl Surface {
     }
 
     fn answer_call(self: &Arc<Self>, method: &Arc<Method>, request: Request<Body>) -> Answering {
-        method.count_started();
+        let call = Call::begin(method, request.headers());
+        let request = call.receive(request);
         let inner = if self.lacks_required_leader(request.headers()) {
             refusal(EtcdError::NoLeader.into())
         } else if needs_data(method.service) && self.node.is_witness() {
@@ -138,7 +139,7 @@ impl Surface {
         };
         Answering {
             inner,
-            method: Some(Arc::clone(method)),
+            call: Some(call),
         }
     }
 
@@ -217,12 +218,12 @@ pub(crate) type Inner = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 /// A response on its way, counted when it is there.
 pub(crate) struct Answering {
     inner: Inner,
-    method: Option<Arc<Method>>,
+    call: Option<Call>,
 }
 
 impl Answering {
     pub(crate) fn uncounted(inner: Inner) -> Answering {
-        Answering { inner, method: None }
+        Answering { inner, call: None }
     }
 }
 
@@ -234,78 +235,10 @@ impl Future for Answering {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        Poll::Ready(Ok(match self.method.take() {
-            Some(method) => count(method, response),
+        Poll::Ready(Ok(match self.call.take() {
+            Some(call) => call.respond(response),
             None => response,
         }))
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        // The client went away before there was an answer.
-        if let Some(method) = self.method.take() {
-            method.count_handled(Code::Cancelled);
-        }
-    }
-}
-
-/// A unary call has ended when its response is there; a stream when its body has.
-fn count(method: Arc<Method>, response: Response<Body>) -> Response<Body> {
-    match (status_of(response.headers()), method.kind) {
-        (Some(code), _) => method.count_handled(code),
-        (None, Kind::Unary) => method.count_handled(Code::Ok),
-        (None, Kind::ServerStream | Kind::BidiStream) => {
-            let method = Some(method);
-            return response.map(|body| Body::new(CountedBody { body, method }));
-        }
-    }
-    response
-}
-
-fn status_of(headers: &HeaderMap) -> Option<Code> {
-    let status = headers.get("grpc-status")?;
-    Some(Code::from_bytes(status.as_bytes()))
-}
-
-/// A stream's body, which counts its call when it ends or is dropped.
-struct CountedBody {
-    body: Body,
-    method: Option<Arc<Method>>,
-}
-
-impl HttpBody for CountedBody {
-    type Data = bytes::Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let Some(Ok(frame)) = &frame
-            && let Some(code) = frame.trailers_ref().and_then(status_of)
-            && let Some(method) = self.method.take()
-        {
-            method.count_handled(code);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for CountedBody {
-    fn drop(&mut self) {
-        if let Some(method) = self.method.take() {
-            method.count_handled(Code::Cancelled);
-        }
     }
 }
 

@@ -86,6 +86,26 @@ pub struct ServerConfig {
     pub watch_progress_interval: Duration,
     /// Passwords and tokens. Whether they are needed is part of the data.
     pub auth: AuthConfig,
+    /// What takes longer is told of in the log.
+    pub warn_after: WarnAfter,
+}
+
+/// How long something may take before it is told of in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WarnAfter {
+    /// A call that is answered once, from its request until its answer.
+    pub unary: Duration,
+    /// A command while it is applied, or a range while it is read.
+    pub apply: Duration,
+}
+
+impl Default for WarnAfter {
+    fn default() -> WarnAfter {
+        WarnAfter {
+            unary: Duration::from_millis(300),
+            apply: Duration::from_millis(100),
+        }
+    }
 }
 
 /// When a silent client is asked whether it is still there, and how long it has to answer.
@@ -142,6 +162,7 @@ impl ServerConfig {
             limits: Limits::default(),
             watch_progress_interval: Duration::from_secs(600),
             auth: AuthConfig::default(),
+            warn_after: WarnAfter::default(),
         }
     }
 

@@ -128,6 +128,22 @@ impl Cluster {
         }
     }
 
+    async fn promote(&self, node: NodeId) -> Result<(), Status> {
+        let members = self.members().await?;
+        if !members.is_member(node) {
+            return Err(EtcdError::MemberNotFound.into());
+        }
+        if members.is_voter(node) {
+            return Err(EtcdError::MemberNotLearner.into());
+        }
+        self.check_ready(node).await?;
+        let promoted = tokio::time::timeout(PROMOTION, self.node.replica().promote(node)).await;
+        match promoted {
+            Ok(outcome) => outcome.map_err(|error| translate::reconfigure_failed(&error)),
+            Err(_elapsed) => self.call_off_promotion(node).await,
+        }
+    }
+
     /// Refuses a learner of whom the leader, if that is this member, knows that it is behind.
     async fn check_ready(&self, node: NodeId) -> Result<(), Status> {
         let status = self.node.replica().status().await;
@@ -278,19 +294,9 @@ impl ClusterRpc for Cluster {
     ) -> Result<Response<MemberPromoteResponse>, Status> {
         let node = NodeId(request.get_ref().id);
         session(&request).note(&about(node));
-        let members = self.members().await?;
-        if !members.is_member(node) {
-            return Err(EtcdError::MemberNotFound.into());
-        }
-        if members.is_voter(node) {
-            return Err(EtcdError::MemberNotLearner.into());
-        }
-        self.check_ready(node).await?;
-        let promoted = tokio::time::timeout(PROMOTION, self.node.replica().promote(node)).await;
-        match promoted {
-            Ok(outcome) => outcome.map_err(|error| translate::reconfigure_failed(&error))?,
-            Err(_elapsed) => self.call_off_promotion(node).await?,
-        }
+        let promoted = self.promote(node).await;
+        self.node.metrics().count_promotion(&promoted);
+        promoted?;
         Ok(Response::new(MemberPromoteResponse {
             header: Some(self.node.header_of_members()),
             members: self.listed().await?,

@@ -64,7 +64,6 @@ impl KvRpc for Kv {
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
         let session = session(&request);
         let request = request.into_inner();
-        self.node.metrics().ranges.inc();
         let is_serializable = request.serializable;
         let range = translate::range(request)?;
         session.note(&range);
@@ -83,7 +82,6 @@ impl KvRpc for Kv {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        self.node.metrics().ranges.inc();
         let ending = Ending::of(&self.node, request.metadata());
         let session = session(&request);
         let pieces = range_stream::begin(&self.node, session, request.into_inner()).await?;
@@ -91,7 +89,6 @@ impl KvRpc for Kv {
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
-        self.node.metrics().puts.inc();
         let session = session(&request);
         let command = Command::Put(translate::put(request.into_inner())?);
         let (header, Applied::Put(response)) = self.propose(&session, command).await? else {
@@ -104,7 +101,6 @@ impl KvRpc for Kv {
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
-        self.node.metrics().deletes.inc();
         let session = session(&request);
         let command = Command::DeleteRange(translate::delete_range(request.into_inner())?);
         let (header, Applied::DeleteRange(response)) = self.propose(&session, command).await? else {
@@ -114,7 +110,6 @@ impl KvRpc for Kv {
     }
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
-        self.node.metrics().txns.inc();
         let session = session(&request);
         let request = request.into_inner();
         let is_serializable = is_serializable(&request);

@@ -129,6 +129,7 @@ impl Watching {
         for output in outputs {
             let reason = self.watched.observe(&output);
             let mut response = translate::watch_response(&self.node, output);
+            self.node.metrics().events.inc_by(response.events.len() as u64);
             if let Some(reason) = reason {
                 response.cancel_reason = reason;
             }

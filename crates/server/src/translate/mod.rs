@@ -16,7 +16,7 @@ pub(crate) use auth::{permission, permission_response};
 pub(crate) use error::{go_error, propose_failed, read_failed, reconfigure_failed, refused, transfer_failed};
 pub(crate) use request::{delete_range, put, range, txn, watch};
 pub(crate) use response::{
-    alarms, delete_range_response, key_value, put_response, range_response, txn_response, watch_denied,
-    watch_response,
+    alarm_name, alarms, delete_range_response, key_value, put_response, range_response, txn_response,
+    watch_denied, watch_response,
 };
 pub(crate) use version::is_version;

@@ -62,6 +62,14 @@ pub(crate) fn alarms(alarms: Vec<Alarm>) -> Vec<pb::AlarmMember> {
     alarms.into_iter().map(member).collect()
 }
 
+/// The name of a kind of alarm.
+pub(crate) fn alarm_name(kind: AlarmKind) -> &'static str {
+    match kind {
+        AlarmKind::NoSpace => pb::AlarmType::Nospace.as_str_name(),
+        AlarmKind::Corrupt => pb::AlarmType::Corrupt.as_str_name(),
+    }
+}
+
 /// A response of a watch stream.
 pub(crate) fn watch_response(node: &Node, output: WatchOutput) -> pb::WatchResponse {
     let header = |revision| Some(node.header(revision));
