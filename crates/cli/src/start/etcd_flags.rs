@@ -365,16 +365,6 @@ pub(crate) const UNSERVED: &[Unserved] = &[
         "a node is ready when it serves",
     ),
     noted(
-        "experimental-warning-apply-duration",
-        Value,
-        "a warning has no threshold of its own",
-    ),
-    noted(
-        "experimental-warning-unary-request-duration",
-        Value,
-        "a warning has no threshold of its own",
-    ),
-    noted(
         "feature-gates",
         Value,
         "what etcd tries out in its own insides is not here",
@@ -416,7 +406,11 @@ pub(crate) const UNSERVED: &[Unserved] = &[
         Value,
         "the log goes as far back as the older snapshot",
     ),
-    noted("metrics", Value, "the metrics are those of etcd's basic"),
+    noted(
+        "metrics",
+        Value,
+        "all metrics are there, those of etcd's extensive too",
+    ),
     noted(
         "peer-client-cert-file",
         Value,
@@ -464,16 +458,6 @@ pub(crate) const UNSERVED: &[Unserved] = &[
         "wal-dir",
         Value,
         "the log is in the data directory: put that on the faster disk",
-    ),
-    noted(
-        "warning-apply-duration",
-        Value,
-        "a warning has no threshold of its own",
-    ),
-    noted(
-        "warning-unary-request-duration",
-        Value,
-        "a warning has no threshold of its own",
     ),
 ];
 

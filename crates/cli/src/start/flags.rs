@@ -7,7 +7,7 @@ use super::{DEFAULT_TOKEN, State};
 use crate::args::positive;
 use crate::logging;
 use clap::Args;
-use quorate_server::{BcryptCost, InitialCluster, KeepAlive, TokenKind, Url, Web};
+use quorate_server::{BcryptCost, InitialCluster, KeepAlive, TokenKind, Url, WarnAfter, Web};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -255,4 +255,31 @@ pub(super) struct Log {
         default_value = "default"
     )]
     pub(super) log_outputs: Vec<logging::Output>,
+    /// A call that is answered once and takes longer is told of in the log, by its method and sizes
+    #[arg(
+        long,
+        alias = "experimental-warning-unary-request-duration",
+        value_name = "DURATION",
+        default_value = "300ms",
+        value_parser = duration
+    )]
+    pub(super) warning_unary_request_duration: Duration,
+    /// A command that takes longer to apply, or a range to read, is told of in the log
+    #[arg(
+        long,
+        alias = "experimental-warning-apply-duration",
+        value_name = "DURATION",
+        default_value = "100ms",
+        value_parser = duration
+    )]
+    pub(super) warning_apply_duration: Duration,
+}
+
+impl Log {
+    pub(super) fn warn_after(&self) -> WarnAfter {
+        WarnAfter {
+            unary: self.warning_unary_request_duration,
+            apply: self.warning_apply_duration,
+        }
+    }
 }

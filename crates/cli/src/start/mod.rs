@@ -233,6 +233,7 @@ impl Options {
                 min_password_bytes: self.auth.min_password_bytes.into(),
                 max_failed_logins: self.auth.max_failed_logins,
             },
+            warn_after: self.log.warn_after(),
             ..ServerConfig::new(member.name, data_dir)
         })
     }
@@ -330,7 +331,8 @@ mod tests {
              --auth-token jwt,sign-method=ES256,pub-key=p --auth-token-ttl 9 --bcrypt-cost 12 \
              --snapshot-catchup-entries 5 --auto-compaction-mode revision --auto-compaction-retention 9 \
              --watch-progress-notify-interval 3s --listen-metrics-urls http://b:3,http://b:4 \
-             --strict-reconfig-check=false --max-learners 3",
+             --strict-reconfig-check=false --max-learners 3 \
+             --experimental-warning-unary-request-duration 2s --warning-apply-duration 1s",
         )
         .unwrap();
         assert_eq!(
@@ -352,6 +354,8 @@ mod tests {
         assert_eq!(config.listen_metrics_urls.len(), 2);
         assert!(!config.strict_reconfig_check);
         assert_eq!(config.limits.max_learners, 3);
+        assert_eq!(config.warn_after.unary, Duration::from_secs(2));
+        assert_eq!(config.warn_after.apply, Duration::from_secs(1));
         assert_eq!(config.auth.tokens.to_string(), "jwt,sign-method=ES256");
         assert_eq!(config.auth.simple_ttl, Duration::from_secs(9));
         assert_eq!(config.auth.bcrypt_cost, BcryptCost::new(12).unwrap());
@@ -389,6 +393,7 @@ mod tests {
         assert_eq!(flags.auto_compaction, None);
         assert_eq!(flags.snapshot_catchup_entries, server.snapshot_catchup_entries);
         assert_eq!(flags.watch_progress_interval, server.watch_progress_interval);
+        assert_eq!(flags.warn_after, server.warn_after);
     }
 
     #[test]
