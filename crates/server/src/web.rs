@@ -49,7 +49,8 @@ impl Web {
             let body = Body::new(axum::body::Body::from(text));
             return Some(with_status(StatusCode::MISDIRECTED_REQUEST, body));
         }
-        let asks = request.method() == Method::OPTIONS && !self.origins.is_empty();
+        // What is allowed is said by the headers, or by their absence.
+        let asks = request.method() == Method::OPTIONS;
         asks.then(|| with_status(StatusCode::OK, Body::empty()))
     }
 
@@ -157,6 +158,8 @@ mod tests {
         assert_eq!(origin(&web(&[], &[]), "http://a.example"), None);
         let asking = Request::options("/v3/kv/put").body(()).unwrap();
         assert_eq!(status(&listed, &asking), Some(StatusCode::OK));
-        assert_eq!(status(&web(&[], &[]), &asking), None);
+        assert_eq!(status(&web(&[], &[]), &asking), Some(StatusCode::OK));
+        let foreign = web(&["a.example"], &["*"]);
+        assert_eq!(status(&foreign, &asking), Some(StatusCode::MISDIRECTED_REQUEST));
     }
 }

@@ -303,6 +303,12 @@ async fn browsers_are_told_who_may_read_and_foreign_names_are_not_answered() {
         foreign.starts_with("HTTP/1.1 421") && foreign.contains("--host-whitelist"),
         "{foreign}"
     );
+    let question = "OPTIONS /v3/kv/put HTTP/1.1\r\nhost: a.example\r\norigin: http://b.example\r\n";
+    let refused = request_page(addr, question).await;
+    assert!(
+        refused.starts_with("HTTP/1.1 200") && !refused.contains("access-control"),
+        "{refused}"
+    );
     // gRPC is no browser's.
     cluster.client(0).put("a", "1").await;
 }
