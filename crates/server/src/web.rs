@@ -28,7 +28,7 @@ impl Default for Web {
     fn default() -> Web {
         Web {
             hosts: BTreeSet::new(),
-            origins: [ANY.to_owned()].into(),
+            origins: BTreeSet::new(),
             gateway: true,
         }
     }
@@ -156,7 +156,6 @@ mod tests {
         assert_eq!(origin(&listed, "http://b.example"), None);
         assert_eq!(origin(&web(&[], &["*"]), "http://b.example").unwrap(), "*");
         assert_eq!(origin(&web(&[], &[]), "http://a.example"), None);
-        assert_eq!(origin(&Web::default(), "http://a.example").unwrap(), "*");
         let asking = Request::options("/v3/kv/put").body(()).unwrap();
         assert_eq!(status(&listed, &asking), Some(StatusCode::OK));
         assert_eq!(status(&web(&[], &[]), &asking), Some(StatusCode::OK));

@@ -173,8 +173,8 @@ pub(super) struct Connections {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
         default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(super) enable_grpc_gateway: bool,
-    /// The origins whose pages may read answers over HTTP; * for all
-    #[arg(long, value_name = "ORIGINS", value_delimiter = ',', default_value = "*")]
+    /// The origins whose pages may read answers over HTTP; * for all [default: none]
+    #[arg(long, value_name = "ORIGINS", value_delimiter = ',')]
     pub(super) cors: Vec<String>,
     /// The names under which HTTP requests without TLS are answered; * for all
     #[arg(long, value_name = "HOSTS", value_delimiter = ',', default_value = "*")]

@@ -314,28 +314,6 @@ async fn browsers_are_told_who_may_read_and_foreign_names_are_not_answered() {
 }
 
 #[tokio::test]
-async fn pages_of_all_origins_may_read_unless_told_otherwise() {
-    let cluster = Cluster::start(1).await;
-    let addr = cluster.server(0).client_addr();
-    for head in [
-        "OPTIONS /v3/kv/put",
-        "GET /version",
-        "GET /nothing",
-        "OPTIONS /health",
-    ] {
-        let head = format!("{head} HTTP/1.1\r\nhost: a\r\norigin: http://a.example\r\n");
-        let told = request_page(addr, &head).await;
-        for header in [
-            "access-control-allow-origin: *",
-            "access-control-allow-methods: POST, GET, OPTIONS, PUT, DELETE",
-            "access-control-allow-headers: accept, content-type, authorization",
-        ] {
-            assert!(told.contains(header), "{header} is missing in {told}");
-        }
-    }
-}
-
-#[tokio::test]
 async fn the_gateway_can_be_left_out() {
     let cluster = Cluster::start_with(1, |config| config.web.gateway = false).await;
     let addr = cluster.server(0).client_addr();
