@@ -13,6 +13,7 @@ etcdctl=$(command -v "${2:-etcdctl}" || true)
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 version=$([ -z "$etcdctl" ] || ETCDCTL_API=3 "$etcdctl" version | sed -n 's/^etcdctl version: //p')
+here=$(realpath "$(dirname "$0")")
 cd "$scratch" || exit 2
 for name in $(compgen -e ETCDCTL_); do unset "$name"; done
 export ETCDCTL_API=3
@@ -30,6 +31,10 @@ ctl() {
 
 revision() {
     ctl get none -w json | sed -E 's/.*"revision":([0-9]+).*/\1/'
+}
+
+mod_revision() {
+    ctl get "$1" -w json | sed -E 's/.*"mod_revision":([0-9]+).*/\1/'
 }
 
 # What differs from one time to the next: revisions, durations, ids that were just made, what the Go client logs.
@@ -115,6 +120,11 @@ keys() {
     same "get, lower case" get --prefix k/ --sort-by=key --order=descend
     same "get --consistency=s" get x --consistency=s
     same "a flag that is false" get --prefix=false k/1
+    check "get --stream" "$(ctl get --prefix k/)" "$(ctl get --prefix k/ --stream)"
+    check "get --stream --limit" "$(ctl get --prefix k/ --limit 2 -w fields | grep -v Revision)" \
+        "$(ctl get --prefix k/ --limit 2 --stream -w fields | grep -v Revision)"
+    check "get --min-mod-rev" $'k/2\nk/3' "$(ctl get --prefix k/ --keys-only --min-mod-rev "$(mod_revision k/2)" | grep .)"
+    check "get --max-create-rev" "k/1" "$(ctl get --prefix k/ --keys-only --max-create-rev "$(($(mod_revision k/2) - 1))" | grep .)"
     formats "del of nothing" del nothing
     formats "del --prev-kv of nothing" del --prev-kv nothing
 }
@@ -192,6 +202,7 @@ watch
 watch --prefix a b
 watch a --
 check perf --load x
+check datascale --load x
 END
     same_as_35 "keys or their number" get --keys-only --count-only a
     same_as_35 "a number of keys that is not shown" get --count-only a
@@ -376,8 +387,29 @@ cluster() {
     check_like "version" "^quorate version: [0-9.]+"$'\n'"API version: 3.5$" "$(ctl version)"
 }
 
+# The command line itself.
+words() {
+    [ -z "$etcdctl" ] || check "all commands and flags of etcdctl $version" "" "$("$here/ctl_surface.py" "$quorate" "$etcdctl")"
+    check_like "options" $'^The following options can be passed to any command:\n.*--endpoints <LIST>.*--write-out' "$(ctl options)"
+    check_like "help" "Usage: quorate ctl lease grant" "$(ctl help lease grant)"
+    check "help of no command" $'Error: Unknown help topic "nope"\nexit 1' "$(ctl help nope)"
+    check_like "completion" "complete -F _quorate" "$(ctl completion bash)"
+    same "a command by the beginning of its name" mem li
+    check "the beginning of two" 1 "$(ctl e 2>&1 | grep -c '^exit 1$')"
+    check_like "--debug" $'ETCDCTL_ENDPOINTS=\\[127.0.79.1:2379\\].*\nETCDCTL_PASSWORD=\\.\\.\\.\nETCDCTL_USER=root\n' \
+        "$(ETCDCTL_ENDPOINTS=$one ctl get k/1 --debug --user root:secret --password secret)"
+    check "limits of the Go client" $'k/1\nv' "$(ctl get k/1 --max-request-bytes 1 --max-recv-bytes 1)"
+    check_like "--discovery-srv of no domain" "^Error: dns lookup errors: _etcd-client-ssl-n._tcp.no.invalid: .* and _etcd-client-n._tcp.no.invalid: " \
+        "$(ctl get k/1 --discovery-srv no.invalid --discovery-srv-name n --insecure-discovery=false)"
+    check_like "check datascale" $'^Start data scale check for work load \\[10000 key-value pairs, 1024 bytes per key-value, 50 concurrent clients\\].\nCompacted with revision [0-9]+\nPASS: Approximate system memory used : -?[0-9.]+ MB.$' \
+        "$(ETCDCTL_ENDPOINTS=$one ctl check datascale --auto-compact --command-timeout 30s)"
+    check "its keys are gone" "" "$(ctl get --prefix /etcdctl-check-datascale/ --keys-only)"
+    check "defrag --data-dir" "Finished defragmenting directory[$scratch/data-first/n1]" "$(ctl defrag --data-dir "$(dirname "$(find "$scratch/data-first" -name IDENTITY | sort | head -1)")" | sed "s,\[.*\],[$scratch/data-first/n1],")"
+    check "defrag of no data directory" $'Error: Failed to defragment etcd data[/nowhere] (it is no data directory)\nexit 1' "$(ctl defrag --data-dir /nowhere)"
+}
+
 snapshots() {
-    local saved
+    local saved format
     saved=$(ETCDCTL_ENDPOINTS=$one ctl snapshot save saved.db)
     if [[ $saved =~ "not supported"|Unimplemented ]]; then
         check "no snapshot leaves no file" "" "$(ls saved.db saved.db.part 2>/dev/null)"
@@ -386,6 +418,15 @@ snapshots() {
         check "its sum is that of the rest" "$(tail -c 32 saved.db | od -An -tx1 | tr -d ' \n')" \
             "$(head -c -32 saved.db | sha256sum | cut -d' ' -f1)"
     fi
+    for format in simple json fields; do
+        [ -z "$etcdctl" ] || check "as etcdctl: snapshot status -w $format" "$("$etcdctl" snapshot status saved.db -w $format 2>status.err)" \
+            "$(ctl snapshot status saved.db -w $format)"
+    done
+    check "snapshot status of no file" $'Error: snapshot status requires exactly one argument\nexit 128' "$(ctl snapshot status)"
+    check_like "snapshot status of none" "^Error: .*nothing.db" "$(ctl snapshot status nothing.db)"
+    check_like "snapshot restore" "is m of the new cluster" "$(ctl snapshot restore saved.db --name m --data-dir restored --wal-dir w \
+        --initial-cluster m=http://127.0.79.1:1 --initial-advertise-peer-urls http://127.0.79.1:1 --initial-cluster-token t)"
+    check "what is restored is a node's" "restored/IDENTITY" "$(ls restored/IDENTITY)"
     check "snapshot save to nowhere" $'Error: could not open /nowhere/a.part (open /nowhere/a.part: no such file or directory)\nexit 5' \
         "$(ETCDCTL_ENDPOINTS=$one ctl snapshot save /nowhere/a)"
     same "snapshot save of many endpoints" snapshot save x
@@ -396,6 +437,7 @@ as_root() {
 }
 
 authentication() {
+    local token
     check "user add" "User root created" "$(ctl user add root:pw)"
     check "user add, password from standard input" "User reader created" "$(printf 'secret\n' | ctl user add reader --interactive=false)"
     check "user add --no-password" "User bare created" "$(ctl user add bare --no-password)"
@@ -425,6 +467,9 @@ authentication() {
     same "put of a reader" put k/1 x --user reader --password secret
     check_like "get, asked for a password" $'k/1\nv$' "$(printf 'secret\n' | ctl get k/1 --user reader)"
     check_like "a watch that is not allowed" "permission denied" "$(ctl watch x --user reader:secret)"
+    token=$(curl -s "$one/v3/auth/authenticate" -d '{"name":"reader","password":"secret"}' | sed -E 's/.*"token": ?"([^"]+)".*/\1/')
+    check "get with a token" $'k/1\nv' "$(ETCDCTL_ENDPOINTS=$one ctl get k/1 --auth-jwt-token "$token")"
+    check_like "get with a token that is none" "invalid auth token" "$(ETCDCTL_ENDPOINTS=$one ctl get k/1 --auth-jwt-token x)"
     check "endpoint health of nobody" 3 "$(ctl endpoint health | grep -c 'is unhealthy')"
     check "endpoint health of root" 3 "$(as_root endpoint health | grep -c 'is healthy')"
     check "lock of root" "held" "$(as_root lock lock echo held)"
@@ -486,6 +531,65 @@ leaving() {
     check_like "member remove" "^Member +$id removed from cluster +[0-9a-f]+$" "$(ctl member remove "$id" --command-timeout 50s)"
 }
 
+# Three processes; the one at the first endpoint is killed, which is where all that is launched is connected.
+failover() {
+    local dir=$scratch/three first rest
+    "$here/cluster.sh" start "$dir" "$quorate" >out
+    first=$(sed -n 1p "$dir/clients")
+    rest=$(sed -n '2,3p' "$dir/clients" | paste -sd,)
+    ETCDCTL_ENDPOINTS=$first,$rest
+    launch watch "$quorate" ctl watch --prefix w/ --rev 1
+    launch lock "$quorate" ctl lock l
+    await 1 grep -c ^l/ "$scratch/lock"
+    launch next "$quorate" ctl lock l
+    # shellcheck disable=SC2016  # it is the command's
+    launch run "$quorate" ctl lock other -- sh -c 'echo held; until [ -e go ]; do sleep 0.1; done'
+    await held cat "$scratch/run"
+    launch leader "$quorate" ctl elect e me
+    await 1 grep -c ^me "$scratch/leader"
+    launch observer "$quorate" ctl elect -l e
+    await 1 grep -c ^me "$scratch/observer"
+    await 2 eval "ctl get --prefix l/ --keys-only | grep -c ."
+    ctl put w/1 a >out
+    await 3 eval "wc -l <watch"
+    kill -9 "$(cat "$dir/n1.pid")"
+    await OK eval "ETCDCTL_ENDPOINTS=$rest ctl put w/2 b"
+    ETCDCTL_ENDPOINTS=$rest
+    await yes eval 'grep -q ^w/2 watch && echo yes'
+    ctl put w/3 c >out
+    printed "watch goes on at another endpoint, with each event once" watch "$(printf 'PUT\nw/1\na\n%s\nPUT\nw/3\nc' "$(events_of_2)")"
+    check "a lock is held on" "$(grep ^l/ lock)" "$(ctl get "$(grep ^l/ lock)" --keys-only | head -1)"
+    check "and nobody else has it" "" "$(cat next)"
+    finish lock INT
+    check "it is freed" 0 $?
+    await 1 grep -c ^l/ "$scratch/next"
+    check "the next has it then" 1 "$(grep -c ^l/ next)"
+    finish next INT
+    touch go
+    finish run
+    check "the command's lock is freed too" 0 $?
+    ctl put e/none x >out
+    ctl del e/none >out
+    finish leader INT
+    check "the leader ends well" 0 $?
+    launch last "$quorate" ctl elect e you
+    await 1 grep -c ^you "$scratch/observer"
+    check "elect -l shows each leader once" "me you" "$(grep -v / observer | xargs)"
+    finish last INT
+    finish observer TERM
+    check "nothing is left" "" "$(ctl get --prefix l/; ctl get --prefix other/; ctl get --prefix e/)"
+    "$here/cluster.sh" stop "$dir" >out
+    check "the nodes stop" 0 $?
+    ETCDCTL_ENDPOINTS=$all
+}
+
+# What was put while it was tried again until a server answered.
+events_of_2() {
+    local count
+    count=$(($(ctl get w/2 -w json | sed -E 's/.*"version":([0-9]+).*/\1/')))
+    for _ in $(seq "$count"); do printf 'PUT\nw/2\nb\n'; done
+}
+
 # start_cluster NAME: a cluster with a directory of its own.
 start_cluster() {
     launch dev "$quorate" dev --data-dir "$scratch/data-$1" --listen-client "$one"
@@ -497,7 +601,7 @@ start_cluster() {
 [[ $version != 3.[0-4].* ]] || echo "SKIPPED the comparison of what etcdctl $version does otherwise than 3.5"
 start_cluster first
 ctl put k/1 v >out
-for section in keys mistakes transactions watches leases locks cluster snapshots authentication mirrors connections members; do
+for section in keys mistakes transactions watches leases locks cluster words snapshots authentication mirrors connections failover members; do
     [ -n "${ONLY:-}" ] && [ "$ONLY" != $section ] && continue
     $section
 done

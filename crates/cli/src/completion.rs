@@ -12,6 +12,9 @@ use clap_complete::{Shell, generate};
 pub(crate) struct Options {
     /// The shell
     shell: Shell,
+    /// Taken for etcdctl's sake: a script has what its shell shows
+    #[arg(long)]
+    no_descriptions: bool,
 }
 
 /// Prints the script for a shell.

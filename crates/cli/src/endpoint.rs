@@ -11,6 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint, Error, Uri};
 use tower::service_fn;
@@ -38,6 +39,8 @@ pub(crate) struct Target {
     endpoint: Endpoint,
     /// None if it is talked to in clear.
     connector: Option<Arc<Connector>>,
+    /// As in [`Tls::name`].
+    name: Option<String>,
 }
 
 /// How endpoints are talked to.
@@ -47,6 +50,8 @@ pub(crate) struct Tls {
     pub(crate) connector: Option<Arc<Connector>>,
     /// Whether endpoints without a scheme speak TLS.
     pub(crate) is_default: bool,
+    /// Whom the servers' certificates must be for, if not for the host that is dialled.
+    pub(crate) name: Option<String>,
 }
 
 /// The endpoints of a command line, each set up by `change`.
@@ -64,6 +69,7 @@ pub(crate) fn targets(
     let tls = Tls {
         connector,
         is_default,
+        name: None,
     };
     texts.iter().map(|text| target(text, &tls, &change)).collect()
 }
@@ -93,6 +99,7 @@ pub(crate) fn target(text: &str, tls: &Tls, change: impl Fn(Endpoint) -> Endpoin
     Ok(Target {
         endpoint: change(endpoint),
         connector,
+        name: tls.name.clone(),
     })
 }
 
@@ -133,7 +140,8 @@ impl Target {
         match self.connector.clone() {
             None => self.endpoint.connect().await,
             Some(connector) => {
-                let dial = service_fn(move |uri| dial(Arc::clone(&connector), uri));
+                let name = self.name.clone();
+                let dial = service_fn(move |uri| dial(Arc::clone(&connector), name.clone(), uri));
                 self.endpoint.connect_with_connector(dial).await
             }
         }
@@ -144,14 +152,15 @@ impl Target {
         match self.connector.clone() {
             None => self.endpoint.connect_lazy(),
             Some(connector) => {
-                let dial = service_fn(move |uri| dial(Arc::clone(&connector), uri));
+                let name = self.name.clone();
+                let dial = service_fn(move |uri| dial(Arc::clone(&connector), name.clone(), uri));
                 self.endpoint.connect_with_connector_lazy(dial)
             }
         }
     }
 }
 
-async fn dial(connector: Arc<Connector>, uri: Uri) -> io::Result<TokioIo<Stream>> {
+async fn dial(connector: Arc<Connector>, name: Option<String>, uri: Uri) -> io::Result<TokioIo<Stream>> {
     let host = uri.host().unwrap_or_default();
     let host = host
         .strip_prefix('[')
@@ -159,10 +168,44 @@ async fn dial(connector: Arc<Connector>, uri: Uri) -> io::Result<TokioIo<Stream>
         .unwrap_or(host);
     let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(HTTPS_PORT))).await?;
     stream.set_nodelay(true)?;
-    let connected = connector.connect(host, stream, HANDSHAKE).await;
+    let connected = connector
+        .connect(name.as_deref().unwrap_or(host), stream, HANDSHAKE)
+        .await;
     connected.map(TokioIo::new).map_err(io::Error::other)
 }
 
+/// Gets a page of an endpoint by HTTP/1, head and all; by TLS if there is a connector.
+///
+/// # Errors
+///
+/// If nobody answers there.
+pub(crate) async fn page(
+    endpoint: &str,
+    connector: Option<Arc<Connector>>,
+    path: &str,
+) -> anyhow::Result<String> {
+    let authority = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    let authority = authority.trim_end_matches('/');
+    // HTTP/1.0: the answer comes in one piece, and its end is that of the connection.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n");
+    let mut text = Vec::new();
+    match connector {
+        Some(connector) => {
+            let uri = format!("https://{authority}").parse()?;
+            let mut stream = dial(connector, None, uri).await?.into_inner();
+            stream.write_all(request.as_bytes()).await?;
+            stream.take(MAX_PAGE_BYTES).read_to_end(&mut text).await?;
+        }
+        None => {
+            let mut stream = TcpStream::connect(authority).await?;
+            stream.write_all(request.as_bytes()).await?;
+            stream.take(MAX_PAGE_BYTES).read_to_end(&mut text).await?;
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+const MAX_PAGE_BYTES: u64 = 16 << 20;
 const HTTPS_PORT: u16 = 443;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 

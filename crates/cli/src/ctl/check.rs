@@ -2,7 +2,9 @@
 
 use super::args::Keys;
 use super::connection::{Client, Effect, kv};
+use super::datascale::Datascale;
 use super::failure::{Failure, code};
+use super::flags::Global;
 use super::kv::compact;
 use super::maintenance::defragment;
 use crate::output;
@@ -23,6 +25,9 @@ pub(crate) enum Check {
     /// Write for a minute, and say whether the cluster keeps up
     #[command(after_help = "Example:\n  quorate ctl check perf --load m")]
     Perf(Perf),
+    /// Write many keys, and say how much memory the first endpoint uses for them
+    #[command(after_help = "Example:\n  quorate ctl check datascale --load m")]
+    Datascale(Datascale),
 }
 
 /// The arguments of `check perf`.
@@ -61,9 +66,11 @@ struct Outcome {
 }
 
 impl Check {
-    pub(super) async fn run(&self, client: &Client) -> Result<(), Failure> {
-        let Self::Perf(perf) = self;
-        perf.run(client).await
+    pub(super) async fn run(&self, flags: &Global, client: &Client) -> Result<(), Failure> {
+        match self {
+            Self::Perf(perf) => perf.run(client).await,
+            Self::Datascale(datascale) => datascale.run(flags, client).await,
+        }
     }
 }
 
@@ -91,11 +98,11 @@ impl Perf {
                 return Err(Failure::with(code::BAD_FEATURE, message));
             }
         };
-        self.refuse_existing(client).await?;
+        refuse_existing(client, &self.prefix).await?;
         let started = Instant::now();
         let outcome = measure(client, load, &self.prefix).await;
         let took = started.elapsed();
-        self.clean_up(client).await?;
+        self.cleaning().clean_up(client).await?;
         let (text, is_good) = verdict(load, &outcome, took);
         output::print(&text)?;
         match is_good {
@@ -104,40 +111,82 @@ impl Perf {
         }
     }
 
-    async fn refuse_existing(&self, client: &Client) -> Result<(), Failure> {
-        let Keys { key, range_end } = Keys::prefixed(self.prefix.clone());
-        let request = RangeRequest {
-            key,
-            range_end,
-            limit: 1,
-            ..RangeRequest::default()
-        };
-        let range = async |service| kv(service).range(request.clone()).await;
-        match client.ask(Effect::Reads, range).await?.kvs.is_empty() {
-            true => Ok(()),
-            false => {
-                let prefix = &self.prefix;
-                Err(Failure::with(
-                    code::INVALID_INPUT,
-                    format!(
-                        "prefix {prefix:?} has keys. Delete with 'quorate ctl del --prefix {prefix}' first."
-                    ),
-                ))
-            }
+    fn cleaning(&self) -> Cleaning<'_> {
+        Cleaning {
+            prefix: &self.prefix,
+            steps: steps(self.auto_compact, self.auto_defrag),
         }
     }
+}
 
-    async fn clean_up(&self, client: &Client) -> Result<(), Failure> {
-        let deleted = delete(client, &self.prefix).await?;
-        if self.auto_compact {
-            let revision = deleted.header.as_ref().map_or(0, |header| header.revision);
-            compact(client, revision, true).await?;
-            output::print(&format!("Compacted with revision {revision}\n"))?;
-        }
-        if self.auto_defrag {
-            for endpoint in client.endpoints() {
-                defragment(&client.at(vec![endpoint.clone()])?).await?;
-                output::print(&format!("Defragmented {endpoint:?}\n"))?;
+/// Refuses a prefix that keys have: they would be deleted in the end.
+///
+/// # Errors
+///
+/// If there is one.
+pub(super) async fn refuse_existing(client: &Client, prefix: &str) -> Result<(), Failure> {
+    let Keys { key, range_end } = Keys::prefixed(prefix.to_owned());
+    let request = RangeRequest {
+        key,
+        range_end,
+        limit: 1,
+        ..RangeRequest::default()
+    };
+    let range = async |service| kv(service).range(request.clone()).await;
+    match client.ask(Effect::Reads, range).await?.kvs.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::with(
+            code::INVALID_INPUT,
+            format!("prefix {prefix:?} has keys. Delete with 'quorate ctl del --prefix {prefix}' first."),
+        )),
+    }
+}
+
+/// What is done when a check is over: its keys are deleted, and then more.
+pub(super) struct Cleaning<'a> {
+    pub(super) prefix: &'a str,
+    pub(super) steps: Vec<Step>,
+}
+
+/// A part of [`Cleaning`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The history is forgotten.
+    Compact,
+    /// Endpoints give back what they do not use.
+    Defragment,
+}
+
+/// The steps that flags ask for.
+pub(super) fn steps(compact: bool, defragment: bool) -> Vec<Step> {
+    let asked = [(compact, Step::Compact), (defragment, Step::Defragment)];
+    asked
+        .into_iter()
+        .filter_map(|(is_asked, step)| is_asked.then_some(step))
+        .collect()
+}
+
+impl Cleaning<'_> {
+    /// Cleans up.
+    ///
+    /// # Errors
+    ///
+    /// As the server refuses a part of it.
+    pub(super) async fn clean_up(self, client: &Client) -> Result<(), Failure> {
+        let deleted = delete(client, self.prefix).await?;
+        for step in self.steps {
+            match step {
+                Step::Compact => {
+                    let revision = deleted.header.as_ref().map_or(0, |header| header.revision);
+                    compact(client, revision, true).await?;
+                    output::print(&format!("Compacted with revision {revision}\n"))?;
+                }
+                Step::Defragment => {
+                    for endpoint in client.endpoints() {
+                        defragment(&client.at(vec![endpoint.clone()])?).await?;
+                        output::print(&format!("Defragmented {endpoint:?}\n"))?;
+                    }
+                }
             }
         }
         Ok(())

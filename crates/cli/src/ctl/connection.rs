@@ -44,9 +44,16 @@ struct Settings {
 
 /// Who logs in.
 #[derive(Clone, Debug)]
-pub(super) struct Credentials {
-    pub(super) name: String,
-    pub(super) password: String,
+pub(super) enum Credentials {
+    /// Whoever knows the password.
+    Password {
+        /// Of the user.
+        name: String,
+        /// Theirs.
+        password: String,
+    },
+    /// Whoever has this token, which was not made for this connection.
+    Token(AsciiMetadataValue),
 }
 
 #[derive(Default)]
@@ -271,8 +278,12 @@ impl Client {
     /// The channel with a token; or what the server says if it cannot answer yet.
     async fn log_in(&self, channel: Channel) -> Result<Result<Service, Status>, Failure> {
         let bare = InterceptedService::new(channel.clone(), Token::default());
-        let Some(Credentials { name, password }) = self.settings.credentials.clone() else {
-            return Ok(Ok(bare));
+        let (name, password) = match self.settings.credentials.clone() {
+            None => return Ok(Ok(bare)),
+            Some(Credentials::Token(token)) => {
+                return Ok(Ok(InterceptedService::new(channel, Token(Some(token)))));
+            }
+            Some(Credentials::Password { name, password }) => (name, password),
         };
         let request = AuthenticateRequest { name, password };
         match AuthClient::new(bare.clone()).authenticate(request).await {

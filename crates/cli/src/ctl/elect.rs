@@ -7,6 +7,7 @@ use super::kv::Range;
 use super::print::Printer;
 use super::queue::{Interrupts, Session, prefix, read};
 use super::watch::Changes;
+use bytes::Bytes;
 use clap::Args;
 use quorate_etcd_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quorate_etcd_api::etcdserverpb::{RangeRequest, RangeResponse};
@@ -74,6 +75,10 @@ async fn campaign(
 
 /// Shows the leader, and each after it, until nobody listens.
 async fn observe(client: &Client, printer: Printer, prefix: &[u8]) -> Result<(), Failure> {
+    let mut shown = Shown {
+        printer,
+        said: (Bytes::new(), 0),
+    };
     loop {
         let mut leader = first(client, prefix).await?;
         let at = revision(&leader);
@@ -83,14 +88,34 @@ async fn observe(client: &Client, printer: Printer, prefix: &[u8]) -> Result<(),
                 None => continue,
             }
         }
-        follow(client, printer, leader).await?;
+        follow(client, &mut shown, leader).await?;
+    }
+}
+
+/// What was shown of leaders. One that is found again, after its server was lost, is not shown again.
+struct Shown {
+    printer: Printer,
+    /// The last key, and the revision at which it was written.
+    said: (Bytes, i64),
+}
+
+impl Shown {
+    fn show(&mut self, leader: &RangeResponse) -> Result<(), Failure> {
+        let said = leader.kvs.first().map(|kv| (kv.key.clone(), kv.mod_revision));
+        match said {
+            Some(said) if said == self.said => Ok(()),
+            said => {
+                self.said = said.unwrap_or_default();
+                self.printer.print(&Range::from(leader))
+            }
+        }
     }
 }
 
 /// Shows a leader and what it says, until it leads no more.
-async fn follow(client: &Client, printer: Printer, mut leader: RangeResponse) -> Result<(), Failure> {
+async fn follow(client: &Client, shown: &mut Shown, mut leader: RangeResponse) -> Result<(), Failure> {
     leader.count = 0;
-    printer.print(&Range::from(&leader))?;
+    shown.show(&leader)?;
     let Some(kv) = leader.kvs.first() else {
         return Ok(());
     };
@@ -108,7 +133,7 @@ async fn follow(client: &Client, printer: Printer, mut leader: RangeResponse) ->
                 kvs: event.kv.into_iter().collect(),
                 ..RangeResponse::default()
             };
-            printer.print(&Range::from(&said))?;
+            shown.show(&said)?;
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `put`, `get`, `del` and `compaction`.
 
 use super::args::{self, Keys};
-use super::connection::{Client, Effect, kv};
+use super::connection::{Client, Effect, Service, kv};
 use super::failure::{Failure, code};
 use super::print::json::{self, Object};
 use super::print::text::Text;
@@ -18,6 +18,7 @@ use quorate_etcd_api::etcdserverpb::{
 };
 use std::ffi::OsString;
 use std::io::{self, Read};
+use tonic::{Response, Status};
 
 /// The arguments of `put`.
 #[derive(Args)]
@@ -132,6 +133,21 @@ pub(crate) struct Get {
     /// Show values only, with -w simple
     #[arg(long)]
     print_value_only: bool,
+    /// Get keys that were created at this revision or later
+    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    min_create_rev: i64,
+    /// Get keys that were created at this revision or before
+    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    max_create_rev: i64,
+    /// Get keys that were last written at this revision or later
+    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    min_mod_rev: i64,
+    /// Get keys that were last written at this revision or before
+    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+    max_mod_rev: i64,
+    /// Have the server send the keys in parts, as etcd 3.7 does
+    #[arg(long)]
+    stream: bool,
 }
 
 impl Get {
@@ -170,7 +186,10 @@ impl Get {
             serializable,
             keys_only: self.keys_only,
             count_only: self.count_only,
-            ..RangeRequest::default()
+            min_create_revision: self.min_create_rev,
+            max_create_revision: self.max_create_rev,
+            min_mod_revision: self.min_mod_rev,
+            max_mod_revision: self.max_mod_rev,
         })
     }
 
@@ -187,13 +206,35 @@ impl Get {
             ));
         }
         printer.has_no_table()?;
-        let get = async |service| kv(service).range(request.clone()).await;
-        let response = client.ask(Effect::Reads, get).await?;
+        let response = match self.stream {
+            false => {
+                let get = async |service| kv(service).range(request.clone()).await;
+                client.ask(Effect::Reads, get).await?
+            }
+            true => {
+                let get = async |service| in_parts(service, request.clone()).await;
+                client.ask(Effect::Reads, get).await?
+            }
+        };
         printer.print(&Range {
             response: &response,
             values_only: self.print_value_only,
         })
     }
+}
+
+/// The answer to a request that comes in parts: the header and the number of keys are in the last of them.
+async fn in_parts(service: Service, request: RangeRequest) -> Result<Response<RangeResponse>, Status> {
+    let mut parts = kv(service).range_stream(request).await?.into_inner();
+    let mut whole = RangeResponse::default();
+    while let Some(part) = parts.message().await? {
+        let part = part.range_response.unwrap_or_default();
+        whole.kvs.extend(part.kvs);
+        whole.header = part.header.or(whole.header);
+        whole.count = whole.count.max(part.count);
+        whole.more |= part.more;
+    }
+    Ok(Response::new(whole))
 }
 
 /// The keys that arguments and flags speak of.

@@ -17,6 +17,7 @@ use quorate_etcd_api::etcdserverpb::{
     StatusRequest,
 };
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// What can be done with alarms.
 #[derive(Subcommand)]
@@ -133,10 +134,16 @@ pub(crate) struct Defrag {
     /// All members of the cluster, wherever they are
     #[arg(long)]
     cluster: bool,
+    /// The data directory of a node that does not run, in the place of endpoints
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 impl Defrag {
     pub(super) async fn run(&self, client: &Client) -> Result<(), Failure> {
+        if let Some(directory) = &self.data_dir {
+            return defragment_directory(directory);
+        }
         let mut outcome = Ok(());
         // One after the other: a member may be busy with it.
         for endpoint in named(client, self.cluster).await? {
@@ -152,6 +159,24 @@ impl Defrag {
         }
         outcome
     }
+}
+
+/// A data directory of ours never holds space that it does not use; one of etcd's is for etcd's tools.
+fn defragment_directory(directory: &Path) -> Result<(), Failure> {
+    let shown = directory.display();
+    let cannot = |why: &str| {
+        let message = format!("Failed to defragment etcd data[{shown}] ({why})");
+        Failure::error(message)
+    };
+    if directory.join("member").exists() {
+        return Err(cannot("it is etcd's: etcdutl defrag is made for that"));
+    }
+    if !directory.join("IDENTITY").exists() {
+        return Err(cannot("it is no data directory"));
+    }
+    Ok(output::print(&format!(
+        "Finished defragmenting directory[{shown}]\n"
+    ))?)
 }
 
 /// Has an endpoint give space back that it does not use.

@@ -96,12 +96,13 @@ impl MakeMirror {
         let is_named = self.dest_cacert.is_some() || self.dest_cert.is_some() || self.dest_key.is_some();
         let is_default = is_named || !self.dest_insecure_transport;
         let connector = match is_default || destination.starts_with("https://") {
-            true => files.connector(false)?,
+            true => files.connector(false, b"h2")?,
             false => None,
         };
         Ok(Tls {
             connector,
             is_default,
+            name: None,
         })
     }
 
@@ -116,7 +117,7 @@ impl MakeMirror {
             (_, password) => (self.dest_user.as_str(), password.to_string()),
         };
         let name = name.to_string();
-        Ok(Some(Credentials { name, password }))
+        Ok(Some(Credentials::Password { name, password }))
     }
 }
 

@@ -3,21 +3,24 @@
 //! - What etcdctl 3.5 prints, this prints, byte for byte, so that scripts need not know which one they run.
 //!   `tests/e2e/ctl.sh` compares the two.
 //! - Errors are a line `Error: ...` on standard error. Wrong arguments are exit code 128, an unknown flag is 1.
+//! - A command can be called by the beginning of its name, if no other begins so: `mem li`.
 //! - Keys and values are bytes: arguments need not be text.
 //! - It talks to any server of etcd's API, by the same stubs as our other clients (docs/adr/0018-ctl.md).
 //!
-//! It leaves out etcdctl's `check datascale`, `snapshot restore` and `status`, DNS discovery and sockets of the
-//! file system.
+//! It leaves out sockets of the file system, and what turned etcd's v2 data into v3's (`migrate`).
 
 mod args;
 mod auth;
 mod check;
 mod connection;
+mod datascale;
+mod discovery;
 mod duration;
 mod elect;
 mod endpoint;
 mod failure;
 mod flags;
+mod help;
 mod kv;
 mod lease;
 mod lock;
@@ -35,7 +38,7 @@ mod words;
 
 pub(crate) use flags::{conflict, variable};
 
-use crate::output;
+use crate::{completion, output};
 use clap::builder::ValueParser;
 use clap::{ArgAction, Args, Subcommand};
 use connection::Client;
@@ -48,6 +51,7 @@ use std::process::ExitCode;
 /// The arguments of `quorate ctl`.
 #[derive(Args)]
 #[command(
+    infer_subcommands = true,
     after_help = "Examples:\n  quorate ctl put hello world\n  quorate ctl get --prefix config/\n  quorate ctl endpoint status --cluster -w table\n\nEvery global option can also be set by a variable: ETCDCTL_ENDPOINTS stands for --endpoints."
 )]
 pub(crate) struct Options {
@@ -135,6 +139,23 @@ enum Command {
     /// Copy keys to another cluster, and keep them up to date there
     #[command(after_help = "Example:\n  quorate ctl make-mirror 10.1.0.1:2379 --prefix config/")]
     MakeMirror(mirror::MakeMirror),
+    /// Show the global options
+    #[command(after_help = "Example:\n  quorate ctl options")]
+    Options {
+        /// Ignored
+        #[arg(hide = true)]
+        words: Vec<OsString>,
+    },
+    /// Show what a command does
+    #[command(after_help = "Example:\n  quorate ctl help lease grant")]
+    Help {
+        /// The command
+        #[arg(value_name = "COMMAND")]
+        words: Vec<OsString>,
+    },
+    /// Print what makes a shell complete our commands
+    #[command(after_help = "Example:\n  source <(quorate ctl completion bash)")]
+    Completion(completion::Options),
     /// Show the version of this program
     #[command(after_help = "Example:\n  quorate ctl version")]
     Version {
@@ -164,7 +185,9 @@ pub(crate) fn refuse(message: &str) -> i32 {
 
 impl Options {
     async fn run(self) -> Result<(), Failure> {
-        let flags = &self.global;
+        let mut flags = self.global;
+        flags.discover().await?;
+        let flags = &flags;
         let printer = flags.printer()?;
         let client = || Client::new(flags);
         match self.command {
@@ -186,9 +209,12 @@ impl Options {
             Command::Auth(auth) => auth.run(&client()?, printer).await,
             Command::User(user) => user.run(&client()?, printer).await,
             Command::Role(role) => role.run(&client()?, printer).await,
-            Command::Check(check) => check.run(&client()?).await,
-            Command::Snapshot(snapshot) => snapshot.run(&client()?).await,
+            Command::Check(check) => check.run(flags, &client()?).await,
+            Command::Snapshot(snapshot) => snapshot.run(flags, printer).await,
             Command::MakeMirror(mirror) => mirror.run(&client()?).await,
+            Command::Options { .. } => Ok(output::print(&help::options())?),
+            Command::Help { words } => Ok(output::print(&help::of(&words)?)?),
+            Command::Completion(options) => Ok(completion::run(&options)?),
             Command::Version { .. } => Ok(output::print(&version())?),
         }
     }
@@ -242,7 +268,12 @@ pub(crate) fn with_usage(command: clap::Command, path: &str) -> clap::Command {
     command.override_usage(usage)
 }
 
-fn boolean(text: &str) -> Result<bool, String> {
+/// What Go takes for true and false.
+///
+/// # Errors
+///
+/// If it is neither.
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

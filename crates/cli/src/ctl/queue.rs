@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::lease;
 use super::watch::Changes;
 use bytes::Bytes;
+use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use quorate_etcd_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quorate_etcd_api::etcdserverpb::request_op::Request;
@@ -98,7 +99,11 @@ impl<'a> Session<'a> {
     ///
     /// As the server refuses it; the lease then ends by itself in time.
     pub(super) async fn end(self) -> Result<(), Failure> {
-        lease::revoke(self.client, self.lease).await
+        match lease::revoke(self.client, self.lease).await {
+            // It was ended by a request whose answer was lost with its server.
+            Err(failure) if failure.message() == EtcdError::LeaseNotFound.message() => Ok(()),
+            ended => ended,
+        }
     }
 
     /// Writes the session's key into a queue, and waits until it is at the head.

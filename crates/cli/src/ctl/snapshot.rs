@@ -1,11 +1,14 @@
-//! `snapshot save`: the data of one member, in a file.
+//! `snapshot save`: the data of one member, in a file. What else is done with such files is in [`crate::snapshot`].
 //!
 //! - It comes as a stream: the data, then its SHA-256. What does not fit its sum is never given its name.
 //! - The file is complete on the disk before it has its name.
 
 use super::connection::{Client, maintenance};
 use super::failure::{Failure, code};
+use super::flags::Global;
+use super::print::{Format, Printer};
 use crate::output;
+use crate::snapshot::StatusOutput;
 use clap::Subcommand;
 use quorate_etcd_api::etcdserverpb::{SnapshotRequest, SnapshotResponse};
 use sha2::{Digest, Sha256};
@@ -27,27 +30,62 @@ pub(crate) enum Snapshot {
         #[arg(value_name = "FILE")]
         words: Vec<OsString>,
     },
+    /// Check a file, of Quorate's or of etcd's, and sum it up
+    #[command(after_help = "Example:\n  quorate ctl snapshot status backup.db -w table")]
+    Status {
+        /// The file
+        #[arg(value_name = "FILE")]
+        words: Vec<OsString>,
+    },
+    /// Make the data directory of a member of a new cluster out of a file, of Quorate's or of etcd's
+    #[command(after_help = crate::snapshot::RESTORE_EXAMPLES)]
+    Restore(Box<crate::snapshot::RestoreOptions>),
 }
 
 impl Snapshot {
-    pub(super) async fn run(&self, client: &Client) -> Result<(), Failure> {
-        let Self::Save { words } = self;
-        let [file] = words.as_slice() else {
-            return Err(Failure::arguments("snapshot save expects one argument"));
-        };
-        let endpoints = client.endpoints();
-        if endpoints.len() != 1 {
-            let endpoints = endpoints.join(" ");
-            let message =
-                format!("snapshot must be requested to one selected node, not multiple [{endpoints}]");
-            return Err(Failure::with(code::INTERRUPTED, message));
+    pub(super) async fn run(self, flags: &Global, printer: Printer) -> Result<(), Failure> {
+        match self {
+            Self::Save { words } => save_to(&words, &Client::new(flags)?).await,
+            Self::Restore(options) => Ok(crate::snapshot::restore(*options).await?),
+            Self::Status { words } => match words.as_slice() {
+                [file] => sum_up(file.into(), printer).await,
+                _ => Err(Failure::arguments(
+                    "snapshot status requires exactly one argument",
+                )),
+            },
         }
-        save(client, Path::new(file)).await?;
-        Ok(output::print(&format!(
-            "Snapshot saved at {}\n",
-            Path::new(file).display()
-        ))?)
     }
+}
+
+async fn sum_up(file: PathBuf, printer: Printer) -> Result<(), Failure> {
+    let output = match printer.format {
+        Format::Simple => StatusOutput::Simple,
+        Format::Table => StatusOutput::Table,
+        Format::Json => StatusOutput::Json,
+        Format::Fields => StatusOutput::Fields,
+        Format::Protobuf => {
+            let message = "protobuf not supported as output format";
+            return Err(Failure::with(code::BAD_FEATURE, message));
+        }
+    };
+    Ok(crate::snapshot::sum_up(file, output).await?)
+}
+
+async fn save_to(words: &[OsString], client: &Client) -> Result<(), Failure> {
+    let [file] = words else {
+        return Err(Failure::arguments("snapshot save expects one argument"));
+    };
+    let endpoints = client.endpoints();
+    if endpoints.len() != 1 {
+        let endpoints = endpoints.join(" ");
+        let message = format!("snapshot must be requested to one selected node, not multiple [{endpoints}]");
+        return Err(Failure::with(code::INTERRUPTED, message));
+    }
+    save(client, Path::new(file)).await?;
+    Ok(output::print(&format!(
+        "Snapshot saved at {}\n",
+        Path::new(file).display()
+    ))?)
 }
 
 async fn save(client: &Client, file: &Path) -> Result<(), Failure> {

@@ -7,6 +7,8 @@ mod restore;
 mod save;
 mod show;
 
+pub(crate) use restore::{EXAMPLES as RESTORE_EXAMPLES, Options as RestoreOptions, run as restore};
+
 use crate::output;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
@@ -61,13 +63,15 @@ enum Output {
 
 /// How a backup is summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum StatusOutput {
+pub(crate) enum StatusOutput {
     /// Hash, revision, entries and size in one line, as etcd's tools print them
     Simple,
     /// The same with headings
     Table,
     /// One JSON object, with the names that etcd's tools use
     Json,
+    /// One "name" : value a line
+    Fields,
 }
 
 /// Takes, sums up or restores a backup.
@@ -78,13 +82,20 @@ enum StatusOutput {
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     match options.action {
         Action::Save(options) => save::run(options).await,
-        Action::Status { file, output } => {
-            let summed_up = move || Backup::open(&file, HashCheck::IfThere)?.status();
-            let status = tokio::task::spawn_blocking(summed_up)
-                .await
-                .context("cannot wait")??;
-            output::print(&show::status(&status, output))
-        }
-        Action::Restore(options) => restore::run(*options).await,
+        Action::Status { file, output } => sum_up(file, output).await,
+        Action::Restore(options) => restore(*options).await,
     }
+}
+
+/// Checks a backup and sums it up.
+///
+/// # Errors
+///
+/// If it is none, or cannot be read.
+pub(crate) async fn sum_up(file: PathBuf, output: StatusOutput) -> anyhow::Result<()> {
+    let summed_up = move || Backup::open(&file, HashCheck::IfThere)?.status();
+    let status = tokio::task::spawn_blocking(summed_up)
+        .await
+        .context("cannot wait")??;
+    output::print(&show::status(&status, output))
 }

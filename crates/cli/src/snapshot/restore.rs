@@ -8,7 +8,7 @@ use quorate_server::{HashCheck, InitialCluster, Restore, Restored, ServerConfig,
 use serde_json::json;
 use std::path::PathBuf;
 
-pub(super) const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   quorate snapshot restore backup.db --data-dir /var/lib/quorate
   quorate snapshot restore backup.db --name a --data-dir /var/lib/quorate \\
@@ -21,7 +21,7 @@ members, and what they know, do not mix.";
 
 /// The arguments of `quorate snapshot restore`.
 #[derive(Args)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// The backup, of Quorate's or of etcd's
     file: PathBuf,
     /// The member's name
@@ -56,6 +56,9 @@ pub(super) struct Options {
     /// Take everything before that for compacted, so that watchers begin anew
     #[arg(long, requires = "bump_revision")]
     mark_compacted: bool,
+    /// Taken for etcdctl's sake: the log is in the data directory
+    #[arg(long, value_name = "DIR")]
+    wal_dir: Option<PathBuf>,
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
@@ -66,8 +69,11 @@ pub(super) struct Options {
 /// # Errors
 ///
 /// If the flags make no sense, the backup cannot be used, or the directory is not empty or cannot be made.
-pub(super) async fn run(options: Options) -> anyhow::Result<()> {
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let output = options.output;
+    if options.wal_dir.is_some() {
+        output::complain("--wal-dir has no effect: the log is in the data directory");
+    }
     let restore = options.into_restore();
     let member = restore.member.clone();
     let restoring = tokio::task::spawn_blocking(move || restore.run());

@@ -16,6 +16,10 @@ pub(super) fn status(status: &BackupStatus, output: StatusOutput) -> String {
     match output {
         StatusOutput::Simple => format!("{}\n", cells.join(", ")),
         StatusOutput::Json => format!("{}\n", json!(status)),
+        StatusOutput::Fields => format!(
+            "\"Hash\" : {}\n\"Revision\" : {}\n\"Keys\" : {}\n\"Size\" : {}\n",
+            status.hash, status.revision, status.total_key, status.total_size
+        ),
         StatusOutput::Table => {
             let mut table = Table::new();
             table
@@ -87,6 +91,8 @@ mod tests {
         assert_eq!(shown(StatusOutput::Simple), "abcdef, 7, 12, 20 kB\n");
         let json = r#"{"hash":11259375,"revision":7,"totalKey":12,"totalSize":20480}"#;
         assert_eq!(shown(StatusOutput::Json), format!("{json}\n"));
+        let fields = "\"Hash\" : 11259375\n\"Revision\" : 7\n\"Keys\" : 12\n\"Size\" : 20480\n";
+        assert_eq!(shown(StatusOutput::Fields), fields);
         assert!(shown(StatusOutput::Table).contains("TOTAL KEYS"));
     }
 }
