@@ -7,12 +7,13 @@
 //! - A mistake is reported in one line.
 
 use crate::start::config_file;
-use crate::start::etcd_flags::{self, UNSERVED, Unserved};
+use crate::start::etcd_flags::{self, Unserved};
 use crate::{bench, completion, ctl, dev, member, output, sim, snapshot, start};
-use clap::builder::Styles;
+use clap::builder::{Styles, ValueParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::any::TypeId;
 use std::env;
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -60,7 +61,7 @@ pub(crate) enum Command {
 
 /// Reads the command line of this process; ends it if there is nothing to run.
 pub(crate) fn parse() -> Command {
-    let words: Vec<OsString> = env::args_os().collect();
+    let words: Vec<OsString> = with_two_dashes(&env::args_os().collect::<Vec<_>>());
     match read(&words, |name| env::var(name).ok()) {
         Ok(command) => command,
         Err(Unreadable::Words(error, path)) => leave(&error, &path),
@@ -174,11 +175,9 @@ fn read_file(
 
 /// A note of the variables that do not count because of a file.
 fn shadowed(flags: &[Arg], lookup: &impl Fn(&str) -> Option<String>, file: &Path) -> Option<String> {
-    let names = flags.iter().filter_map(Arg::get_long).flat_map(|long| {
-        let suffix = etcd_flags::suffix(long);
-        etcd_flags::VARIABLES.map(|prefix| format!("{prefix}_{suffix}"))
-    });
-    let set: Vec<String> = names
+    let set: Vec<String> = flags
+        .iter()
+        .flat_map(variables_of)
         .filter(|name| lookup(name).is_some_and(|value| !value.is_empty()))
         .collect();
     let is_any = !set.is_empty();
@@ -204,25 +203,59 @@ pub(crate) fn positive(text: &str) -> Result<NonZeroU64, String> {
 }
 
 fn command(lookup: impl Fn(&str) -> Option<String>) -> clap::Command {
-    let for_start = |arg: &Arg| {
-        let suffix = etcd_flags::suffix(arg.get_long()?);
-        let names = etcd_flags::VARIABLES
-            .iter()
-            .map(|prefix| format!("{prefix}_{suffix}"));
-        names.into_iter().find_map(|name| set(&lookup, &name))
-    };
+    let for_start = |arg: &Arg| variables_of(arg).into_iter().find_map(|name| set(&lookup, &name));
     let for_ctl = |arg: &Arg| {
         let name = ctl::variable(arg.get_long()?);
         set(&lookup, &name).filter(|_| arg.is_global_set())
     };
     Cli::command()
         .mut_subcommand("start", |start| {
-            let start = start.args(UNSERVED.iter().map(Unserved::arg));
-            start.mut_args(|arg| with_default(arg, for_start))
+            let start = start.args(etcd_flags::unserved().iter().map(Unserved::arg));
+            start.mut_args(|arg| with_default(with_gos_booleans(arg), for_start))
         })
         .mut_subcommand("ctl", |ctl| {
             ctl::with_usage(ctl::as_go_has_them(ctl), "quorate").mut_args(|arg| with_default(arg, for_ctl))
         })
+}
+
+/// The variables of a flag of `quorate start`, the one that wins first.
+fn variables_of(arg: &Arg) -> Vec<String> {
+    let names = start::names(arg);
+    let of = |prefix| {
+        names
+            .iter()
+            .map(move |name| format!("{prefix}_{}", etcd_flags::suffix(name)))
+    };
+    etcd_flags::VARIABLES.into_iter().flat_map(of).collect()
+}
+
+/// `arg` with whatever etcd takes for true and false, if it is one or the other.
+fn with_gos_booleans(arg: Arg) -> Arg {
+    match arg.get_value_parser().type_id() == TypeId::of::<bool>() {
+        true => arg
+            .value_parser(ValueParser::new(ctl::boolean))
+            .hide_possible_values(true),
+        false => arg,
+    }
+}
+
+/// A command line with the flags of `quorate start` as clap has them: etcd takes them with one dash too.
+fn with_two_dashes(words: &[OsString]) -> Vec<OsString> {
+    let mut words = words.to_vec();
+    if words.get(1).is_none_or(|command| command != "start") {
+        return words;
+    }
+    let known = start::flag_names();
+    for word in words.iter_mut().skip(2) {
+        let Some(flag) = word.to_str().and_then(|text| text.strip_prefix('-')) else {
+            continue;
+        };
+        let name = flag.split('=').next().unwrap_or(flag);
+        if known.iter().any(|known| known == name) {
+            *word = format!("--{flag}").into();
+        }
+    }
+    words
 }
 
 /// The value of a variable that is set to something.
@@ -286,200 +319,4 @@ fn path(command: &clap::Command, words: &[OsString]) -> String {
 const USAGE: i32 = 2;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse_with(line: &str, environment: &[(&str, &str)]) -> Result<Command, String> {
-        let lookup = |name: &str| {
-            let found = environment.iter().find(|(key, _)| *key == name);
-            found.map(|(_, value)| value.to_string())
-        };
-        let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
-        read(&words, lookup).map_err(|error| match error {
-            Unreadable::Words(error, path) => mistake(&error, &path),
-            Unreadable::Said(message) | Unreadable::Ctl(message) => message,
-        })
-    }
-
-    fn start_options(line: &str, environment: &[(&str, &str)]) -> start::Options {
-        match parse_with(line, environment) {
-            Ok(Command::Start(options)) => *options,
-            Ok(_) => panic!("another command was parsed"),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn start_name(line: &str, environment: &[(&str, &str)]) -> String {
-        start_options(line, environment).name().to_owned()
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        command(|_| None).debug_assert();
-    }
-
-    #[test]
-    fn a_flag_wins_over_our_variable_which_wins_over_etcds() {
-        let etcd = ("ETCD_NAME", "etcd");
-        let ours = ("QUORATE_NAME", "ours");
-        assert_eq!(start_name("quorate start", &[]), "default");
-        assert_eq!(start_name("quorate start", &[etcd]), "etcd");
-        assert_eq!(start_name("quorate start", &[etcd, ours]), "ours");
-        assert_eq!(start_name("quorate start --name flag", &[etcd, ours]), "flag");
-        assert_eq!(start_name("quorate start", &[("QUORATE_NAME", ""), etcd]), "etcd");
-    }
-
-    #[test]
-    fn mistakes_are_one_line_and_name_the_command() {
-        let lines = [
-            "quorate start --nmae a",
-            "quorate start --election-timeout soon",
-            "quorate dev --nodes none",
-            "quorate bench put --clients",
-            "quorate sim replay",
-            "quorate strat",
-        ];
-        for line in lines {
-            let message = parse_with(line, &[]).err().expect(line);
-            assert_eq!(message.lines().count(), 1, "{message}");
-            assert!(message.contains("(see `quorate"), "{message}");
-        }
-        let message = parse_with("quorate start --nmae a", &[]).err().unwrap();
-        assert!(
-            message.contains("'--nmae'") && message.contains("'--name'"),
-            "{message}"
-        );
-        assert!(message.ends_with("(see `quorate start --help`)"), "{message}");
-        let message = parse_with("quorate sim run --seeds x", &[]).err().unwrap();
-        assert!(message.ends_with("(see `quorate sim run --help`)"), "{message}");
-    }
-
-    #[test]
-    fn a_bad_variable_is_a_mistake_too() {
-        let message = parse_with("quorate start", &[("ETCD_HEARTBEAT_INTERVAL", "soon")])
-            .err()
-            .unwrap();
-        assert!(message.contains("heartbeat-interval"), "{message}");
-    }
-
-    #[test]
-    fn flags_of_etcds_that_are_not_served_are_noted_or_refused() {
-        let line = "quorate start --max-wals 5 --name a --pre-vote --quota-backend-bytes=8";
-        let notes = start_options(line, &[("ETCD_MAX_SNAPSHOTS", "3")]).notes;
-        for flag in [
-            "--max-wals",
-            "--pre-vote",
-            "--quota-backend-bytes",
-            "--max-snapshots",
-        ] {
-            assert!(
-                notes.iter().any(|note| note.starts_with(flag)),
-                "{flag}: {notes:?}"
-            );
-        }
-        let message = parse_with("quorate start --wal-dir w", &[]).err().unwrap();
-        assert!(message.contains("--wal-dir is a flag of etcd's"), "{message}");
-        let message = parse_with("quorate dev --wal-dir a", &[]).err().unwrap();
-        assert!(message.contains("unexpected argument"), "{message}");
-    }
-
-    fn with_file(text: &str, flags: &str, environment: &[(&str, &str)]) -> Result<start::Options, String> {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("q.yml");
-        std::fs::write(&file, text).unwrap();
-        let line = format!("quorate start --config-file {} {flags}", file.display());
-        match parse_with(&line, environment)? {
-            Command::Start(options) => Ok(*options),
-            Command::Dev(_)
-            | Command::Member(_)
-            | Command::Snapshot(_)
-            | Command::Ctl(_)
-            | Command::Bench(_)
-            | Command::Sim(_)
-            | Command::Completion(_) => {
-                panic!("another command was parsed")
-            }
-        }
-    }
-
-    #[test]
-    fn a_file_takes_the_place_of_flags_and_variables() {
-        let options = with_file(
-            "name: f\nmax-wals: 5\n",
-            "",
-            &[("ETCD_NAME", "e"), ("QUORATE_DATA_DIR", "d")],
-        );
-        let options = options.unwrap();
-        assert_eq!(options.name(), "f");
-        assert!(options.notes[0].starts_with("--max-wals"), "{:?}", options.notes);
-        assert!(
-            options.notes[1].contains("ETCD_NAME") && options.notes[1].contains("QUORATE_DATA_DIR"),
-            "{:?}",
-            options.notes
-        );
-        let error = with_file("name: f\n", "--name g", &[]).err().unwrap();
-        assert!(error.contains("--name") && error.contains("q.yml"), "{error}");
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("v.yml");
-        std::fs::write(&file, "name: v").unwrap();
-        let file = file.display().to_string();
-        assert_eq!(start_name("quorate start", &[("ETCD_CONFIG_FILE", &file)]), "v");
-    }
-
-    #[test]
-    fn what_is_wrong_in_a_file_is_told_with_its_place() {
-        for (text, parts) in [
-            (
-                "name: a\nheartbeat-interval: soon\n",
-                ["q.yml: line 2: heartbeat-interval", "soon"],
-            ),
-            ("nmae: a\n", ["q.yml: line 1", "\"name\""]),
-            (
-                "unsafe-no-fsync: true\n",
-                ["q.yml: line 1: unsafe-no-fsync", "a flag of etcd's"],
-            ),
-            (
-                "client-transport-security:\n  auto-tls: maybe\n",
-                ["q.yml: line 2: client-transport-security.auto-tls", "maybe"],
-            ),
-        ] {
-            let error = with_file(text, "", &[]).err().expect(text);
-            for part in parts {
-                assert!(error.contains(part), "{part:?} is missing in {error:?}");
-            }
-        }
-    }
-
-    /// The keys of the sample that comes with etcd 3.5, with values as they are in it.
-    #[test]
-    fn etcds_own_sample_is_read() {
-        let options = with_file(include_str!("../tests/data/etcd-sample.yml"), "", &[]).unwrap();
-        assert_eq!(options.name(), "default");
-        assert!(options.notes.iter().all(|note| note.contains("has no effect")));
-    }
-
-    #[test]
-    fn a_number_that_cannot_be_zero_says_so() {
-        for line in [
-            "quorate start --heartbeat-interval 0",
-            "quorate sim run --seeds 0",
-            "quorate bench put --rate 0",
-        ] {
-            let message = parse_with(line, &[]).err().expect(line);
-            assert!(message.contains("a whole number from 1 to"), "{message}");
-        }
-    }
-
-    #[test]
-    fn every_command_has_an_example() {
-        let mut waiting = vec![command(|_| None)];
-        while let Some(command) = waiting.pop() {
-            let help = command
-                .get_after_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            assert!(help.contains("Example"), "{} has no example", command.get_name());
-            waiting.extend(command.get_subcommands().cloned());
-        }
-    }
-}
+mod tests;

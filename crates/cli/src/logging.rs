@@ -5,12 +5,17 @@
 //!
 //! Log text is for people and for machines that collect it; nothing here reads it back.
 
+mod rotation;
+
+pub(crate) use rotation::Rotation;
+
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
+use rotation::Rotating;
 use std::env;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -73,16 +78,21 @@ impl FromStr for Output {
 ///
 /// If the process has a log already.
 pub(crate) fn start(level: Level, format: Format) -> anyhow::Result<()> {
-    start_to(level, format, &[Output::Stderr])
+    start_to(level, format, &[Output::Stderr], None)
 }
 
-/// As [`start`], to all of these outputs.
+/// As [`start`], to all of these outputs. Files are rotated, if it is said how.
 ///
 /// # Errors
 ///
 /// If the process has a log already, or a file cannot be written to.
-pub(crate) fn start_to(level: Level, format: Format, outputs: &[Output]) -> anyhow::Result<()> {
-    let outputs = Outputs::open(outputs)?;
+pub(crate) fn start_to(
+    level: Level,
+    format: Format,
+    outputs: &[Output],
+    rotation: Option<Rotation>,
+) -> anyhow::Result<()> {
+    let outputs = Outputs::open(outputs, rotation)?;
     let is_for_people = outputs.0.iter().all(|opened| matches!(opened, Opened::Stderr));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(directive(level)));
     let lines = tracing_subscriber::fmt()
@@ -104,22 +114,33 @@ enum Opened {
     Stderr,
     Stdout,
     File(File),
+    Rotating(Rotating),
 }
 
 impl Outputs {
-    fn open(outputs: &[Output]) -> anyhow::Result<Outputs> {
+    fn open(outputs: &[Output], rotation: Option<Rotation>) -> anyhow::Result<Outputs> {
         let mut opened = Vec::new();
         for output in outputs {
             opened.push(match output {
                 Output::Stderr => Opened::Stderr,
                 Output::Stdout => Opened::Stdout,
-                Output::File(path) => {
-                    let file = OpenOptions::new().append(true).create(true).open(path);
-                    Opened::File(file.with_context(|| format!("--log-outputs: {}", path.display()))?)
-                }
+                Output::File(path) => Opened::file(path, rotation)
+                    .with_context(|| format!("--log-outputs: {}", path.display()))?,
             });
         }
         Ok(Outputs(opened))
+    }
+}
+
+impl Opened {
+    fn file(path: &Path, rotation: Option<Rotation>) -> io::Result<Opened> {
+        match rotation {
+            Some(rotation) => Rotating::open(path, rotation).map(Opened::Rotating),
+            None => {
+                let file = OpenOptions::new().append(true).create(true).open(path);
+                file.map(Opened::File)
+            }
+        }
     }
 }
 
@@ -142,6 +163,7 @@ impl Write for Lines<'_> {
                 Opened::Stderr => io::stderr().write_all(bytes),
                 Opened::Stdout => io::stdout().write_all(bytes),
                 Opened::File(file) => (&*file).write_all(bytes),
+                Opened::Rotating(file) => file.write_all(bytes),
             };
             outcome = written.and(outcome);
         }
@@ -179,7 +201,7 @@ mod tests {
         let (a, b) = (directory.path().join("a.log"), directory.path().join("b.log"));
         std::fs::write(&a, "before\n").unwrap();
         let named = [&a, &b].map(|path| path.display().to_string().parse().unwrap());
-        let outputs = Outputs::open(&named).unwrap();
+        let outputs = Outputs::open(&named, None).unwrap();
         outputs.make_writer().write_all(b"line\n").unwrap();
         assert_eq!(std::fs::read_to_string(&a).unwrap(), "before\nline\n");
         assert_eq!(std::fs::read_to_string(&b).unwrap(), "line\n");
@@ -190,7 +212,7 @@ mod tests {
             .to_string()
             .parse()
             .unwrap();
-        let error = Outputs::open(&[nowhere]).err().unwrap().to_string();
+        let error = Outputs::open(&[nowhere], None).err().unwrap().to_string();
         assert!(
             error.contains("--log-outputs") && error.contains("c.log"),
             "{error}"

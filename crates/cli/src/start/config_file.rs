@@ -1,10 +1,11 @@
 //! The file that a node's settings can come from: etcd's `--config-file`, in YAML or JSON.
 //!
-//! - A key is a flag's name, or stands in one of etcd's two blocks about TLS. Each becomes that flag, so that what a
+//! - A key is a flag's name, or stands in one of etcd's [blocks](BLOCKS). Each becomes that flag, so that what a
 //!   flag takes and refuses is said in one place.
 //! - What is wrong is told with the file, the line and the key; a key that nobody knows, with the nearest that is known.
 //! - As in etcd, a setting that is empty is none, and a duration may be a number of nanoseconds.
 
+use super::config_blocks::{BLOCKS, Block};
 use crate::args::one_line;
 use clap::Arg;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -266,53 +267,6 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(Value::Block(pairs))
     }
 }
-
-/// A block of etcd's, and which flags the keys in it are.
-struct Block {
-    key: &'static str,
-    keys: &'static [(&'static str, &'static str)],
-}
-
-const BLOCKS: [Block; 2] = [
-    Block {
-        key: "client-transport-security",
-        keys: &[
-            ("cert-file", "cert-file"),
-            ("key-file", "key-file"),
-            ("client-cert-file", "client-cert-file"),
-            ("client-key-file", "client-key-file"),
-            ("client-cert-auth", "client-cert-auth"),
-            ("trusted-ca-file", "trusted-ca-file"),
-            ("auto-tls", "auto-tls"),
-            ("crl-file", "client-crl-file"),
-            ("allowed-cn", "client-cert-allowed-cn"),
-            ("allowed-cns", "client-cert-allowed-cn"),
-            ("allowed-hostname", "client-cert-allowed-hostname"),
-            ("allowed-hostnames", "client-cert-allowed-hostname"),
-        ],
-    },
-    Block {
-        key: "peer-transport-security",
-        keys: &[
-            ("cert-file", "peer-cert-file"),
-            ("key-file", "peer-key-file"),
-            ("client-cert-file", "peer-client-cert-file"),
-            ("client-key-file", "peer-client-key-file"),
-            ("client-cert-auth", "peer-client-cert-auth"),
-            ("trusted-ca-file", "peer-trusted-ca-file"),
-            ("auto-tls", "peer-auto-tls"),
-            ("crl-file", "peer-crl-file"),
-            ("allowed-cn", "peer-cert-allowed-cn"),
-            ("allowed-cns", "peer-cert-allowed-cn"),
-            ("allowed-hostname", "peer-cert-allowed-hostname"),
-            ("allowed-hostnames", "peer-cert-allowed-hostname"),
-            (
-                "skip-client-san-verification",
-                "peer-skip-client-san-verification",
-            ),
-        ],
-    },
-];
 
 const MAX_BYTES: u64 = 1 << 20;
 

@@ -5,9 +5,8 @@
 //! - A variable that nobody reads is only warned of: Kubernetes, for one, gives a process variables
 //!   that begin like etcd's for a service of that name.
 
+use super::unserved::GROUPS;
 use clap::{Arg, ArgAction, ArgMatches};
-
-use self::Takes::{Switch, Value};
 
 /// A flag of etcd's that is not served.
 pub(crate) struct Unserved {
@@ -24,6 +23,23 @@ pub(crate) struct Unserved {
 enum Takes {
     Switch,
     Value,
+}
+
+/// All of them, by name.
+pub(crate) fn unserved() -> Vec<Unserved> {
+    let mut flags = Vec::new();
+    for group in GROUPS {
+        let switches = group.switches.iter().map(|name| (*name, Takes::Switch));
+        let values = group.values.iter().map(|name| (*name, Takes::Value));
+        flags.extend(switches.chain(values).map(|(name, takes)| Unserved {
+            name,
+            takes,
+            verdict: group.verdict,
+            why: group.why,
+        }));
+    }
+    flags.sort_by_key(|flag| flag.name);
+    flags
 }
 
 /// What becomes of a flag that is not served.
@@ -59,7 +75,7 @@ impl Unserved {
 /// If one of them is refused.
 pub(crate) fn notes(matches: &ArgMatches) -> Result<Vec<String>, String> {
     let mut notes = Vec::new();
-    for flag in UNSERVED {
+    for flag in unserved() {
         let Some(value) = matches.get_one::<String>(flag.name) else {
             continue;
         };
@@ -108,372 +124,21 @@ pub(crate) fn suffix(flag: &str) -> String {
 pub(crate) const VARIABLES: [&str; 2] = ["QUORATE", "ETCD"];
 
 /// Values by which a flag asks for nothing.
-const HARMLESS: [&str; 4] = ["", "false", "off", "write-only"];
-
-const fn noted(name: &'static str, takes: Takes, why: &'static str) -> Unserved {
-    Unserved {
-        name,
-        takes,
-        verdict: Verdict::Noted,
-        why,
-    }
-}
-
-const fn refused(name: &'static str, takes: Takes, why: &'static str) -> Unserved {
-    Unserved {
-        name,
-        takes,
-        verdict: Verdict::Refused,
-        why,
-    }
-}
-
-/// etcd's flags that are not served, by name.
-pub(crate) const UNSERVED: &[Unserved] = &[
-    noted(
-        "backend-batch-interval",
-        Value,
-        "there is no database whose writes would be batched",
-    ),
-    noted(
-        "backend-batch-limit",
-        Value,
-        "there is no database whose writes would be batched",
-    ),
-    noted(
-        "backend-bbolt-freelist-type",
-        Value,
-        "there is no database whose writes would be batched",
-    ),
-    noted(
-        "bootstrap-defrag-threshold-megabytes",
-        Value,
-        "nothing is ever defragmented",
-    ),
-    noted(
-        "client-cert-file",
-        Value,
-        "etcd's gateway uses it to reach etcd, ours is within the process",
-    ),
-    noted(
-        "client-key-file",
-        Value,
-        "etcd's gateway uses it to reach etcd, ours is within the process",
-    ),
-    noted(
-        "compact-hash-check-enabled",
-        Switch,
-        "corruption is looked for where data is read: everything is checksummed",
-    ),
-    noted(
-        "compact-hash-check-time",
-        Value,
-        "corruption is looked for where data is read: everything is checksummed",
-    ),
-    noted(
-        "compaction-batch-limit",
-        Value,
-        "compaction goes in small steps of its own",
-    ),
-    noted(
-        "compaction-sleep-interval",
-        Value,
-        "compaction goes in small steps of its own",
-    ),
-    noted(
-        "corrupt-check-time",
-        Value,
-        "corruption is looked for where data is read: everything is checksummed",
-    ),
-    noted("debug", Switch, "give --log-level debug"),
-    refused("discovery", Value, "members are named by --initial-cluster"),
-    refused(
-        "discovery-cacert",
-        Value,
-        "members are named by --initial-cluster",
-    ),
-    refused("discovery-cert", Value, "members are named by --initial-cluster"),
-    refused(
-        "discovery-dial-timeout",
-        Value,
-        "members are named by --initial-cluster",
-    ),
-    refused(
-        "discovery-endpoints",
-        Value,
-        "members are named by --initial-cluster",
-    ),
-    noted("discovery-fallback", Value, "there is no discovery"),
-    refused(
-        "discovery-insecure-skip-tls-verify",
-        Switch,
-        "members are named by --initial-cluster",
-    ),
-    refused(
-        "discovery-insecure-transport",
-        Switch,
-        "members are named by --initial-cluster",
-    ),
-    refused(
-        "discovery-keepalive-time",
-        Value,
-        "members are named by --initial-cluster",
-    ),
-    refused(
-        "discovery-keepalive-timeout",
-        Value,
-        "members are named by --initial-cluster",
-    ),
-    refused("discovery-key", Value, "members are named by --initial-cluster"),
-    refused(
-        "discovery-password",
-        Value,
-        "members are named by --initial-cluster",
-    ),
-    noted("discovery-proxy", Value, "there is no discovery"),
-    refused(
-        "discovery-request-timeout",
-        Value,
-        "members are named by --initial-cluster",
-    ),
-    refused("discovery-srv", Value, "members are named by --initial-cluster"),
-    noted("discovery-srv-name", Value, "there is no discovery"),
-    refused("discovery-token", Value, "members are named by --initial-cluster"),
-    refused("discovery-user", Value, "members are named by --initial-cluster"),
-    noted("distributed-tracing-address", Value, "there is no tracing"),
-    noted("distributed-tracing-instance-id", Value, "there is no tracing"),
-    noted("distributed-tracing-sampling-rate", Value, "there is no tracing"),
-    noted("distributed-tracing-service-name", Value, "there is no tracing"),
-    noted("downgrade-check-time", Value, "versions are not lowered"),
-    noted("enable-distributed-tracing", Switch, "there is no tracing"),
-    refused(
-        "enable-log-rotation",
-        Switch,
-        "a log file is rotated by programs made for that, as logrotate",
-    ),
-    noted("enable-pprof", Switch, "there are no profiles to serve"),
-    noted("enable-v2", Switch, "there is no v2 API"),
-    noted(
-        "experimental-backend-bbolt-freelist-type",
-        Value,
-        "there is no database whose writes would be batched",
-    ),
-    noted(
-        "experimental-bootstrap-defrag-threshold-megabytes",
-        Value,
-        "nothing is ever defragmented",
-    ),
-    noted(
-        "experimental-compact-hash-check-enabled",
-        Switch,
-        "corruption is looked for where data is read: everything is checksummed",
-    ),
-    noted(
-        "experimental-compact-hash-check-time",
-        Value,
-        "corruption is looked for where data is read: everything is checksummed",
-    ),
-    noted(
-        "experimental-compaction-batch-limit",
-        Value,
-        "compaction goes in small steps of its own",
-    ),
-    noted(
-        "experimental-compaction-sleep-interval",
-        Value,
-        "compaction goes in small steps of its own",
-    ),
-    noted(
-        "experimental-corrupt-check-time",
-        Value,
-        "corruption is looked for where data is read: everything is checksummed",
-    ),
-    noted(
-        "experimental-distributed-tracing-address",
-        Value,
-        "there is no tracing",
-    ),
-    noted(
-        "experimental-distributed-tracing-instance-id",
-        Value,
-        "there is no tracing",
-    ),
-    noted(
-        "experimental-distributed-tracing-sampling-rate",
-        Value,
-        "there is no tracing",
-    ),
-    noted(
-        "experimental-distributed-tracing-service-name",
-        Value,
-        "there is no tracing",
-    ),
-    noted(
-        "experimental-downgrade-check-time",
-        Value,
-        "versions are not lowered",
-    ),
-    noted(
-        "experimental-enable-distributed-tracing",
-        Switch,
-        "there is no tracing",
-    ),
-    noted(
-        "experimental-enable-lease-checkpoint",
-        Switch,
-        "leases are kept through the log, and their time does not begin anew with a leader",
-    ),
-    noted(
-        "experimental-enable-lease-checkpoint-persist",
-        Switch,
-        "leases are kept through the log, and their time does not begin anew with a leader",
-    ),
-    refused("experimental-enable-v2v3", Value, "there is no v2 API"),
-    noted(
-        "experimental-initial-corrupt-check",
-        Switch,
-        "corruption is looked for where data is read: everything is checksummed",
-    ),
-    noted(
-        "experimental-memory-mlock",
-        Switch,
-        "what etcd tries out in its own insides is not here",
-    ),
-    noted(
-        "experimental-peer-skip-client-san-verification",
-        Switch,
-        "who dials is always checked against the member that it speaks for",
-    ),
-    noted(
-        "experimental-set-member-localaddr",
-        Switch,
-        "what etcd tries out in its own insides is not here",
-    ),
-    noted(
-        "experimental-stop-grpc-service-on-defrag",
-        Switch,
-        "nothing is ever defragmented",
-    ),
-    noted(
-        "experimental-txn-mode-write-with-shared-buffer",
-        Switch,
-        "what etcd tries out in its own insides is not here",
-    ),
-    noted(
-        "experimental-wait-cluster-ready-timeout",
-        Value,
-        "a node is ready when it serves",
-    ),
-    noted(
-        "feature-gates",
-        Value,
-        "what etcd tries out in its own insides is not here",
-    ),
-    refused(
-        "force-new-cluster",
-        Switch,
-        "a member that lost its quorum is replaced: see quorate member replace",
-    ),
-    noted(
-        "grpc-keepalive-min-time",
-        Value,
-        "pings are cheap here, and nobody is cut off for them",
-    ),
-    noted(
-        "initial-election-tick-advance",
-        Switch,
-        "elections are as fast as is safe at the first start already",
-    ),
-    refused(
-        "listen-client-http-urls",
-        Value,
-        "HTTP is served at --listen-client-urls",
-    ),
-    noted(
-        "log-package-levels",
-        Value,
-        "give the environment variable RUST_LOG",
-    ),
-    noted(
-        "log-rotation-config-json",
-        Value,
-        "log files are not rotated here",
-    ),
-    noted("logger", Value, "lines are in the form of --log-format"),
-    noted("max-snapshots", Value, "two snapshots are kept"),
-    noted(
-        "max-wals",
-        Value,
-        "the log goes as far back as the older snapshot",
-    ),
-    noted(
-        "metrics",
-        Value,
-        "all metrics are there, those of etcd's extensive too",
-    ),
-    noted(
-        "peer-client-cert-file",
-        Value,
-        "one certificate serves both ends of a connection between members",
-    ),
-    noted(
-        "peer-client-key-file",
-        Value,
-        "one certificate serves both ends of a connection between members",
-    ),
-    noted(
-        "peer-skip-client-san-verification",
-        Switch,
-        "who dials is always checked against the member that it speaks for",
-    ),
-    noted("pre-vote", Switch, "elections always begin with a pre-vote"),
-    refused("proxy", Value, "there is no proxy"),
-    noted("proxy-dial-timeout", Value, "there is no proxy"),
-    noted("proxy-failure-wait", Value, "there is no proxy"),
-    noted("proxy-read-timeout", Value, "there is no proxy"),
-    noted("proxy-refresh-interval", Value, "there is no proxy"),
-    noted("proxy-write-timeout", Value, "there is no proxy"),
-    noted(
-        "quota-backend-bytes",
-        Value,
-        "there is no quota: bound the history with --auto-compaction-retention, and memory from outside",
-    ),
-    noted(
-        "self-signed-cert-validity",
-        Value,
-        "self-signed certificates are valid for ten years",
-    ),
-    noted(
-        "socket-reuse-address",
-        Switch,
-        "ports are always taken over from connections that are closing",
-    ),
-    refused(
-        "unsafe-no-fsync",
-        Switch,
-        "what is acknowledged is on the disk, always",
-    ),
-    refused("v2-deprecation", Value, "there is no v2 API"),
-    refused(
-        "wal-dir",
-        Value,
-        "the log is in the data directory: put that on the faster disk",
-    ),
-];
+const HARMLESS: [&str; 8] = ["", "off", "false", "False", "FALSE", "f", "F", "0"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn notes_of(words: &str) -> Result<Vec<String>, String> {
-        let command = clap::Command::new("start").args(UNSERVED.iter().map(Unserved::arg));
+        let command = clap::Command::new("start").args(unserved().iter().map(Unserved::arg));
         let words = ["start"].into_iter().chain(words.split_whitespace());
         notes(&command.try_get_matches_from(words).unwrap())
     }
 
     #[test]
-    fn the_list_is_sorted_and_has_no_name_twice() {
-        assert!(UNSERVED.is_sorted_by(|a, b| a.name < b.name));
+    fn no_name_is_there_twice() {
+        assert!(unserved().is_sorted_by(|a, b| a.name < b.name));
     }
 
     #[test]
@@ -487,18 +152,18 @@ mod tests {
     #[test]
     fn a_flag_that_asks_for_what_is_not_given_is_refused() {
         for words in [
-            "--unsafe-no-fsync",
+            "--discovery-srv=d",
             "--force-new-cluster=true",
             "--discovery http://a",
-            "--wal-dir w",
+            "--proxy readonly",
         ] {
             let error = notes_of(words).expect_err(words);
             assert!(error.contains("is a flag of etcd's"), "{error}");
         }
         for words in [
-            "--unsafe-no-fsync=false",
+            "--force-new-cluster=false",
+            "--force-new-cluster=0",
             "--proxy off",
-            "--discovery-insecure-transport=false",
         ] {
             assert_eq!(notes_of(words), Ok(Vec::new()), "{words}");
         }

@@ -5,7 +5,8 @@
 use super::values::{bcrypt_cost, duration};
 use super::{DEFAULT_TOKEN, State};
 use crate::args::positive;
-use crate::logging;
+use crate::logging::{self, Rotation};
+use anyhow::ensure;
 use clap::Args;
 use quorate_server::{BcryptCost, InitialCluster, KeepAlive, TokenKind, Url, WarnAfter, Web};
 use std::num::NonZeroU64;
@@ -37,6 +38,9 @@ pub(super) struct Member {
         default_value = "http://localhost:2379"
     )]
     pub(super) listen_client_urls: Vec<Url>,
+    /// Where to listen for clients besides, as for those that speak HTTP; what is served is the same
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    pub(super) listen_client_http_urls: Vec<Url>,
     /// Where to serve metrics and health besides, and nothing else
     #[arg(long, value_name = "URLS", value_delimiter = ',')]
     pub(super) listen_metrics_urls: Vec<Url>,
@@ -99,7 +103,7 @@ pub(super) struct Pace {
     /// Commands kept behind a snapshot for followers that are a little late
     #[arg(
         long,
-        alias = "experimental-snapshot-catchup-entries",
+        aliases = ["experimental-snapshot-catchup-entries", "experimental-snapshot-catch-up-entries"],
         value_name = "N",
         default_value = "5000",
         value_parser = positive
@@ -159,7 +163,7 @@ pub(super) struct Limits {
 #[derive(Args)]
 #[command(next_help_heading = "Connections")]
 pub(super) struct Connections {
-    /// A silent client is asked after so long whether it is still there
+    /// A silent client is asked after so long whether it is still there; 0 is never
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
     pub(super) grpc_keepalive_interval: Duration,
     /// It is given up after so long without an answer
@@ -181,11 +185,15 @@ pub(super) struct Connections {
     pub(super) host_whitelist: Vec<String>,
 }
 
+/// Longer than any connection lives.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 impl Connections {
     pub(super) fn keep_alive(&self) -> KeepAlive {
+        let or = |duration: Duration, default| if duration.is_zero() { default } else { duration };
         KeepAlive {
-            interval: self.grpc_keepalive_interval,
-            timeout: self.grpc_keepalive_timeout,
+            interval: or(self.grpc_keepalive_interval, NEVER),
+            timeout: or(self.grpc_keepalive_timeout, KeepAlive::default().timeout),
         }
     }
 
@@ -250,6 +258,7 @@ pub(super) struct Log {
     /// Where log lines go: stderr, stdout, or the path of a file to which they are added
     #[arg(
         long,
+        alias = "log-output",
         value_name = "OUTPUTS",
         value_delimiter = ',',
         default_value = "default"
@@ -273,6 +282,14 @@ pub(super) struct Log {
         value_parser = duration
     )]
     pub(super) warning_apply_duration: Duration,
+    /// Give a log file another name when it is full, and begin a new one
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false,
+        default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(super) enable_log_rotation: bool,
+    /// When a log file is full and which old ones are kept: JSON of maxsize (megabytes), maxage (days) and
+    /// maxbackups (files), where 0 is no limit
+    #[arg(long, value_name = "JSON", default_value = r#"{"maxsize":100}"#)]
+    pub(super) log_rotation_config_json: Rotation,
 }
 
 impl Log {
@@ -281,5 +298,19 @@ impl Log {
             unary: self.warning_unary_request_duration,
             apply: self.warning_apply_duration,
         }
+    }
+
+    /// How log files are rotated, if they are.
+    ///
+    /// # Errors
+    ///
+    /// If there is no file.
+    pub(super) fn rotation(&self) -> anyhow::Result<Option<Rotation>> {
+        let is_file = |output: &logging::Output| matches!(output, logging::Output::File(_));
+        ensure!(
+            !self.enable_log_rotation || self.log_outputs.iter().any(is_file),
+            "--enable-log-rotation: there is no file to rotate, give its path with --log-outputs"
+        );
+        Ok(self.enable_log_rotation.then_some(self.log_rotation_config_json))
     }
 }

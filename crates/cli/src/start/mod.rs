@@ -4,19 +4,21 @@
 //! to `NAME.quorate`, since it does not hold etcd's files, and what a node advertises defaults to
 //! where it listens.
 
+mod config_blocks;
 pub(crate) mod config_file;
 pub(crate) mod etcd_flags;
 mod flags;
 mod security;
 #[cfg(test)]
 mod table;
+mod unserved;
 mod values;
 
 use crate::logging;
 use crate::process;
 use anyhow::{Context, anyhow, ensure};
 use clap::{Arg, Args, ValueEnum};
-use etcd_flags::UNSERVED;
+use etcd_flags::unserved;
 use quorate_server::{AuthConfig, ClusterState, InitialCluster, LearnerPromotion, Server, ServerConfig, Url};
 use std::convert::Infallible;
 use std::env;
@@ -86,9 +88,13 @@ enum State {
 /// If the configuration makes no sense, if the node cannot start, or if it had to stop by itself.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let log = &options.log;
-    logging::start_to(log.log_level, log.log_format, &log.log_outputs)?;
+    let rotation = log.rotation()?;
+    logging::start_to(log.log_level, log.log_format, &log.log_outputs, rotation)?;
     process::settle();
     let stop = stop_signal()?;
+    if let Some(note) = rotation.and_then(|rotation| rotation.note()) {
+        tracing::warn!("{note}");
+    }
     for note in &options.notes {
         tracing::warn!("{note}");
     }
@@ -157,15 +163,27 @@ pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
 /// The command's flags by their long names, those among them that have no effect.
 pub(crate) fn flag_names() -> Vec<String> {
     let command = Options::augment_args(clap::Command::new("start"));
-    let served = command.get_arguments().filter_map(Arg::get_long);
-    let unserved = UNSERVED.iter().map(|flag| flag.name);
+    let served = command.get_arguments().flat_map(names);
+    let unserved = unserved();
+    let unserved = unserved.iter().map(|flag| flag.name);
     served.chain(unserved).map(str::to_owned).collect()
+}
+
+/// The long names of a flag: its own, then what else it is called.
+pub(crate) fn names(flag: &Arg) -> Vec<&str> {
+    let aliases = flag.get_all_aliases().unwrap_or_default();
+    flag.get_long().into_iter().chain(aliases).collect()
 }
 
 impl Options {
     #[cfg(test)]
     pub(crate) fn name(&self) -> &str {
         &self.member.name
+    }
+
+    #[cfg(test)]
+    pub(crate) fn log_outputs(&self) -> &[logging::Output] {
+        &self.log.log_outputs
     }
 
     /// The server's configuration, with what was left out filled in.
@@ -195,7 +213,7 @@ impl Options {
         let history = self.history;
         Ok(ServerConfig {
             listen_peer_urls: member.listen_peer_urls,
-            listen_client_urls: member.listen_client_urls,
+            listen_client_urls: [member.listen_client_urls, member.listen_client_http_urls].concat(),
             listen_metrics_urls: member.listen_metrics_urls,
             reuse_port: self.connections.socket_reuse_port,
             initial_advertise_peer_urls: peer_urls,
@@ -331,7 +349,7 @@ mod tests {
              --auth-token jwt,sign-method=ES256,pub-key=p --auth-token-ttl 9 --bcrypt-cost 12 \
              --snapshot-catchup-entries 5 --auto-compaction-mode revision --auto-compaction-retention 9 \
              --watch-progress-notify-interval 3s --listen-metrics-urls http://b:3,http://b:4 \
-             --strict-reconfig-check=false --max-learners 3 \
+             --strict-reconfig-check=false --max-learners 3 --listen-client-http-urls http://b:5 \
              --experimental-warning-unary-request-duration 2s --warning-apply-duration 1s",
         )
         .unwrap();
@@ -340,7 +358,8 @@ mod tests {
             ("b", PathBuf::from("/d"))
         );
         assert_eq!(config.listen_peer_urls[0].to_string(), "http://0.0.0.0:1");
-        assert_eq!(config.listen_client_urls[0].to_string(), "http://0.0.0.0:2");
+        let clients: Vec<String> = config.listen_client_urls.iter().map(Url::to_string).collect();
+        assert_eq!(clients, ["http://0.0.0.0:2", "http://b:5"]);
         assert_eq!(config.initial_advertise_peer_urls[0].to_string(), "http://b:1");
         assert_eq!(config.advertise_client_urls[0].to_string(), "http://b:2");
         assert_eq!(config.initial_cluster.to_string(), "a=http://a:1,b=http://b:1");
@@ -394,6 +413,30 @@ mod tests {
         assert_eq!(flags.snapshot_catchup_entries, server.snapshot_catchup_entries);
         assert_eq!(flags.watch_progress_interval, server.watch_progress_interval);
         assert_eq!(flags.warn_after, server.warn_after);
+    }
+
+    #[test]
+    fn a_client_is_never_asked_if_the_interval_is_zero() {
+        let config = config("--grpc-keepalive-interval 0 --grpc-keepalive-timeout 0s").unwrap();
+        assert!(config.keep_alive.interval > Duration::from_secs(1_000_000));
+        assert_eq!(config.keep_alive.timeout, Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_log_is_rotated_only_if_there_is_a_file() {
+        let rotation = |line: &str| {
+            let words = ["start"].into_iter().chain(line.split_whitespace());
+            Start::try_parse_from(words).unwrap().options.log.rotation()
+        };
+        let on = "--enable-log-rotation --log-rotation-config-json {\"maxsize\":3}";
+        assert!(
+            rotation(&format!("{on} --log-outputs stderr,a.log"))
+                .unwrap()
+                .is_some()
+        );
+        assert_eq!(rotation("--log-outputs a.log").unwrap(), None);
+        let error = rotation(on).unwrap_err().to_string();
+        assert!(error.contains("--log-outputs"), "{error}");
     }
 
     #[test]

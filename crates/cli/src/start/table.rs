@@ -3,7 +3,8 @@
 //! `QUORATE_WRITE_DOCS=1 cargo test -p quorate-cli tables` writes them.
 
 use super::Options;
-use super::etcd_flags::{UNSERVED, Verdict};
+use super::etcd_flags::{Verdict, unserved as all_unserved};
+use super::names;
 use clap::{Arg, Args};
 use std::fmt::Write;
 use std::path::Path;
@@ -74,7 +75,8 @@ fn help(arg: &Arg) -> String {
 
 fn unserved(verdict: Verdict) -> String {
     let mut table = "\n| flag | why |\n|---|---|\n".to_owned();
-    let mut flags: Vec<_> = UNSERVED.iter().filter(|flag| flag.verdict == verdict).collect();
+    let mut flags = all_unserved();
+    flags.retain(|flag| flag.verdict == verdict);
     flags.sort_by_key(|flag| flag.why);
     for group in flags.chunk_by(|a, b| a.why == b.why) {
         let names: Vec<String> = group.iter().map(|flag| format!("`--{}`", flag.name)).collect();
@@ -112,32 +114,9 @@ fn the_tables_of_flags_are_those_in_the_docs() {
 fn no_flag_is_both_served_and_not() {
     let command = Options::augment_args(clap::Command::new("start"));
     for arg in command.get_arguments() {
-        let names = arg
-            .get_long()
-            .into_iter()
-            .chain(arg.get_all_aliases().unwrap_or_default());
-        for name in names {
-            assert!(UNSERVED.iter().all(|flag| flag.name != name), "{name}");
+        for name in names(arg) {
+            assert!(all_unserved().iter().all(|flag| flag.name != name), "{name}");
         }
-    }
-}
-
-/// etcd 3.4's and 3.5's flags, by their own help: none of them is a typing error here.
-#[test]
-fn every_flag_of_etcds_is_known() {
-    let command = Options::augment_args(clap::Command::new("start"));
-    let known: Vec<String> = command
-        .get_arguments()
-        .flat_map(|arg| {
-            arg.get_long()
-                .into_iter()
-                .chain(arg.get_all_aliases().unwrap_or_default())
-        })
-        .chain(UNSERVED.iter().map(|flag| flag.name))
-        .map(str::to_owned)
-        .collect();
-    for flag in include_str!("../../tests/data/etcd-flags.txt").lines() {
-        assert!(known.iter().any(|name| name == flag), "{flag}");
     }
 }
 
