@@ -114,19 +114,21 @@ fn kilobytes(text: &str, name: &str) -> Option<f64> {
 
 /// A soft limit of this process; the greatest number that there is, as Go has it, if it is unlimited.
 fn limit(name: &str) -> Option<f64> {
-    let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
-    match line.split_whitespace().next()? {
+    match soft_limit(name)?.as_str() {
         "unlimited" => Some(UNLIMITED),
         soft => soft.parse().ok(),
     }
 }
 
-/// How many files, connections among them, this process may have open; none if that is not known.
+fn soft_limit(name: &str) -> Option<String> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next().map(str::to_owned)
+}
+
+/// How many files, connections among them, this process may have open; none if that is not known, or there is no limit.
 pub(crate) fn max_fds() -> Option<u64> {
-    let soft = limit("Max open files")?;
-    // A count of files, far below where numbers of this kind are no longer exact, or one that means unlimited.
-    Some(soft as u64)
+    soft_limit("Max open files")?.parse().ok()
 }
 
 fn open_fds() -> Option<f64> {
