@@ -95,8 +95,8 @@ fn a_wrong_command_line() {
         &["--seed", "3 seeds"],
     );
     assert_says(
-        &fails(&["start", "--wal-dir", "w"]),
-        &["--wal-dir", "etcd", "data directory"],
+        &fails(&["start", "--force-new-cluster"]),
+        &["--force-new-cluster", "etcd", "member replace"],
     );
 }
 
