@@ -29,7 +29,7 @@ fn live(mut keyspace: Keyspace) {
     let mut again = Keyspace::restore(&mut chunks.iter().cloned().map(Ok)).expect("a snapshot is whole");
     assert_eq!(snapshot(&mut again), chunks);
     assert_eq!(again.hash_kv(None), keyspace.hash_kv(None));
-    let ids: Vec<_> = keyspace.leases().map(|(id, _)| *id).collect();
+    let ids: Vec<_> = keyspace.leases().map(|(id, _)| id).collect();
     let lease = ids.first().map_or(0, |id| id.0);
     apply(&mut keyspace, Command::LeaseRenew { ids });
     let parts = PutParts {
