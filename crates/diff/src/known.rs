@@ -97,6 +97,19 @@ const KNOWN: &[Known] = &[
         covers: |_, _, _| false,
     },
     Known {
+        name: "member-change-unanswered",
+        what: "Quorate answers that there is no such member; etcd 3.5.1 now and then gives no answer to a change of \
+               members that follows another at once (its raft drops one while the one before is not applied).",
+        versions: &["3.5.1"],
+        covers: |call, etcd, quorate| {
+            matches!(
+                call,
+                Call::MemberUpdate { .. } | Call::MemberPromote(_) | Call::MemberRemove(_)
+            ) && etcd.text.starts_with("Cancelled: \"Timeout expired\"")
+                && quorate.is_refused_with("etcdserver: member not found")
+        },
+    },
+    Known {
         name: "sort-order",
         what: "etcd 3.4 and 3.5.1 take a sort order that does not exist; newer ones and Quorate refuse it.",
         versions: &[],

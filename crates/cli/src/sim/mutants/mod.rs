@@ -20,7 +20,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "M", value_delimiter = ',')]
     only: Vec<String>,
     /// How many seeds may look for each, the same for all
-    #[arg(long, value_name = "N", default_value = "1500", value_parser = positive)]
+    #[arg(long, value_name = "N", default_value = "3000", value_parser = positive)]
     seeds: NonZeroU64,
     /// The first seed
     #[arg(long, value_name = "S", default_value_t = 1)]
