@@ -632,8 +632,8 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     }
 }
 
-/// Waits are up to 128 election timeouts long, and counted in ticks.
-const MOST_ELECTION_TICKS: u32 = 1 << 24;
+/// Waits are up to 1,024 election timeouts long, and counted in ticks.
+const MOST_ELECTION_TICKS: u32 = 1 << 21;
 
 #[cfg(test)]
 mod tests {

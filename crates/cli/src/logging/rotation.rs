@@ -130,14 +130,20 @@ impl Rotating {
         while self.old(&stamp(time)).exists() {
             time += MOMENT;
         }
-        fs::rename(&self.path, self.old(&stamp(time)))?;
-        let next = Open::at(&self.path, time)?;
-        let old = self.all_old()?;
+        let full = self.old(&stamp(time));
+        fs::rename(&self.path, &full)?;
+        let next = Open::at(&self.path, time);
+        if next.is_err() {
+            // The lines go on into the full file: under its name, so that this is tried again.
+            let _ = fs::rename(&full, &self.path);
+            return next;
+        }
+        // What cannot be listed or removed is tried again the next time.
+        let old = self.all_old().unwrap_or_default();
         for time in &old[..self.rotation.forgotten(&old, time)] {
-            // One that cannot be removed is tried again the next time.
             let _ = fs::remove_file(self.old(time));
         }
-        Ok(next)
+        next
     }
 
     /// The old file of a time.

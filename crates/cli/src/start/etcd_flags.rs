@@ -1,7 +1,7 @@
 //! What etcd's users bring along that `quorate start` does not serve: flags and variables.
 //!
-//! - A flag without a meaning here is accepted, with a note in the log. One that asks for what is not given is
-//!   refused, unless its value says not to.
+//! - A flag without a meaning here is accepted, with a note in the log. One without which a node would do harm is refused
+//!   (`unserved.rs`), unless its value says not to.
 //! - A variable that nobody reads is only warned of: Kubernetes, for one, gives a process variables
 //!   that begin like etcd's for a service of that name.
 

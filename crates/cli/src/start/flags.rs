@@ -287,7 +287,7 @@ pub(super) struct Log {
         default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(super) enable_log_rotation: bool,
     /// When a log file is full and which old ones are kept: JSON of maxsize (megabytes), maxage (days) and
-    /// maxbackups (files), where 0 is no limit
+    /// maxbackups (files), where 0 is 100 megabytes, and no limit for the others
     #[arg(long, value_name = "JSON", default_value = r#"{"maxsize":100}"#)]
     pub(super) log_rotation_config_json: Rotation,
 }

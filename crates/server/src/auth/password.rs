@@ -53,10 +53,13 @@ impl Passwords {
             let problem = "quorate: a password has at most 72 bytes";
             return Err(Status::invalid_argument(problem));
         }
+        self.hash_any(password).await.map(PasswordHash::new)
+    }
+
+    async fn hash_any(&self, password: String) -> Result<String, Status> {
         let cost = self.cost.get();
         let hash = self.work(move || bcrypt::hash(password, cost)).await?;
-        hash.map(PasswordHash::new)
-            .map_err(|error| Status::internal(format!("quorate: the password cannot be hashed: {error}")))
+        hash.map_err(|error| Status::internal(format!("quorate: the password cannot be hashed: {error}")))
     }
 
     /// Whether a password belongs to a hash; to none, it never does.
@@ -73,9 +76,7 @@ impl Passwords {
     async fn make_nobody(&self) -> Result<String, Status> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(no_randomness)?;
-        self.hash(super::token::hex(&random))
-            .await
-            .map(|hash| hash.expose().to_owned())
+        self.hash_any(super::token::hex(&random)).await
     }
 
     async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {

@@ -6,7 +6,7 @@
 //!   gRPC: it is counted, limited and permitted there.
 //! - What cannot be read is answered by an error with etcd's three fields, and never breaks the connection.
 //!
-//! Left out: streams over WebSocket and the headers of CORS, which etcd's gateway offers too.
+//! Left out: streams over WebSocket, which etcd's gateway offers too.
 
 mod body;
 mod call;

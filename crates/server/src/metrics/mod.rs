@@ -54,7 +54,7 @@ pub(crate) struct Metrics {
     pub(crate) leader_changes: Counter,
     /// Reads that could not be confirmed to be current.
     pub(crate) read_indexes_failed: Counter,
-    /// Reads that waited long until they were known to be current.
+    /// Reads that took long: until they were known to be current, and answered.
     pub(crate) slow_read_indexes: Counter,
     /// Leases revoked because they had expired.
     pub(crate) leases_expired: Counter,

@@ -124,24 +124,27 @@ async fn present(node: &Node, status: &RaftStatus, voters: &BTreeSet<NodeId>) ->
         status.role != RoleKind::Leader || status.progress.get(voter).is_some_and(|peer| peer.active)
     };
     let others = voters.iter().copied().filter(|voter| *voter != status.id);
-    let questions = others.filter(was_heard).map(|voter| {
+    // All addresses at once: one that nobody answers takes as long as there is.
+    let questions = others.filter(was_heard).flat_map(|voter| {
         let context = MemberContext::of(&status.configuration.info(voter));
-        let question = Question {
-            voter,
-            addresses: context.addresses,
-            cluster: node.identity().cluster_id,
-            tls: node.peer_tls().cloned(),
-        };
-        question.ask()
+        context.addresses.into_iter().map(move |address| {
+            let question = Question {
+                voter,
+                address,
+                cluster: node.identity().cluster_id,
+                tls: node.peer_tls().cloned(),
+            };
+            question.ask()
+        })
     });
     let answered = join_all(questions).await.into_iter().flatten();
     answered.chain([status.id]).collect()
 }
 
-/// Whether a voter is where the log says, and knows it.
+/// Whether a voter is at one of the addresses where the log says, and knows it.
 struct Question {
     voter: NodeId,
-    addresses: Vec<String>,
+    address: String,
     cluster: u64,
     tls: Option<PeerTls>,
 }
@@ -156,14 +159,12 @@ impl Question {
     }
 
     fn is_answered(&self) -> bool {
-        self.addresses.iter().any(|address| {
-            let asked = std::slice::from_ref(address);
-            let introduced = match &self.tls {
-                None => quorate::inquire(asked, address),
-                Some(tls) => quorate::inquire_securely(asked, address, tls),
-            };
-            introduced.is_ok_and(|found| found.node == self.voter && found.cluster.0 == self.cluster)
-        })
+        let asked = std::slice::from_ref(&self.address);
+        let introduced = match &self.tls {
+            None => quorate::inquire(asked, &self.address),
+            Some(tls) => quorate::inquire_securely(asked, &self.address, tls),
+        };
+        introduced.is_ok_and(|found| found.node == self.voter && found.cluster.0 == self.cluster)
     }
 }
 

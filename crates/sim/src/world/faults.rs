@@ -319,7 +319,6 @@ impl World {
 }
 
 /// What a disk refuses. Reads are left out: what cannot be read is damage, which has rules of its own.
-const NAMES_NOBODY: Chance = Chance::percent(30);
 const FAILING: [DiskOp; 7] = [
     DiskOp::Sync,
     DiskOp::Sync,
@@ -329,6 +328,7 @@ const FAILING: [DiskOp; 7] = [
     DiskOp::SyncDir,
     DiskOp::Create,
 ];
+const NAMES_NOBODY: Chance = Chance::percent(30);
 const TWO_OPERATORS: Chance = Chance::percent(30);
 /// How much later the second operator asks, at most.
 const SECOND_THOUGHTS: Duration = Duration::from_millis(200);
