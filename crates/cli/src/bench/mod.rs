@@ -67,6 +67,7 @@ struct Common {
         long,
         value_name = "LIST",
         value_delimiter = ',',
+        env = "ETCDCTL_ENDPOINTS",
         default_value = "127.0.0.1:2379"
     )]
     endpoints: Vec<String>,

@@ -33,6 +33,7 @@ pub(super) struct Options {
         alias = "endpoint",
         value_name = "LIST",
         value_delimiter = ',',
+        env = "ETCDCTL_ENDPOINTS",
         default_value = "127.0.0.1:2379"
     )]
     endpoints: Vec<String>,
