@@ -37,6 +37,7 @@ mod node;
 mod probes;
 mod prompt;
 mod query;
+mod reading;
 mod reflection;
 mod rpc;
 mod security;

@@ -28,6 +28,7 @@ use crate::authority::AnyAuthority;
 use crate::config::KeepAlive;
 use crate::flag::raised;
 use crate::prompt::Prompt;
+use crate::reading::ReadBy;
 use crate::security::{ClientName, Entry, Standing};
 use crate::surface::{Answering, Surface};
 use crate::web::ByTls;
@@ -52,7 +53,7 @@ pub(crate) async fn serve<A: Answers>(
     surface: Arc<A>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let hall = Arc::new(Hall {
+    let common = Arc::new(Common {
         builder: builder(&door),
         door,
         surface,
@@ -63,8 +64,8 @@ pub(crate) async fn serve<A: Answers>(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    if let Some(entered) = hall.door.addresses.enter(peer.ip()) {
-                        connections.spawn(Arc::clone(&hall).receive(stream, peer, entered));
+                    if let Some(entered) = common.door.addresses.enter(peer.ip()) {
+                        connections.spawn(Arc::clone(&common).receive(stream, peer, entered));
                     }
                 }
                 // Out of file descriptors, most likely: waiting beats spinning.
@@ -84,16 +85,16 @@ pub(crate) async fn serve<A: Answers>(
 }
 
 /// What all connections of a listener share.
-struct Hall<A> {
+struct Common<A> {
     door: Door,
     builder: auto::Builder<TokioExecutor>,
     surface: Arc<A>,
     stop: watch::Receiver<bool>,
 }
 
-impl<A: Answers> Hall<A> {
+impl<A: Answers> Common<A> {
     /// Serves a connection until it ends.
-    async fn receive(self: Arc<Hall<A>>, stream: TcpStream, peer: SocketAddr, entered: Entered) {
+    async fn receive(self: Arc<Common<A>>, stream: TcpStream, peer: SocketAddr, entered: Entered) {
         prepare(&stream, peer);
         let Some(entry) = &self.door.entry else {
             return self.converse(Stream::Plain(stream), peer).await;
@@ -111,7 +112,8 @@ impl<A: Answers> Hall<A> {
 
     async fn converse(&self, stream: Stream, peer: SocketAddr) {
         let calls = Calls::of(&stream, peer, Arc::clone(&self.surface));
-        let stream = AnyAuthority::new(Prompt::new(stream, self.door.patience));
+        let stream = ReadBy::new(Prompt::within(self.door.patience), stream);
+        let stream = ReadBy::new(AnyAuthority::new(), stream);
         let connection = self.builder.serve_connection(TokioIo::new(stream), calls);
         tokio::pin!(connection);
         let mut stop = self.stop.clone();

@@ -12,12 +12,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 
-/// A connection that breaks if its client does not say in time what it speaks.
-pub(crate) struct Prompt<S> {
-    inner: S,
+use crate::reading::{PREFACE, Reader};
+
+/// Breaks a connection if its client does not say in time what it speaks.
+pub(crate) struct Prompt {
     /// Until it is known.
     waiting: Option<Waiting>,
 }
@@ -28,12 +29,12 @@ struct Waiting {
     seen: usize,
 }
 
-impl<S> Prompt<S> {
-    /// A connection that begins at this moment.
-    pub(crate) fn new(inner: S, patience: Duration) -> Prompt<S> {
+impl Prompt {
+    /// For a connection that begins at this moment.
+    pub(crate) fn within(patience: Duration) -> Prompt {
         let deadline = Box::pin(tokio::time::sleep(patience));
         let waiting = Some(Waiting { deadline, seen: 0 });
-        Prompt { inner, waiting }
+        Prompt { waiting }
     }
 }
 
@@ -46,20 +47,20 @@ impl Waiting {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Prompt<S> {
+impl Reader for Prompt {
     fn poll_read(
-        self: Pin<&mut Self>,
+        &mut self,
+        inner: Pin<&mut impl AsyncRead>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let Some(waiting) = &mut this.waiting else {
-            return Pin::new(&mut this.inner).poll_read(context, buffer);
+        let Some(waiting) = &mut self.waiting else {
+            return inner.poll_read(context, buffer);
         };
         let before = buffer.filled().len();
-        if let Poll::Ready(read) = Pin::new(&mut this.inner).poll_read(context, buffer) {
+        if let Poll::Ready(read) = inner.poll_read(context, buffer) {
             if waiting.is_known_by(&buffer.filled()[before..]) {
-                this.waiting = None;
+                self.waiting = None;
             }
             return Poll::Ready(read);
         }
@@ -68,37 +69,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prompt<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prompt<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
-    }
-}
-
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SILENT: &str = "the client did not begin a request in time";
 
 #[cfg(test)]
@@ -106,6 +76,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::reading::ReadBy;
 
     const SHORT: Duration = Duration::from_millis(10);
 
@@ -118,7 +89,9 @@ mod tests {
             std::future::pending::<()>().await;
         });
         let mut got = Vec::new();
-        let error = Prompt::new(server, SHORT).read_to_end(&mut got).await;
+        let error = ReadBy::new(Prompt::within(SHORT), server)
+            .read_to_end(&mut got)
+            .await;
         error.unwrap_err().kind()
     }
 
@@ -138,7 +111,7 @@ mod tests {
         for begun in [&PREFACE[..], b"GET", b"PRI *x"] {
             let (mut client, server) = tokio::io::duplex(100);
             client.write_all(begun).await.unwrap();
-            let mut server = Prompt::new(server, SHORT);
+            let mut server = ReadBy::new(Prompt::within(SHORT), server);
             let mut got = vec![0; begun.len()];
             server.read_exact(&mut got).await.unwrap();
             assert_eq!(got, begun);

@@ -1,6 +1,7 @@
 //! The frames of an HTTP/2 connection, as far as it takes to find its requests' headers (RFC 9113, sections 3.4, 4.1, 6.2).
 
 use super::header_block::{self, Seen};
+use crate::reading::PREFACE;
 
 /// Reads along with one connection.
 #[derive(Debug)]
@@ -153,7 +154,6 @@ fn block_of(frame: &[u8]) -> std::ops::Range<usize> {
     }
 }
 
-pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEADER: usize = 9;
 
 /// The greatest frame that our end takes, as it never offers a greater one.

@@ -19,13 +19,13 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::reading::Reader;
 use frames::Frames;
 
-/// A connection whose client may name any authority.
-pub(crate) struct AnyAuthority<S> {
-    inner: S,
+/// Lets a connection's client name any authority.
+pub(crate) struct AnyAuthority {
     /// Reads along, as long as there is a need.
     frames: Option<Frames>,
     /// What was read and has yet to be handed on.
@@ -33,10 +33,9 @@ pub(crate) struct AnyAuthority<S> {
     handed_on: usize,
 }
 
-impl<S> AnyAuthority<S> {
-    pub(crate) fn new(inner: S) -> AnyAuthority<S> {
+impl AnyAuthority {
+    pub(crate) fn new() -> AnyAuthority {
         AnyAuthority {
-            inner,
             frames: Some(Frames::default()),
             ready: Vec::new(),
             handed_on: 0,
@@ -60,62 +59,32 @@ impl<S> AnyAuthority<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for AnyAuthority<S> {
+impl Reader for AnyAuthority {
     fn poll_read(
-        self: Pin<&mut Self>,
+        &mut self,
+        mut inner: Pin<&mut impl AsyncRead>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
         loop {
-            if this.hand_on(buffer) {
+            if self.hand_on(buffer) {
                 return Poll::Ready(Ok(()));
             }
-            let Some(frames) = &mut this.frames else {
-                return Pin::new(&mut this.inner).poll_read(context, buffer);
+            let Some(frames) = &mut self.frames else {
+                return inner.poll_read(context, buffer);
             };
             let mut space = [0; READ_SIZE];
             let mut read = ReadBuf::new(&mut space);
-            ready!(Pin::new(&mut this.inner).poll_read(context, &mut read))?;
+            ready!(inner.as_mut().poll_read(context, &mut read))?;
             let has_ended = read.filled().is_empty();
             if !has_ended {
-                frames.push(read.filled(), &mut this.ready);
+                frames.push(read.filled(), &mut self.ready);
             }
             if has_ended || frames.are_proper() {
-                frames.give_up(&mut this.ready);
-                this.frames = None;
+                frames.give_up(&mut self.ready);
+                self.frames = None;
             }
         }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for AnyAuthority<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
     }
 }
 
@@ -126,6 +95,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::reading::{PREFACE, ReadBy};
 
     /// What a reader gets of what a client sends in pieces of `size` bytes.
     async fn passed(sent: &[u8], size: usize) -> Vec<u8> {
@@ -135,13 +105,16 @@ mod tests {
             client.write_all(&sent).await.unwrap();
         });
         let mut got = Vec::new();
-        AnyAuthority::new(server).read_to_end(&mut got).await.unwrap();
+        ReadBy::new(AnyAuthority::new(), server)
+            .read_to_end(&mut got)
+            .await
+            .unwrap();
         sending.await.unwrap();
         got
     }
 
     fn connection(blocks: &[Vec<u8>]) -> Vec<u8> {
-        let mut bytes = frames::PREFACE.to_vec();
+        let mut bytes = PREFACE.to_vec();
         bytes.extend(frames::testing::frame(4, 0, 0, &[]));
         for (block, stream) in blocks.iter().zip((1..).step_by(2)) {
             bytes.extend(frames::testing::frame(1, 4, stream, block));
@@ -177,7 +150,7 @@ mod tests {
         use header_block::testing::{get, plain};
 
         let whole = connection(&[get(&plain("http://b:2"))]);
-        let head = frames::PREFACE.len() + 9 + 9;
+        let head = PREFACE.len() + 9 + 9;
         for cut in [0, 1, 23, 24, 30, 33, 40, head, head + 5] {
             assert_eq!(passed(&whole[..cut], 8).await, &whole[..cut], "cut at {cut}");
         }
