@@ -85,6 +85,52 @@ impl Session {
     pub(crate) async fn caller_now(&self, node: &Node) -> Result<Caller, Status> {
         node.identify(&self.evidence).await
     }
+
+    /// Does something as whoever shows this; again, if users or roles have changed on the way.
+    ///
+    /// # Errors
+    /// [`EtcdError::AuthOldRevision`] only for a token that says its revision itself, so that its owner has to
+    /// log in again; and whatever else `action` is refused for.
+    pub(crate) async fn act<T, A>(&self, node: &Node, action: impl Fn(Caller) -> A) -> Result<T, Status>
+    where
+        A: Future<Output = Result<T, Status>>,
+    {
+        act_as(node, &self.evidence, self.caller(), action).await
+    }
+
+    /// As [`Self::act`], later in a stream.
+    pub(crate) async fn act_now<T, A>(&self, node: &Node, action: impl Fn(Caller) -> A) -> Result<T, Status>
+    where
+        A: Future<Output = Result<T, Status>>,
+    {
+        let caller = self.caller_now(node).await?;
+        act_as(node, &self.evidence, caller, action).await
+    }
+}
+
+/// A name is good at any revision, and was found at the one that this member had reached. What is refused for its
+/// revision was not done, and each time costs somebody a change of users: so this comes to an end.
+async fn act_as<T, A>(
+    node: &Node,
+    evidence: &Evidence,
+    mut caller: Caller,
+    action: impl Fn(Caller) -> A,
+) -> Result<T, Status>
+where
+    A: Future<Output = Result<T, Status>>,
+{
+    loop {
+        let outcome = action(caller.clone()).await;
+        let is_old = |status: &Status| status.message() == EtcdError::AuthOldRevision.message();
+        if !outcome.as_ref().is_err_and(is_old) {
+            return outcome;
+        }
+        let now = node.identify(evidence).await?;
+        if now == caller {
+            return outcome;
+        }
+        caller = now;
+    }
 }
 
 impl Node {
@@ -117,26 +163,28 @@ impl Node {
             return admit_to_witness(demand);
         }
         let caller = self.identify(evidence).await?;
-        match demand {
-            Demand::Nothing => {}
-            Demand::Login => self.check_right(&caller, OwnRight::Login).await?,
-            Demand::Root => self.check_right(&caller, OwnRight::Root).await?,
+        let right = match demand {
+            Demand::Nothing => return Ok(caller),
+            Demand::Login => OwnRight::Login,
+            Demand::Root => OwnRight::Root,
             Demand::Decided => {
                 let is_on = self.shared().auth_status().switch == AuthSwitch::On;
-                if is_on && caller == Caller::Anonymous {
-                    return Err(EtcdError::UserEmpty.into());
-                }
+                return match is_on && caller == Caller::Anonymous {
+                    true => Err(EtcdError::UserEmpty.into()),
+                    false => Ok(caller),
+                };
             }
-        }
-        Ok(caller)
+        };
+        act_as(self, evidence, caller, |caller| self.check_right(caller, right)).await
     }
 
     /// Refuses a caller that may not do what only root may, by the state of this member.
     pub(crate) async fn check_root(&self, caller: &Caller) -> Result<(), Status> {
-        self.check_right(caller, OwnRight::Root).await
+        self.check_right(caller.clone(), OwnRight::Root).await.map(drop)
     }
 
-    async fn check_right(&self, caller: &Caller, right: OwnRight) -> Result<(), Status> {
+    /// Gives back the caller, if it has the right.
+    async fn check_right(&self, caller: Caller, right: OwnRight) -> Result<Caller, Status> {
         let query = Query::Auth(AuthQuestion::May(caller.clone(), right));
         let answer = match right {
             OwnRight::Root if !self.is_current() => self.read(query).await?,
@@ -147,7 +195,7 @@ impl Node {
                 "quorate: the answer belongs to another question",
             ));
         };
-        may.map_err(|error| translate::refused(&error))
+        may.map(|()| caller).map_err(|error| translate::refused(&error))
     }
 
     /// Who shows this. It is not said what that one may do.

@@ -37,10 +37,8 @@ impl Auth {
     async fn change<T>(&self, request: &Request<T>, command: AuthCommand) -> Result<ResponseHeader, Status> {
         let session = session(request);
         session.note(&command);
-        let (header, _) = self
-            .node
-            .propose(session.caller(), Command::Auth(command))
-            .await?;
+        let propose = |caller| self.node.propose(caller, Command::Auth(command.clone()));
+        let (header, _) = session.act(&self.node, propose).await?;
         Ok(header)
     }
 
@@ -48,22 +46,52 @@ impl Auth {
         Ok(answer!(self.node.read(Query::Auth(question)).await?, Auth))
     }
 
+    /// As [`Self::ask`], for whoever calls; `part` takes the answer to this question.
+    async fn ask_as<T, A>(
+        &self,
+        request: &Request<T>,
+        question: impl Fn(Caller) -> AuthQuestion,
+        part: fn(AuthAnswer) -> Option<Result<A, Error>>,
+    ) -> Result<A, Status> {
+        let ask = |caller| {
+            let answer = self.ask(question(caller));
+            async move {
+                let part = part(answer.await?).ok_or_else(unexpected)?;
+                part.map_err(|error| translate::refused(&error))
+            }
+        };
+        session(request).act(&self.node, ask).await
+    }
+
+    async fn users<T>(&self, request: &Request<T>) -> Result<Vec<UserName>, Status> {
+        let users = self.ask_as(request, AuthQuestion::Users, |answer| {
+            let AuthAnswer::Users(users) = answer else {
+                return None;
+            };
+            Some(users)
+        });
+        users.await
+    }
+
+    async fn roles_of<T>(&self, request: &Request<T>, user: UserName) -> Result<Vec<RoleName>, Status> {
+        let question = |caller| AuthQuestion::User(caller, user.clone());
+        let roles = self.ask_as(request, question, |answer| {
+            let AuthAnswer::User(roles) = answer else {
+                return None;
+            };
+            Some(roles)
+        });
+        roles.await
+    }
+
     /// Refuses whoever may not see other users and roles than their own, before a name that nobody has is refused.
     async fn must_be_root<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let caller = session(request).caller();
-        let AuthAnswer::Users(users) = self.ask(AuthQuestion::Users(caller)).await? else {
-            return Err(unexpected());
-        };
-        users.map(drop).map_err(|error| translate::refused(&error))
+        self.users(request).await.map(drop)
     }
 
     /// Refuses a user that is not there: of a role that nobody can have, that is said first.
     async fn must_be_there<T>(&self, request: &Request<T>, user: UserName) -> Result<(), Status> {
-        let caller = session(request).caller();
-        let AuthAnswer::User(roles) = self.ask(AuthQuestion::User(caller, user)).await? else {
-            return Err(unexpected());
-        };
-        roles.map(drop).map_err(|error| translate::refused(&error))
+        self.roles_of(request, user).await.map(drop)
     }
 
     /// A token for the user whose password this is, unless whoever asks has guessed too often.
@@ -224,17 +252,14 @@ impl AuthRpc for Auth {
         &self,
         request: Request<AuthUserGetRequest>,
     ) -> Result<Response<AuthUserGetResponse>, Status> {
-        let caller = session(&request).caller();
         let Ok(user) = UserName::parse(request.get_ref().name.clone()) else {
             self.must_be_root(&request).await?;
             return Err(EtcdError::UserNotFound.into());
         };
-        let AuthAnswer::User(roles) = self.ask(AuthQuestion::User(caller, user)).await? else {
-            return Err(unexpected());
-        };
+        let roles = self.roles_of(&request, user).await?;
         Ok(Response::new(AuthUserGetResponse {
             header: Some(self.node.header_now()),
-            roles: names(roles)?,
+            roles: names(&roles),
         }))
     }
 
@@ -242,13 +267,10 @@ impl AuthRpc for Auth {
         &self,
         request: Request<AuthUserListRequest>,
     ) -> Result<Response<AuthUserListResponse>, Status> {
-        let caller = session(&request).caller();
-        let AuthAnswer::Users(users) = self.ask(AuthQuestion::Users(caller)).await? else {
-            return Err(unexpected());
-        };
+        let users = self.users(&request).await?;
         Ok(Response::new(AuthUserListResponse {
             header: Some(self.node.header_now()),
-            users: names(users)?,
+            users: names(&users),
         }))
     }
 
@@ -317,15 +339,18 @@ impl AuthRpc for Auth {
         &self,
         request: Request<AuthRoleGetRequest>,
     ) -> Result<Response<AuthRoleGetResponse>, Status> {
-        let caller = session(&request).caller();
         let Ok(role) = RoleName::parse(request.get_ref().role.clone()) else {
             self.must_be_root(&request).await?;
             return Err(EtcdError::RoleNotFound.into());
         };
-        let AuthAnswer::Role(permissions) = self.ask(AuthQuestion::Role(caller, role)).await? else {
-            return Err(unexpected());
-        };
-        let permissions = permissions.map_err(|error| translate::refused(&error))?;
+        let question = |caller| AuthQuestion::Role(caller, role.clone());
+        let permissions = self.ask_as(&request, question, |answer| {
+            let AuthAnswer::Role(permissions) = answer else {
+                return None;
+            };
+            Some(permissions)
+        });
+        let permissions = permissions.await?;
         Ok(Response::new(AuthRoleGetResponse {
             header: Some(self.node.header_now()),
             perm: permissions.iter().map(translate::permission_response).collect(),
@@ -336,13 +361,16 @@ impl AuthRpc for Auth {
         &self,
         request: Request<AuthRoleListRequest>,
     ) -> Result<Response<AuthRoleListResponse>, Status> {
-        let caller = session(&request).caller();
-        let AuthAnswer::Roles(roles) = self.ask(AuthQuestion::Roles(caller)).await? else {
-            return Err(unexpected());
-        };
+        let roles = self.ask_as(&request, AuthQuestion::Roles, |answer| {
+            let AuthAnswer::Roles(roles) = answer else {
+                return None;
+            };
+            Some(roles)
+        });
+        let roles = roles.await?;
         Ok(Response::new(AuthRoleListResponse {
             header: Some(self.node.header_now()),
-            roles: names(roles)?,
+            roles: names(&roles),
         }))
     }
 
@@ -390,9 +418,8 @@ fn existing_role(name: String) -> Result<RoleName, Status> {
     RoleName::parse(name).map_err(|_| EtcdError::RoleNotFound.into())
 }
 
-fn names<N: ToString>(names: Result<Vec<N>, Error>) -> Result<Vec<String>, Status> {
-    let names = names.map_err(|error| translate::refused(&error))?;
-    Ok(names.iter().map(ToString::to_string).collect())
+fn names<N: ToString>(names: &[N]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
 }
 
 /// How often a login is tried again because users change all the time.

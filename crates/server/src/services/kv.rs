@@ -9,7 +9,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::auth::{Session, session};
-use crate::machine::Query;
+use crate::machine::{Answer, Query};
 use crate::node::{Node, answer};
 use crate::services::{Ending, range_stream, unexpected};
 use crate::translate;
@@ -32,7 +32,16 @@ impl Kv {
         command: Command,
     ) -> Result<(pb::ResponseHeader, Applied), Status> {
         session.note(&command);
-        self.node.propose(session.caller(), command).await
+        session
+            .act(&self.node, |caller| self.node.propose(caller, command.clone()))
+            .await
+    }
+
+    async fn read(&self, query: Query, is_serializable: IsSerializable) -> Result<Answer, Status> {
+        match is_serializable {
+            IsSerializable::Yes => self.node.read_local(query).await,
+            IsSerializable::No => self.node.read(query).await,
+        }
     }
 
     async fn read_txn(
@@ -44,12 +53,11 @@ impl Kv {
         txn.check(self.node.limits())
             .map_err(|error| translate::refused(&error))?;
         session.note(&txn);
-        let query = Query::Txn(session.caller(), txn);
-        let answer = match is_serializable {
-            IsSerializable::Yes => self.node.read_local(query).await?,
-            IsSerializable::No => self.node.read(query).await?,
+        let read = |caller| {
+            let answer = self.read(Query::Txn(caller, txn.clone()), is_serializable);
+            async { answer!(answer.await?, Txn).map_err(|error| translate::refused(&error)) }
         };
-        let response = answer!(answer, Txn).map_err(|error| translate::refused(&error))?;
+        let response = session.act(&self.node, read).await?;
         Ok(translate::txn_response(
             self.node.header(response.revision),
             response,
@@ -64,16 +72,14 @@ impl KvRpc for Kv {
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
         let session = session(&request);
         let request = request.into_inner();
-        let is_serializable = request.serializable;
+        let is_serializable = IsSerializable::from(request.serializable);
         let range = translate::range(request)?;
         session.note(&range);
-        let query = Query::Range(session.caller(), range);
-        let answer = if is_serializable {
-            self.node.read_local(query).await?
-        } else {
-            self.node.read(query).await?
+        let read = |caller| {
+            let answer = self.read(Query::Range(caller, range.clone()), is_serializable);
+            async { answer!(answer.await?, Range).map_err(|error| translate::refused(&error)) }
         };
-        let response = answer!(answer, Range).map_err(|error| translate::refused(&error))?;
+        let response = session.act(&self.node, read).await?;
         let header = self.node.header(response.revision);
         Ok(Response::new(translate::range_response(header, response)))
     }
@@ -144,11 +150,20 @@ impl KvRpc for Kv {
     }
 }
 
-/// Whether a transaction may be read from this member as it is.
+/// Whether a range or a transaction may be read from this member as it is.
 #[derive(Clone, Copy)]
 enum IsSerializable {
     Yes,
     No,
+}
+
+impl From<bool> for IsSerializable {
+    fn from(is_serializable: bool) -> IsSerializable {
+        match is_serializable {
+            true => IsSerializable::Yes,
+            false => IsSerializable::No,
+        }
+    }
 }
 
 /// It is when each of its ranges is.
@@ -158,9 +173,5 @@ fn is_serializable(request: &pb::TxnRequest) -> IsSerializable {
         Some(pb::request_op::Request::RequestRange(range)) => range.serializable,
         _ => false,
     });
-    if all {
-        IsSerializable::Yes
-    } else {
-        IsSerializable::No
-    }
+    all.into()
 }

@@ -53,7 +53,8 @@ impl Lease {
     ) -> Result<LeaseGrantResponse, Status> {
         let command = Command::LeaseGrant { id, ttl_secs };
         session.note(&command);
-        let granted = self.node.propose(session.caller(), command).await?;
+        let propose = |caller| self.node.propose(caller, command.clone());
+        let granted = session.act(&self.node, propose).await?;
         let (header, quorate_kv::Response::LeaseGrant { id, ttl_secs }) = granted else {
             return Err(unexpected());
         };
@@ -100,7 +101,8 @@ impl LeaseRpc for Lease {
         let cause = RevokeCause::Requested;
         let command = Command::LeaseRevoke { id, cause };
         session.note(&command);
-        let (header, _) = self.node.propose(session.caller(), command).await?;
+        let propose = |caller| self.node.propose(caller, command.clone());
+        let (header, _) = session.act(&self.node, propose).await?;
         let header = Some(header);
         Ok(Response::new(LeaseRevokeResponse { header }))
     }
@@ -116,8 +118,8 @@ impl LeaseRpc for Lease {
             let (node, renewals, session) = (Arc::clone(&node), renewals.clone(), session.clone());
             async move {
                 let id = request?.id;
-                let caller = session.caller_now(&node).await?;
-                let renewed = renewals.renew(caller, LeaseId(id)).await?;
+                let renew = |caller| renewals.renew(caller, LeaseId(id));
+                let renewed = session.act_now(&node, renew).await?;
                 Ok(LeaseKeepAliveResponse {
                     header: Some(node.header_now()),
                     id,
@@ -134,16 +136,17 @@ impl LeaseRpc for Lease {
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         let session = session(&request);
-        let caller = session.caller();
         let request = request.into_inner();
         let id = LeaseId(request.id);
         session.note(&id);
-        let query = match request.keys {
-            true => Query::LeaseWithKeys(caller, id),
-            false => Query::Lease(id),
+        let read = |caller| {
+            let answer = self.node.read(match request.keys {
+                true => Query::LeaseWithKeys(caller, id),
+                false => Query::Lease(id),
+            });
+            async { answer!(answer.await?, Lease).map_err(|error| translate::refused(&error)) }
         };
-        let found = answer!(self.node.read(query).await?, Lease);
-        let (revision, lease) = found.map_err(|error| translate::refused(&error))?;
+        let (revision, lease) = session.act(&self.node, read).await?;
         let mut response = LeaseTimeToLiveResponse {
             header: Some(self.node.header(revision)),
             id: request.id,

@@ -131,15 +131,15 @@ impl MaintenanceRpc for Maintenance {
 
     async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
         let session = session(&request);
-        let caller = session.caller();
         let request = request.into_inner();
         session.note(&About(format!("{:?} {:?}", request.action(), request.alarm())));
-        let response = match request.action() {
-            Action::Get => self.list_alarms(&request).await,
-            Action::Activate => self.change_alarm(caller, AlarmAction::Activate, &request).await,
-            Action::Deactivate => self.change_alarm(caller, AlarmAction::Deactivate, &request).await,
+        let action = match request.action() {
+            Action::Get => return self.list_alarms(&request).await.map(Response::new),
+            Action::Activate => AlarmAction::Activate,
+            Action::Deactivate => AlarmAction::Deactivate,
         };
-        response.map(Response::new)
+        let change = |caller| self.change_alarm(caller, action, &request);
+        session.act(&self.node, change).await.map(Response::new)
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {

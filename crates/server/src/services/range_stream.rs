@@ -10,7 +10,8 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use quorate_etcd_api::etcdserverpb::{self as pb, RangeStreamResponse};
 use quorate_kv::{
-    Caller, KeyRange, Page, PageRequest, Projection, Range, Revision, RevisionFilter, SortOrder, SortTarget,
+    Caller, KeyRange, Page, PageRequest, Projection, Range, RangeResponse, Revision, RevisionFilter,
+    SortOrder, SortTarget,
 };
 use tonic::Status;
 
@@ -91,10 +92,7 @@ impl Reading {
     async fn next(&mut self) -> Result<RangeStreamResponse, Status> {
         if self.range.projection == Projection::CountOnly {
             self.rest = None;
-            let caller = self.session.caller();
-            let range = self.range.clone();
-            let response = answer!(self.ask(Query::Range(caller, range)).await?, Range);
-            let response = response.map_err(|error| translate::refused(&error))?;
+            let response = self.read_range(&self.range).await?;
             let header = self.node.header(response.revision);
             return Ok(piece(translate::range_response(header, response)));
         }
@@ -120,7 +118,7 @@ impl Reading {
         Ok(piece(response))
     }
 
-    async fn page(&mut self) -> Result<Page, Status> {
+    async fn page(&self) -> Result<Page, Status> {
         let request = PageRequest {
             keys: self.rest.clone().unwrap_or_else(|| self.range.keys.clone()),
             at: self.pinned.map_or(self.range.at, |pinned| Some(pinned.at)),
@@ -128,13 +126,15 @@ impl Reading {
             max_keys: self.max_keys.min(self.wanted()),
             max_bytes: self.max_bytes(),
         };
-        let query = Query::Page(self.caller().await?, self.range.keys.clone(), request);
-        let page = answer!(self.ask(query).await?, Page);
-        page.map_err(|error| translate::refused(&error))
+        let read = |caller| {
+            let answer = self.ask(Query::Page(caller, self.range.keys.clone(), request.clone()));
+            async { answer!(answer.await?, Page).map_err(|error| translate::refused(&error)) }
+        };
+        self.act(read).await
     }
 
     /// How many keys there are in what was cut off by the limit.
-    async fn count(&mut self, rest: Option<KeyRange>, pinned: Pinned) -> Result<usize, Status> {
+    async fn count(&self, rest: Option<KeyRange>, pinned: Pinned) -> Result<usize, Status> {
         let Some(keys) = rest else { return Ok(0) };
         let range = Range {
             keys,
@@ -143,10 +143,15 @@ impl Reading {
             ..self.range.clone()
         };
         // A right to the whole is one to a part.
-        let query = Query::Range(self.caller().await?, range);
-        let counted = answer!(self.ask(query).await?, Range);
-        let counted = counted.map_err(|error| translate::refused(&error))?;
-        Ok(counted.count)
+        Ok(self.read_range(&range).await?.count)
+    }
+
+    async fn read_range(&self, range: &Range) -> Result<RangeResponse, Status> {
+        let read = |caller| {
+            let answer = self.ask(Query::Range(caller, range.clone()));
+            async { answer!(answer.await?, Range).map_err(|error| translate::refused(&error)) }
+        };
+        self.act(read).await
     }
 
     /// The first question is answered by what is current. This member has that then.
@@ -158,10 +163,13 @@ impl Reading {
     }
 
     /// Users and their rights may change between two pieces.
-    async fn caller(&self) -> Result<Caller, Status> {
+    async fn act<T, A>(&self, action: impl Fn(Caller) -> A) -> Result<T, Status>
+    where
+        A: Future<Output = Result<T, Status>>,
+    {
         match self.pinned {
-            None => Ok(self.session.caller()),
-            Some(_) => self.session.caller_now(&self.node).await,
+            None => self.session.act(&self.node, action).await,
+            Some(_) => self.session.act_now(&self.node, action).await,
         }
     }
 

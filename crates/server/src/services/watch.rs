@@ -13,10 +13,10 @@ use std::sync::Arc;
 use quorate_etcd_api::etcdserverpb::watch_request::RequestUnion;
 use quorate_etcd_api::etcdserverpb::watch_server::Watch as WatchRpc;
 use quorate_etcd_api::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
-use quorate_kv::{AuthStatus, StreamId, WatchId};
+use quorate_kv::{AuthStatus, Caller, KeyRange, StreamId, WatchId};
 use tokio::sync::{Notify, watch};
 use tonic::codegen::BoxStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::auth::{AuthAnswer, AuthQuestion, Session, session};
 use crate::machine::Query;
@@ -161,27 +161,28 @@ impl Watching {
             self.refuse(&status);
             return Ok(());
         }
-        let permitted = match self.session.caller_now(&self.node).await {
-            Ok(caller) => {
-                let question = AuthQuestion::MayWatch(caller.clone(), spec.keys.clone());
-                let may = self.ask(question).await?;
-                let AuthAnswer::May(may) = may else {
-                    return Err(unexpected());
-                };
-                let permitted = may.map_err(|error| translate::refused(&error));
-                self.session.log_watcher(&caller, &spec.keys, &permitted);
-                permitted.map(|()| caller)
-            }
-            Err(status) => Err(status),
-        };
-        match permitted {
+        let check = |caller| self.check_watch(caller, &spec.keys);
+        match self.session.act_now(&self.node, check).await {
             Ok(caller) => {
                 self.watched.create(&caller, spec.keys.clone());
                 self.node.shared().watches.lock().create(self.stream, spec);
             }
+            // Another member may know.
+            Err(status) if status.code() == Code::Unavailable => return Err(status),
             Err(status) => self.refuse(&status),
         }
         Ok(())
+    }
+
+    /// Gives back the caller, if it may watch these keys.
+    async fn check_watch(&self, caller: Caller, keys: &KeyRange) -> Result<Caller, Status> {
+        let question = AuthQuestion::MayWatch(caller.clone(), keys.clone());
+        let AuthAnswer::May(may) = self.ask(question).await? else {
+            return Err(unexpected());
+        };
+        let permitted = may.map_err(|error| translate::refused(&error));
+        self.session.log_watcher(&caller, keys, &permitted);
+        permitted.map(|()| caller)
     }
 
     /// Answers that a watcher is not created, after whatever there is to say of others.

@@ -9,8 +9,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::auth::{User, cluster, guard};
 use crate::harness::{Cluster, put, range};
+use crate::users::{User, cluster, guard};
 
 /// What stands for values, passwords and tokens in this file: no line of the log may have it.
 const SECRET: &str = "x7-secret-x7";

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::auth::{User, guard};
 use crate::harness::{Client, Cluster, put, range};
+use crate::users::{User, guard};
 
 /// All pieces of a backup, checked as etcd's client checks them.
 async fn saved(mut client: MaintenanceClient<Channel>, token: Option<&str>) -> Vec<u8> {
@@ -184,7 +184,7 @@ async fn a_member_of_the_old_cluster_stays_outside() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_and_roles_come_back_and_only_root_takes_backups() {
-    let mut old = crate::auth::cluster(1).await;
+    let mut old = crate::users::cluster(1).await;
     guard(&old).await;
     let root = User::named(&old, 0, "root").await;
     let alice = User::named(&old, 0, "alice").await;

@@ -10,7 +10,7 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::transport::Channel;
 
-use crate::auth::{User, cluster, guard};
+use crate::users::{User, cluster, guard};
 
 /// What needs no login.
 const OPEN: [&str; 2] = ["AuthStatus", "Authenticate"];

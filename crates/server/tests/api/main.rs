@@ -25,5 +25,7 @@ mod range_stream;
 mod reflection;
 mod silent;
 mod tls;
+mod tokens;
 mod txn;
+mod users;
 mod watch;
