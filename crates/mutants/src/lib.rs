@@ -117,6 +117,7 @@ mutants! {
     M71 Membership "A joint configuration is decided by the incoming voters alone.";
     M72 Client "Who promised a leader to elect nobody else votes for others all the same.";
     M73 Vote "A follower that is told that its leader is gone campaigns without a pre-vote.";
+    M74 Append "Entries that the disk has stay in memory, however many they are.";
 }
 
 impl fmt::Display for Mutant {

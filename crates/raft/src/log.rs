@@ -321,6 +321,9 @@ impl Log {
 
     /// Drops entries from memory while they weigh more than `budget` bytes, oldest first.
     pub(crate) fn evict(&mut self, budget: u64) {
+        if mutant!(M74) {
+            return;
+        }
         let evictable = self.durable;
         while self.window_bytes > budget
             && self

@@ -26,6 +26,7 @@ impl Safety {
             watched.written.change(change);
             watched.pending.push_back(change);
         }
+        watched.unevictable.wrote(write);
         let mut changes = watched.members.write(write);
         self.check_changes(node, &changes)?;
         if leads.is_some() {

@@ -61,18 +61,20 @@ impl Safety {
     }
 
     /// A bound may be passed by what was taken in last, never by more.
-    fn check_load(&self, status: &Status) -> Result<(), Violation> {
+    fn check_load(&mut self, status: &Status) -> Result<(), Violation> {
+        let unevictable = self.watched(status.id).unevictable.looked(status.durable_index);
         let (load, limits) = (status.load, &self.limits);
         let message = limits.max_message_bytes + LARGEST;
-        // What the disk has not answered for stays in memory beside what is kept for peers.
-        let unwritten = limits.max_uncommitted_bytes + limits.max_inflight_bytes;
         let within = load.uncommitted_bytes <= limits.max_uncommitted_bytes + message
             && load.inflight_bytes <= limits.max_inflight_bytes + message
-            && load.window_bytes <= limits.window_bytes + unwritten + message
+            && load.window_bytes <= limits.window_bytes + unevictable
             && load.applying_bytes <= 2 * limits.max_applying_bytes + message
             && load.pending_reads <= limits.max_pending_reads;
         require(within, Invariant::Bounded, || {
-            format!("{} holds {load:?}, its limits are {limits:?}", status.id)
+            format!(
+                "{} holds {load:?} with {unevictable} bytes that may not be on its disk, its limits are {limits:?}",
+                status.id
+            )
         })
     }
 

@@ -7,7 +7,7 @@
 //!   what the disks hold.
 //!
 //! [`elections`], [`logs`], [`commits`], [`leases`], [`membership`] and [`machines`] each hold the checks of one
-//! matter; [`hope`] says whether a cluster that lost disks can go on. What each invariant means, and which
+//! matter, [`window`] what may be in memory; [`hope`] says whether a cluster that lost disks can go on. What each invariant means, and which
 //! function holds it, is in `docs/simulator.md`.
 
 mod commits;
@@ -18,6 +18,7 @@ mod logs;
 mod look;
 mod machines;
 mod membership;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub(crate) use logs::digest_of;
 use look::Matched;
 pub(crate) use membership::is_quorum;
 use membership::{Members, Named};
+use window::Unevictable;
 
 /// Everything that was ever true of the cluster.
 #[derive(Debug)]
@@ -95,6 +97,7 @@ struct Watched {
     matched: Option<Matched>,
     /// What a newcomer must have before it votes, if this node lets it in.
     to_reach: EntryId,
+    unevictable: Unevictable,
 }
 
 impl Safety {
@@ -157,6 +160,7 @@ impl Safety {
             applied: snapshot.index,
             matched: None,
             to_reach: EntryId::ZERO,
+            unevictable: Unevictable::default(),
         };
         self.nodes.insert(node, watched);
         Ok(())
@@ -182,6 +186,9 @@ impl Safety {
         watched.members_before = watched.members.latest().clone();
         watched.voted_before = watched.written.hard_state();
         let term = watched.voted_before.term;
+        if !(step.events.is_empty() && step.sends.is_empty() && step.writes.is_empty()) {
+            watched.unevictable.gave_out();
+        }
         for write in &step.writes {
             self.wrote(node, write, led)?;
         }
