@@ -125,6 +125,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nobody_has_a_password_however_long_those_of_others_must_be() {
+        let passwords = Passwords::new(BcryptCost::new(4).unwrap(), 64);
+        let checked = passwords.check("x".repeat(64), None).await;
+        assert!(!checked.unwrap());
+    }
+
+    #[tokio::test]
     async fn a_password_that_would_be_cut_or_is_none_is_refused() {
         let passwords = passwords();
         for password in [String::new(), "x".repeat(73)] {

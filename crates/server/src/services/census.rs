@@ -10,7 +10,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use quorate::{
     Configuration, MemberContext, MemberKind, NodeId, PeerTls, RoleKind, Status as RaftStatus, Target,
 };
@@ -137,8 +138,15 @@ async fn present(node: &Node, status: &RaftStatus, voters: &BTreeSet<NodeId>) ->
             question.ask()
         })
     });
-    let answered = join_all(questions).await.into_iter().flatten();
-    answered.chain([status.id]).collect()
+    let mut questions: FuturesUnordered<_> = questions.collect();
+    let mut present = BTreeSet::from([status.id]);
+    // What is still on its way when all have answered is not waited for.
+    while !voters.is_subset(&present)
+        && let Some(answered) = questions.next().await
+    {
+        present.extend(answered);
+    }
+    present
 }
 
 /// Whether a voter is at one of the addresses where the log says, and knows it.

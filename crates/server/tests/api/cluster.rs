@@ -158,6 +158,25 @@ async fn a_member_that_works_is_not_removed_while_another_is_dead() {
     client.put("a", "2").await;
 }
 
+/// One of its addresses takes connections and says nothing: that is no reason to take the member for dead.
+#[tokio::test]
+async fn a_member_takes_part_if_it_answers_at_any_of_its_addresses() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let (asked, updated) = ((leader + 1) % 3, (leader + 2) % 3);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_url = format!("http://{}", silent.local_addr().unwrap());
+    let real_url = cluster.config(updated).initial_advertise_peer_urls[0].to_string();
+    let mut client = cluster.client(asked).cluster;
+    let request = MemberUpdateRequest {
+        id: cluster.server(updated).identity().member_id,
+        peer_ur_ls: vec![silent_url, real_url],
+    };
+    client.member_update(request).await.unwrap();
+    let added = client.member_add(add(&["http://127.0.0.1:9"])).await.unwrap();
+    assert_eq!(added.into_inner().members.len(), 4);
+}
+
 #[tokio::test]
 async fn without_the_check_a_member_comes_while_another_is_dead() {
     let mut cluster = Cluster::start_with(3, |config| config.strict_reconfig_check = false).await;
