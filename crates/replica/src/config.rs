@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{Configuration, DriftBound, Event, GroupId, Limits, MemberInfo, MemberKind, NodeId};
+use quorate_raft::{
+    Configuration, Delivery, DriftBound, Event, GroupId, Limits, MemberInfo, MemberKind, NodeId,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -102,6 +104,31 @@ pub trait Observer: Send + Sync + 'static {
     fn sent(&self, _to: NodeId, _bytes: usize) {}
     /// Bytes were received from a peer.
     fn received(&self, _from: NodeId, _bytes: usize) {}
+    /// The stream of messages to a peer stands.
+    fn connected(&self, _to: NodeId) {}
+    /// The stream of messages to a peer has ended; it stood until then.
+    fn disconnected(&self, _to: NodeId) {}
+    /// A peer answered a ping on that stream, which took so long. It is behind what was sent before, as a
+    /// heartbeat would be.
+    fn round_trip(&self, _to: NodeId, _duration: Duration) {}
+    /// So many messages to a peer were not sent: there was no connection, too much waited for it already, or
+    /// it broke before they were written.
+    fn not_sent(&self, _to: NodeId, _messages: usize) {}
+    /// So many messages that a peer sent were not taken: they could not be read, or too many waited already.
+    fn not_received(&self, _from: NodeId, _messages: usize) {}
+    /// A transfer of a snapshot has begun; [`Self::snapshot_ended`] tells how it ends.
+    fn snapshot_began(&self, _way: SnapshotWay) {}
+    /// A transfer of a snapshot has ended, so long after it began.
+    fn snapshot_ended(&self, _way: SnapshotWay, _outcome: Delivery, _duration: Duration) {}
+}
+
+/// Which way a snapshot travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotWay {
+    /// From this node to a peer. A transfer that is resumed after its connection broke is one.
+    To(NodeId),
+    /// From a peer to this node. A transfer that is resumed after its connection broke is another one.
+    From(NodeId),
 }
 
 impl Config {

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::Office;
 use super::bulk;
 use super::connection::{Connection, ConnectionError};
+use crate::codec::frame::MAX_BODY_BYTES;
 use crate::codec::{Frame, StreamKind};
 
 /// Takes connections for ever.
@@ -87,22 +88,29 @@ async fn receive_messages(
         let decoded = decode_messages(office, &mut connection, from, &mut envelopes);
         // What came before a bad frame is as good as what came before a cut.
         if !envelopes.is_empty() {
-            office.deliver.receive(&mut envelopes);
+            office.take_in(from, &mut envelopes);
         }
-        decoded?;
-        if let Some(observer) = &office.observer {
-            observer.received(from, bytes);
+        if decoded.is_err() {
+            office.observe(|observer| observer.not_received(from, 1));
+        }
+        let ping = decoded?;
+        office.observe(|observer| observer.received(from, bytes));
+        if let Some(number) = ping {
+            connection.write(&Frame::Pong { number }).await?;
         }
     }
 }
 
+/// Takes all messages out that are complete; says which ping is to be answered. If there is more than one, the
+/// last stands for all.
 fn decode_messages(
     office: &Office,
     connection: &mut Connection,
     from: NodeId,
     envelopes: &mut Vec<Envelope>,
-) -> Result<(), ConnectionError> {
-    while let Some(frame) = connection.next()? {
+) -> Result<Option<u64>, ConnectionError> {
+    let mut ping = None;
+    while let Some(frame) = connection.next(MAX_BODY_BYTES)? {
         match frame {
             Frame::Message(envelope) => {
                 office.check_address(&envelope, from)?;
@@ -114,10 +122,11 @@ fn decode_messages(
                 }
                 envelopes.push(envelope);
             }
+            Frame::Ping { number } if connection.has_pings() => ping = Some(number),
             other => return Err(ConnectionError::Unexpected(other.name())),
         }
     }
-    Ok(())
+    Ok(ping)
 }
 
 impl Office {

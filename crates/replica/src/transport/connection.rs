@@ -80,6 +80,8 @@ pub(super) struct Connection {
     stream: Stream,
     /// What the other end showed and has the key of.
     certificate: Option<PeerCertificate>,
+    /// Of the protocol, once the handshake has settled it.
+    version: u32,
     inbound: BytesMut,
     outbound: BytesMut,
 }
@@ -89,6 +91,7 @@ impl Connection {
         Self {
             certificate: stream.peer_certificate(),
             stream,
+            version: frame::OLDEST_VERSION,
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
         }
@@ -125,7 +128,10 @@ impl Connection {
         connection.write(&Frame::Hello(office.hello(to, kind))).await?;
         let answer = timeout(HANDSHAKE, connection.read(MAX_HANDSHAKE_BYTES)).await;
         match answer.map_err(|_elapsed| ConnectionError::TimedOut)?? {
-            Frame::Welcome(welcome) => office.check_welcome(to, &welcome)?,
+            Frame::Welcome(welcome) => {
+                office.check_welcome(to, &welcome)?;
+                connection.version = welcome.version;
+            }
             Frame::Refusal(refusal) => return Err(refusal.into()),
             other => return Err(ConnectionError::Unexpected(other.name())),
         }
@@ -155,6 +161,7 @@ impl Connection {
             .check_certificate(hello.from, self.certificate.as_ref())
             .and_then(|()| office.check_hello(hello));
         let welcome = self.refuse_unless(checked).await?;
+        self.version = welcome.version;
         self.write(&Frame::Welcome(welcome)).await
     }
 
@@ -192,11 +199,16 @@ impl Connection {
     }
 
     /// A frame that is there already; none if it is not complete.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, ConnectionError> {
-        Ok(frame::decode(&mut self.inbound, MAX_BODY_BYTES)?)
+    pub(super) fn next(&mut self, max_body: usize) -> Result<Option<Frame>, ConnectionError> {
+        Ok(frame::decode(&mut self.inbound, max_body)?)
     }
 
-    /// Waits for bytes; says how many came.
+    /// Whether both ends know pings. Once the handshake is made.
+    pub(super) fn has_pings(&self) -> bool {
+        self.version >= frame::PINGS_SINCE
+    }
+
+    /// Waits for bytes; says how many came. Loses nothing when dropped.
     pub(super) async fn fill(&mut self) -> Result<usize, ConnectionError> {
         self.inbound.reserve(READ_BYTES);
         match self.stream.read_buf(&mut self.inbound).await? {
@@ -205,8 +217,9 @@ impl Connection {
         }
     }
 
-    pub(super) fn into_stream(self) -> Stream {
-        self.stream
+    /// Where frames can be written that were encoded elsewhere.
+    pub(super) fn writer(&mut self) -> &mut Stream {
+        &mut self.stream
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - Each node dials every peer and keeps one stream of messages to it, on which only the dialer speaks.
 //!   A snapshot travels on a connection of its own, so that it never holds up a heartbeat.
+//! - That the other end answers, and how fast, is measured by pings on the stream of messages.
 //! - What is sent may be lost: a queue that is full, or has no connection, drops. Within a connection
 //!   order is kept.
 //! - A connection begins with a handshake. Whoever is of another cluster, means another node, or speaks
@@ -25,6 +26,7 @@ mod dial;
 mod inquiry;
 mod lane;
 mod lines;
+mod ping;
 mod quorum;
 mod roster;
 mod security;
@@ -54,8 +56,8 @@ use security::Security;
 
 /// Where the transport delivers what it brings. No method may wait.
 pub(crate) trait Deliver: Send + Sync + 'static {
-    /// Messages came from a peer. Takes all of them out.
-    fn receive(&self, envelopes: &mut Vec<Envelope>);
+    /// Messages came from a peer. Takes all of them out; says how many were too many, and are lost.
+    fn receive(&self, envelopes: &mut Vec<Envelope>) -> usize;
     /// A transfer of a snapshot has ended.
     fn snapshot_sent(&self, sent: SnapshotSent);
     /// A peer's host refuses connections.
@@ -122,6 +124,21 @@ impl Office {
             to,
             incarnation: self.identity.incarnation,
             stream,
+        }
+    }
+
+    /// Tells the observer, if there is one.
+    fn observe(&self, tell: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = &self.observer {
+            tell(observer.as_ref());
+        }
+    }
+
+    /// Passes on what a peer sent, and leaves `envelopes` empty.
+    fn take_in(&self, from: NodeId, envelopes: &mut Vec<Envelope>) {
+        let lost = self.deliver.receive(envelopes);
+        if lost > 0 {
+            self.observe(|observer| observer.not_received(from, lost));
         }
     }
 
@@ -229,7 +246,7 @@ impl Transport {
         let Door { listener, security } = door;
         let address = listener.local_addr().map_err(StartError::System)?;
         let (snapshots, known) = storage;
-        let lanes = Arc::new(Lanes::new(config.max_unsent_bytes));
+        let lanes = Arc::new(Lanes::new(config.max_unsent_bytes, config.observer.clone()));
         let settings = roster::settings(config);
         let first = Roster::new(config.node, members, &settings);
         let (roster_sender, roster) = watch::channel(Arc::new(first));
