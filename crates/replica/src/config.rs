@@ -74,6 +74,12 @@ pub struct Config {
     pub max_waiting_bytes: u64,
     /// How many bytes may wait for one peer; what is more is dropped, and sent again by the protocol.
     pub max_unsent_bytes: u64,
+    /// How many connections of peers may come from one address, or one IPv6 network of 64 bits; more are
+    /// closed. Each peer has one for messages, and one for each snapshot that it brings.
+    pub max_peer_connections_per_address: usize,
+    /// How many connections may not have said yet whose they are, a quarter of them of one address; more are
+    /// closed.
+    pub max_pending_peer_connections: usize,
     /// How large a file of the log is, in bytes: a multiple of 512 between 8 KiB and 1 GiB. It bounds
     /// the size of a command.
     pub segment_bytes: u64,
@@ -116,6 +122,8 @@ pub trait Observer: Send + Sync + 'static {
     fn not_sent(&self, _to: NodeId, _messages: usize) {}
     /// So many messages that a peer sent were not taken: they could not be read, or too many waited already.
     fn not_received(&self, _from: NodeId, _messages: usize) {}
+    /// A connection was closed as soon as it was there, since there were too many.
+    fn turned_away(&self) {}
     /// A transfer of a snapshot has begun; [`Self::snapshot_ended`] tells how it ends.
     fn snapshot_began(&self, _way: SnapshotWay) {}
     /// A transfer of a snapshot has ended, so long after it began.
@@ -156,6 +164,8 @@ impl Config {
             max_waiting: 65_536,
             max_waiting_bytes: 64 << 20,
             max_unsent_bytes: 64 << 20,
+            max_peer_connections_per_address: 128,
+            max_pending_peer_connections: 128,
             segment_bytes: 64 << 20,
             observer: None,
         }
@@ -280,6 +290,18 @@ impl Config {
 
     /// What must be true of a node that has no directory, too.
     pub(crate) fn check_limits(&self) -> Result<(), StartError> {
+        for (setting, number) in [
+            (
+                "max_peer_connections_per_address",
+                self.max_peer_connections_per_address,
+            ),
+            ("max_pending_peer_connections", self.max_pending_peer_connections),
+        ] {
+            if number == 0 {
+                let problem = "it is 0: no peer could connect".to_owned();
+                return Err(StartError::Config { setting, problem });
+            }
+        }
         if self.tick < MIN_TICK {
             return Err(StartError::Config {
                 setting: "tick",

@@ -357,6 +357,10 @@ impl Observer for ReplicaObserver {
         self.metrics.peers.count_not_received(from, messages);
     }
 
+    fn turned_away(&self) {
+        self.metrics.peers.count_turned_away();
+    }
+
     fn snapshot_began(&self, way: SnapshotWay) {
         self.metrics.peers.begin_snapshot(way);
     }

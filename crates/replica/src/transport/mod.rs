@@ -22,6 +22,7 @@ mod accept;
 mod bulk;
 mod complaints;
 mod connection;
+mod crowd;
 mod dial;
 mod inquiry;
 mod lane;
@@ -48,6 +49,7 @@ use crate::error::StartError;
 use crate::storage::{Identity, KnownPeers, Snapshots, StorageError};
 use bulk::Receiving;
 use complaints::Complaints;
+use crowd::Most;
 pub use inquiry::{InquiryError, Introduced, inquire, inquire_securely};
 pub(crate) use lane::weight;
 use lines::Lanes;
@@ -196,6 +198,7 @@ pub(crate) struct Transport {
     office: Arc<Office>,
     listener: TcpListener,
     address: SocketAddr,
+    most: Most,
     lanes: Arc<Lanes>,
     snapshots: mpsc::UnboundedReceiver<SendSnapshot>,
     stop: oneshot::Receiver<()>,
@@ -276,6 +279,10 @@ impl Transport {
             office: Arc::new(office),
             listener,
             address,
+            most: Most {
+                per_address: config.max_peer_connections_per_address,
+                pending: config.max_pending_peer_connections,
+            },
             lanes,
             snapshots: snapshot_receiver,
             stop,
@@ -311,7 +318,7 @@ impl Transport {
 
     async fn serve(mut self) -> std::io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        tokio::spawn(accept::accept(Arc::clone(&self.office), listener));
+        tokio::spawn(accept::accept(Arc::clone(&self.office), listener, self.most));
         if let Some(security) = &self.office.security {
             tokio::spawn(security::keep_fresh(Arc::clone(security)));
         }

@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use quorate::{Delivery, NodeId, SnapshotWay, Status};
 
-use super::register::{BareCounter, add, round_trip_histogram, transfer_histogram};
+use super::register::{BareCounter, add, counter, round_trip_histogram, transfer_histogram};
 
 /// What goes between this member and its peers.
 pub(crate) struct PeerCounts {
@@ -32,6 +32,7 @@ pub(crate) struct PeerCounts {
     known: Family<Pair, Gauge>,
     active: Family<Pair, Gauge>,
     disconnected: Family<Pair, Counter>,
+    turned_away: Counter,
 }
 
 impl PeerCounts {
@@ -88,6 +89,11 @@ impl PeerCounts {
                 "Connections to a peer that have ended",
                 Family::default(),
             ),
+            turned_away: counter(
+                r,
+                "quorate_peer_connections_refused",
+                "Connections to the peer port that were closed because there were too many",
+            ),
         }
     }
 
@@ -131,6 +137,11 @@ impl PeerCounts {
     pub(crate) fn disconnect(&self, own: NodeId, to: NodeId) {
         self.connected.lock().remove(&to);
         self.disconnected.get_or_create(&Pair::of(own, to)).inc();
+    }
+
+    /// Counts a connection that was closed because there were too many.
+    pub(crate) fn count_turned_away(&self) {
+        self.turned_away.inc();
     }
 
     /// Counts a snapshot on its way.

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
 use crate::exposition::Exposition;
 use crate::harness::{Cluster, PATIENCE};
 
@@ -120,4 +123,22 @@ async fn a_snapshot_is_counted_at_either_end() {
         let third = [(label, ids[3 - leader - behind].as_str())];
         assert_eq!(page.sum(&name("success"), &third), 0.0);
     }
+}
+
+#[tokio::test]
+async fn connections_to_the_peer_port_are_bounded_as_configured() {
+    let cluster = Cluster::start_with(1, |config| {
+        config.limits.max_peer_connections_per_address = 2;
+        config.limits.max_pending_peer_connections = 4;
+    })
+    .await;
+    let url = &cluster.config(0).listen_peer_urls[0];
+    let connect = async || TcpStream::connect((url.host(), url.port())).await.unwrap();
+    let first = connect().await;
+    let mut second = connect().await;
+    let ended = tokio::time::timeout(Duration::from_secs(3), second.read_u8()).await;
+    assert!(ended.expect("it is not closed").is_err());
+    let refused = "quorate_peer_connections_refused_total";
+    value(&cluster, 0, refused, &[], |refused| refused == 1.0).await;
+    drop(first);
 }
