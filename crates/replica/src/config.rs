@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_raft::{Configuration, DriftBound, Event, GroupId, Limits, MemberInfo, MemberKind, NodeId};
+use quorate_raft::{
+    Configuration, Delivery, DriftBound, Event, GroupId, Limits, MemberInfo, MemberKind, NodeId,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -72,6 +74,12 @@ pub struct Config {
     pub max_waiting_bytes: u64,
     /// How many bytes may wait for one peer; what is more is dropped, and sent again by the protocol.
     pub max_unsent_bytes: u64,
+    /// How many connections of peers may come from one address, or one IPv6 network of 64 bits; more are
+    /// closed. Each peer has one for messages, and one for each snapshot that it brings.
+    pub max_peer_connections_per_address: usize,
+    /// How many connections may not have said yet whose they are, a quarter of them of one address; more are
+    /// closed.
+    pub max_pending_peer_connections: usize,
     /// How large a file of the log is, in bytes: a multiple of 512 between 8 KiB and 1 GiB. It bounds
     /// the size of a command.
     pub segment_bytes: u64,
@@ -102,6 +110,33 @@ pub trait Observer: Send + Sync + 'static {
     fn sent(&self, _to: NodeId, _bytes: usize) {}
     /// Bytes were received from a peer.
     fn received(&self, _from: NodeId, _bytes: usize) {}
+    /// The stream of messages to a peer stands.
+    fn connected(&self, _to: NodeId) {}
+    /// The stream of messages to a peer has ended; it stood until then.
+    fn disconnected(&self, _to: NodeId) {}
+    /// A peer answered a ping on that stream, which took so long. It is behind what was sent before, as a
+    /// heartbeat would be.
+    fn round_trip(&self, _to: NodeId, _duration: Duration) {}
+    /// So many messages to a peer were not sent: there was no connection, too much waited for it already, or
+    /// it broke before they were written.
+    fn not_sent(&self, _to: NodeId, _messages: usize) {}
+    /// So many messages that a peer sent were not taken: they could not be read, or too many waited already.
+    fn not_received(&self, _from: NodeId, _messages: usize) {}
+    /// A connection was closed as soon as it was there, since there were too many.
+    fn turned_away(&self) {}
+    /// A transfer of a snapshot has begun; [`Self::snapshot_ended`] tells how it ends.
+    fn snapshot_began(&self, _way: SnapshotWay) {}
+    /// A transfer of a snapshot has ended, so long after it began.
+    fn snapshot_ended(&self, _way: SnapshotWay, _outcome: Delivery, _duration: Duration) {}
+}
+
+/// Which way a snapshot travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotWay {
+    /// From this node to a peer. A transfer that is resumed after its connection broke is one.
+    To(NodeId),
+    /// From a peer to this node. A transfer that is resumed after its connection broke is another one.
+    From(NodeId),
 }
 
 impl Config {
@@ -129,6 +164,8 @@ impl Config {
             max_waiting: 65_536,
             max_waiting_bytes: 64 << 20,
             max_unsent_bytes: 64 << 20,
+            max_peer_connections_per_address: 128,
+            max_pending_peer_connections: 128,
             segment_bytes: 64 << 20,
             observer: None,
         }
@@ -253,6 +290,18 @@ impl Config {
 
     /// What must be true of a node that has no directory, too.
     pub(crate) fn check_limits(&self) -> Result<(), StartError> {
+        for (setting, number) in [
+            (
+                "max_peer_connections_per_address",
+                self.max_peer_connections_per_address,
+            ),
+            ("max_pending_peer_connections", self.max_pending_peer_connections),
+        ] {
+            if number == 0 {
+                let problem = "it is 0: no peer could connect".to_owned();
+                return Err(StartError::Config { setting, problem });
+            }
+        }
         if self.tick < MIN_TICK {
             return Err(StartError::Config {
                 setting: "tick",

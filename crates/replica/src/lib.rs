@@ -46,7 +46,7 @@ mod transport;
 
 pub use apply::SnapshotPolicy;
 pub use codec::MemberContext;
-pub use config::{Config, Observer, Start};
+pub use config::{Config, Observer, SnapshotWay, Start};
 pub use driver::{Driver, DriverInput, Failure, Ports};
 pub use error::{
     OpenError, ProposeError, ReadError, ReconfigureError, SessionError, StartError, Stopped, TransferError,
@@ -55,8 +55,9 @@ pub use local::LocalNetwork;
 pub use machine::{Machine, Repeatable, StateMachine, Typed};
 pub use members::Reconfiguring;
 pub use quorate_raft::{
-    ChangeStage, Configuration, ConfigurationError, DriftBound, EntryId, Event, Index, Limits, MemberInfo,
-    MemberKind, NodeId, Precondition, Priority, Reconfiguration, Rejection, RoleKind, Status, Target, Term,
+    ChangeStage, Configuration, ConfigurationError, Delivery, DriftBound, EntryId, Event, Index, Limits,
+    MemberInfo, MemberKind, NodeId, Precondition, Priority, Reconfiguration, Rejection, RoleKind, Status,
+    Target, Term,
 };
 pub use replica::{Consistency, Replica, found};
 pub use sessions::{Session, SessionLimits, Sessions};

@@ -6,14 +6,15 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use common::{Cluster, PATIENCE, eventually};
+use common::{Cluster, LOG, PATIENCE, eventually, logged};
 use quorate::NodeId;
 use quorate::codec::frame::{self, ClusterId, MAX_BODY_BYTES, SnapshotOffer};
-use quorate::codec::{Frame, Hello, Incarnation, StreamKind};
+use quorate::codec::{Frame, Hello, Incarnation, Inquiry, StreamKind};
 use quorate_raft::{Configuration, EntryId, Envelope, GroupId, Index, Message, SnapshotMeta, Term};
 
 /// What node 2 of the cluster would say to node 1.
@@ -31,6 +32,17 @@ fn hello() -> Hello {
 
 fn connect(cluster: &Cluster) -> TcpStream {
     let stream = TcpStream::connect(cluster.address(1)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A connection to node 1 from an address that no member has.
+fn connect_from(cluster: &Cluster, host: Ipv4Addr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((host, 0)).into()).unwrap();
+    let address: SocketAddr = cluster.address(1).parse().unwrap();
+    socket.connect(&address.into()).unwrap();
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
@@ -337,4 +349,116 @@ async fn a_leader_that_sees_another_in_its_term_stops() {
         stopped.contains(&format!("sees {from} lead term {term} too")),
         "{stopped}"
     );
+}
+
+const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const OTHER_STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+
+/// Connections that are closed at once are closed far sooner than one that says nothing.
+fn is_closed_at_once(mut stream: TcpStream) -> bool {
+    let begun = Instant::now();
+    hear(&mut stream).is_none() && begun.elapsed() < Duration::from_secs(3)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_few_connections_that_have_not_said_whose_they_are() {
+    LazyLock::force(&LOG);
+    let mut cluster = Cluster::start_with(3, |mut config| {
+        config.max_pending_peer_connections = 8;
+        config
+    });
+    cluster.write(1, 1).await;
+    let silent: Vec<TcpStream> = (0..2).map(|_| connect_from(&cluster, STRANGER)).collect();
+    assert!(is_closed_at_once(connect_from(&cluster, STRANGER)));
+    logged(&[
+        "a connection was closed at once",
+        "127.0.0.2",
+        "2 already that have not said who they are",
+    ])
+    .await;
+    // Another address is heard, and a member comes back.
+    let mut other = connect_from(&cluster, OTHER_STRANGER);
+    say(&mut other, &Frame::Hello(hello()));
+    assert!(matches!(hear(&mut other), Some(Frame::Refusal(_))));
+    cluster.stop_node(2).await;
+    cluster.start_node(2);
+    cluster.write(2, 2).await;
+    cluster.all_hold(&[1, 2]).await;
+    for mut silent in silent {
+        assert_eq!(hear(&mut silent), None, "it has had its time");
+    }
+    let mut again = connect_from(&cluster, STRANGER);
+    say(&mut again, &Frame::Hello(hello()));
+    assert!(matches!(hear(&mut again), Some(Frame::Refusal(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_so_many_connections_in_all() {
+    LazyLock::force(&LOG);
+    let cluster = Cluster::start_with(3, |mut config| {
+        config.max_peer_connections_per_address = 5;
+        config.max_pending_peer_connections = 8;
+        config
+    });
+    cluster.write(1, 1).await;
+    let incarnation = cluster.node(2).incarnation();
+    let mut welcomed = Vec::new();
+    for _ in 0..5 {
+        let mut stream = connect_from(&cluster, STRANGER);
+        say(
+            &mut stream,
+            &Frame::Hello(Hello {
+                incarnation,
+                ..hello()
+            }),
+        );
+        assert!(matches!(hear(&mut stream), Some(Frame::Welcome(_))));
+        welcomed.push(stream);
+    }
+    assert!(is_closed_at_once(connect_from(&cluster, STRANGER)));
+    logged(&[
+        "a connection was closed at once",
+        "127.0.0.2",
+        "5 already (max-peer",
+    ])
+    .await;
+    cluster.write(3, 2).await;
+    cluster.all_hold(&[1, 2]).await;
+    welcomed.pop();
+    eventually("there is room for another one", || async {
+        let mut stream = connect_from(&cluster, STRANGER);
+        say(
+            &mut stream,
+            &Frame::Hello(Hello {
+                incarnation,
+                ..hello()
+            }),
+        );
+        matches!(hear(&mut stream), Some(Frame::Welcome(_))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_only_asks_is_cut_off_in_the_end() {
+    let cluster = cluster().await;
+    let mut stream = connect_from(&cluster, STRANGER);
+    let inquiry = Frame::Inquiry(Inquiry {
+        version: frame::VERSION,
+        oldest_version: frame::OLDEST_VERSION,
+        address: String::new(),
+    });
+    let mut bytes = BytesMut::new();
+    frame::encode(&inquiry, &mut bytes);
+    let begun = Instant::now();
+    loop {
+        let asked = stream.write_all(&bytes);
+        match hear(&mut stream) {
+            Some(answer) => assert!(matches!(answer, Frame::Introduction(_))),
+            None => break,
+        }
+        assert!(asked.is_ok() && begun.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(begun.elapsed() > Duration::from_secs(5), "questions are allowed");
 }

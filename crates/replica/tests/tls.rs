@@ -8,11 +8,11 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use common::{Cluster, PATIENCE, eventually};
+use common::{Cluster, LOG, PATIENCE, eventually, logged};
 use quorate::codec::frame::{self, ClusterId, MAX_BODY_BYTES};
 use quorate::codec::{Frame, Hello, Incarnation, Inquiry, StreamKind};
 use quorate::{
@@ -68,39 +68,6 @@ fn allowing(config: Config, allowed: AllowedPeers) -> Config {
         terms: TlsTerms::default(),
     };
     config.tls(tls)
-}
-
-/// What all nodes of this process have logged.
-fn log_contains(words: &[&str]) -> bool {
-    let log = LOG.0.lock().unwrap();
-    let text = String::from_utf8_lossy(&log);
-    text.lines()
-        .any(|line| words.iter().all(|word| line.contains(word)))
-}
-
-async fn logged(words: &[&str]) {
-    eventually(&format!("{words:?} is logged"), || async {
-        log_contains(words).then_some(())
-    })
-    .await;
-}
-
-static LOG: LazyLock<Log> = LazyLock::new(|| {
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| &*LOG);
-    let _ = subscriber.try_init();
-    Log(Mutex::default())
-});
-
-struct Log(Mutex<Vec<u8>>);
-
-impl Write for &Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// A client of a node's port for peers that speaks TLS, with such a certificate.
@@ -343,6 +310,109 @@ async fn a_member_whose_certificate_was_revoked_is_refused_at_either_end() {
     cluster.write(1, 1).await;
     logged(&["connection was closed", "it was revoked"]).await;
     logged(&["not connected", "it was revoked"]).await;
+}
+
+async fn stays_without(cluster: &Cluster, node: u64, value: u64) {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let values = cluster.node(node).read_local(()).await.unwrap();
+    assert!(
+        !values.contains(&value),
+        "node {node} still hears of what is written"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_end_when_the_certificate_is_revoked_that_they_began_with() {
+    LazyLock::force(&LOG);
+    let cluster = Cluster::start_with(3, |config| {
+        let directory = certificates(&config);
+        let leaf = Leaf::for_hosts(["127.0.0.1"]).numbered(100 + config.node.0);
+        let revoked_file = match config.node {
+            NodeId(3) => None,
+            _ => Some(OURS.revoke(&directory, "revoked", &[99])),
+        };
+        let tls = PeerTls::Mutual {
+            pair: OURS.issue(&directory, &format!("node{}", config.node.0), &leaf),
+            trusted_ca_file: authority_file(&config),
+            allowed: AllowedPeers::MemberHost,
+            terms: TlsTerms {
+                revoked_file,
+                ..TlsTerms::default()
+            },
+        };
+        config.tls(tls)
+    });
+    cluster.write(1, 1).await;
+    cluster.all_hold(&[1]).await;
+    // A list that concerns nobody who is connected ends nothing.
+    let directory = certificates(&cluster.config(1));
+    OURS.revoke(&directory, "revoked", &[98, 99]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    cluster.write(3, 2).await;
+    cluster.all_hold(&[1, 2]).await;
+    assert!(!common::log_contains(&["no longer trusted", "revoked"]));
+
+    OURS.revoke(&directory, "revoked", &[99, 103]);
+    let third = cluster.address(3);
+    logged(&[
+        "connection was closed",
+        &third,
+        "no longer trusted",
+        "it was revoked",
+    ])
+    .await;
+    logged(&["not connected", &third, "no longer trusted", "it was revoked"]).await;
+    cluster.write(1, 3).await;
+    stays_without(&cluster, 3, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_end_when_the_authority_of_their_certificate_is_trusted_no_more() {
+    LazyLock::force(&LOG);
+    let cluster = Cluster::start_with(3, |config| {
+        let directory = certificates(&config);
+        let authorities = OURS.write(&directory, &format!("ca{}", config.node.0));
+        let tls = PeerTls::mutual(pair(&config), authorities);
+        config.tls(tls)
+    });
+    cluster.write(1, 1).await;
+    cluster.all_hold(&[1]).await;
+
+    // All trust both. Two get certificates by the new one, and trust it alone from then on.
+    let directory = certificates(&cluster.config(1));
+    let theirs = read(&THEIRS.write(&directory, "theirs"));
+    for node in 1..=3 {
+        let file = directory.join(format!("ca{node}.pem"));
+        let both = read(&file) + &theirs;
+        fs::write(file, both).unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let leaf = Leaf::for_hosts(["127.0.0.1"]);
+    for node in 1..=2 {
+        THEIRS.issue(&directory, &format!("node{node}"), &leaf);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    cluster.write(3, 2).await;
+    cluster.all_hold(&[1, 2]).await;
+    for node in 1..=2 {
+        fs::write(directory.join(format!("ca{node}.pem")), &theirs).unwrap();
+    }
+    let [first, second, third] = [1, 2, 3].map(|node| cluster.address(node));
+    let why = ["no longer trusted", "not by an authority that is trusted here"];
+    for what in ["connection was closed", "not connected"] {
+        logged(&[what, &third, why[0], why[1]]).await;
+        // Whichever of the two looks first ends it.
+        eventually("one ended its connection to the other", || async {
+            let told = |peer| common::log_contains(&[what, peer, why[0], why[1]]);
+            (told(&first) || told(&second)).then_some(())
+        })
+        .await;
+    }
+    // The two find each other again; the third is out until it has a certificate by the new authority.
+    cluster.write(1, 3).await;
+    stays_without(&cluster, 3, 3).await;
+    THEIRS.issue(&directory, "node3", &leaf);
+    cluster.all_hold(&[1, 2, 3]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

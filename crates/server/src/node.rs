@@ -7,7 +7,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quorate::{Event, MemberKind, NodeId, Observer, PeerTls, Replica, RoleKind, Status as RaftStatus};
+use quorate::{
+    Delivery, Event, MemberKind, NodeId, Observer, PeerTls, Replica, RoleKind, SnapshotWay,
+    Status as RaftStatus,
+};
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::ResponseHeader;
 use quorate_kv::{Caller, Command, Proposal, Response, Revision};
@@ -278,6 +281,7 @@ pub(crate) struct ReplicaObserver {
     /// How the core writes each member, and how people know it.
     names: Vec<(String, String)>,
     name: String,
+    id: NodeId,
 }
 
 impl ReplicaObserver {
@@ -290,6 +294,7 @@ impl ReplicaObserver {
             metrics: Arc::clone(metrics),
             names: names.collect(),
             name: name.to_owned(),
+            id: NodeId(identity.member_id),
         }
     }
 
@@ -330,6 +335,38 @@ impl Observer for ReplicaObserver {
 
     fn received(&self, from: NodeId, bytes: usize) {
         self.metrics.peers.count_received(from, bytes);
+    }
+
+    fn connected(&self, to: NodeId) {
+        self.metrics.peers.connect(to);
+    }
+
+    fn disconnected(&self, to: NodeId) {
+        self.metrics.peers.disconnect(self.id, to);
+    }
+
+    fn round_trip(&self, to: NodeId, duration: Duration) {
+        self.metrics.peers.observe_round_trip(to, duration);
+    }
+
+    fn not_sent(&self, to: NodeId, messages: usize) {
+        self.metrics.peers.count_not_sent(to, messages);
+    }
+
+    fn not_received(&self, from: NodeId, messages: usize) {
+        self.metrics.peers.count_not_received(from, messages);
+    }
+
+    fn turned_away(&self) {
+        self.metrics.peers.count_turned_away();
+    }
+
+    fn snapshot_began(&self, way: SnapshotWay) {
+        self.metrics.peers.begin_snapshot(way);
+    }
+
+    fn snapshot_ended(&self, way: SnapshotWay, outcome: Delivery, duration: Duration) {
+        self.metrics.peers.end_snapshot(way, outcome, duration);
     }
 }
 

@@ -419,6 +419,8 @@ fn replica_config(
     // A request and what is said of its caller.
     let command = config.limits.max_request_bytes as u64 + CALLER_BYTES;
     replica.limits.max_command_bytes = replica.limits.max_command_bytes.max(command);
+    replica.max_peer_connections_per_address = config.limits.max_peer_connections_per_address;
+    replica.max_pending_peer_connections = config.limits.max_pending_peer_connections;
     replica.request_timeout = config.request_timeout();
     replica.observer = Some(Arc::new(ReplicaObserver::new(
         &config.name,

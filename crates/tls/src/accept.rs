@@ -81,15 +81,22 @@ impl Acceptor {
     /// Whether a certificate that was good when it was shown is on a list of revoked ones by now.
     #[must_use]
     pub fn has_revoked(&self, shown: &ShownChain) -> bool {
-        let Some(verifier) = &self.0.current().verifier else {
-            return false;
-        };
-        // At the time at which it was shown: that it has expired since is not what is asked.
-        let verified = verifier.verify_client_cert(&shown.leaf, &shown.others, shown.at);
         matches!(
-            verified,
-            Err(rustls::Error::InvalidCertificate(CertificateError::Revoked))
+            self.recheck(shown),
+            Err(HandshakeError::Certificate(CertificateError::Revoked))
         )
+    }
+
+    /// Looks again at certificates that were good when they were shown. That one has expired since is not asked.
+    ///
+    /// # Errors
+    /// When they would be refused by now: one was revoked, or the authority is not trusted any more.
+    pub fn recheck(&self, shown: &ShownChain) -> Result<(), HandshakeError> {
+        let Some(verifier) = &self.0.current().verifier else {
+            return Ok(());
+        };
+        verifier.verify_client_cert(&shown.leaf, &shown.others, shown.at)?;
+        Ok(())
     }
 
     /// Makes the handshake on a connection that was accepted, within `patience`.

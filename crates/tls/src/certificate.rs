@@ -62,7 +62,7 @@ impl PeerCertificate {
     }
 }
 
-/// The certificates that a client showed, and when: by them it can be looked at again.
+/// The certificates that the other end showed, and when: by them it can be looked at again.
 #[derive(Clone, Debug)]
 pub struct ShownChain {
     pub(crate) leaf: CertificateDer<'static>,

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::Stream;
+use crate::certificate::ShownChain;
 use crate::files::{Contents, Files, KeyPairFiles, TlsError};
 use crate::handshake::HandshakeError;
 use crate::live::Live;
@@ -29,7 +30,14 @@ pub enum Trust {
 }
 
 /// Makes TLS connections.
-pub struct Connector(Live<ClientConfig>);
+pub struct Connector(Live<Connecting>);
+
+/// What connections are made with.
+struct Connecting {
+    config: Arc<ClientConfig>,
+    /// Who says whose certificates are good.
+    verifier: Arc<dyn ServerCertVerifier>,
+}
 
 /// A connection for threads that may wait: `Read` and `Write`.
 pub type BlockingStream = StreamOwned<ClientConnection, std::net::TcpStream>;
@@ -69,11 +77,23 @@ impl Connector {
         Live::open(files, protocols, make).map(Connector)
     }
 
-    /// Reads the files again if they have changed. Blocks for as long as that takes.
+    /// Reads the files again if they have changed. Blocks for as long as that takes. Gives back whether something else
+    /// counts now.
     ///
     /// What is wrong with them is logged, and changes nothing.
-    pub fn refresh(&self) {
-        self.0.refresh();
+    pub fn refresh(&self) -> bool {
+        self.0.refresh()
+    }
+
+    /// Looks again at certificates that were good when `host` showed them. That one has expired since is not asked.
+    ///
+    /// # Errors
+    /// When they would be refused by now: one was revoked, or the authority is not trusted any more.
+    pub fn recheck(&self, host: &str, shown: &ShownChain) -> Result<(), HandshakeError> {
+        let host = server_name(host)?;
+        let verifier = &self.0.current().verifier;
+        verifier.verify_server_cert(&shown.leaf, &shown.others, &host, &[], shown.at)?;
+        Ok(())
     }
 
     /// Makes the handshake on a connection to `host`, a name or an address without brackets, within `patience`.
@@ -86,7 +106,7 @@ impl Connector {
         stream: TcpStream,
         patience: Duration,
     ) -> Result<Stream, HandshakeError> {
-        let connector = TlsConnector::from(self.0.current());
+        let connector = TlsConnector::from(Arc::clone(&self.0.current().config));
         let handshake = timeout(patience, connector.connect(server_name(host)?, stream)).await;
         let stream = handshake.map_err(|_elapsed| HandshakeError::TimedOut)??;
         Ok(Stream::Tls(Box::new(stream.into())))
@@ -101,7 +121,7 @@ impl Connector {
         host: &str,
         mut stream: std::net::TcpStream,
     ) -> Result<BlockingStream, HandshakeError> {
-        let connection = ClientConnection::new(self.0.current(), server_name(host)?);
+        let connection = ClientConnection::new(Arc::clone(&self.0.current().config), server_name(host)?);
         let mut connection = connection.map_err(HandshakeError::Failed)?;
         while connection.is_handshaking() {
             connection.complete_io(&mut stream)?;
@@ -115,7 +135,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, HandshakeError> {
     name.map_err(|_invalid| HandshakeError::Host(host.to_owned()))
 }
 
-fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<ClientConfig, TlsError> {
+fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<Connecting, TlsError> {
     let protocol = &files.terms.protocol;
     let provider = protocol.provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -130,7 +150,9 @@ fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<Cli
         }
         _ => Arc::new(Whoever(provider)),
     };
-    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let builder = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(&verifier));
     let mut config = match files.shown(contents)? {
         None => builder.with_no_client_auth(),
         Some(shown) => {
@@ -140,7 +162,8 @@ fn make(files: &Files, contents: &Contents, protocols: &[Vec<u8>]) -> Result<Cli
     };
     config.alpn_protocols = protocols.to_vec();
     config.resumption = Resumption::disabled();
-    Ok(config)
+    let config = Arc::new(config);
+    Ok(Connecting { config, verifier })
 }
 
 /// Takes any certificate whose key the other end has.

@@ -397,6 +397,42 @@ async fn whoever_was_revoked_is_refused_at_either_end_and_lists_are_read_again()
 }
 
 #[tokio::test]
+async fn what_was_shown_is_looked_at_again_by_what_counts_now() {
+    let world = World::new();
+    let path = world.directory.path();
+    let acceptor = world.acceptor_on(revoking(world.ours.revoke(path, "clients", &[9])));
+    let pair = world.issue("client", &Leaf::named("alice").numbered(2));
+    let terms = revoking(world.ours.revoke(path, "servers", &[9]));
+    let connector = Connector::open_with(Some(pair), &world.trust(), terms, &[]).unwrap();
+    let listening = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = TcpStream::connect(listening.local_addr().unwrap()).await.unwrap();
+    let (accepted, dialed) = tokio::join!(
+        async {
+            acceptor
+                .accept(listening.accept().await.unwrap().0, PATIENCE)
+                .await
+        },
+        connector.connect("127.0.0.1", socket, PATIENCE),
+    );
+    let shown = |stream: Result<Stream, HandshakeError>| stream.unwrap().shown_chain().unwrap();
+    let (dialer, listener) = (shown(accepted), shown(dialed));
+    assert!(acceptor.recheck(&dialer).is_ok() && !acceptor.has_revoked(&dialer));
+    assert!(connector.recheck("127.0.0.1", &listener).is_ok());
+
+    world.ours.revoke(path, "clients", &[2]);
+    world.ours.revoke(path, "servers", &[1]);
+    assert!(acceptor.refresh() && connector.refresh());
+    for error in [
+        acceptor.recheck(&dialer),
+        connector.recheck("127.0.0.1", &listener),
+    ] {
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("it was revoked"), "{error}");
+    }
+    assert!(acceptor.has_revoked(&dialer));
+}
+
+#[tokio::test]
 async fn a_list_in_der_form_is_read_and_what_is_none_is_named() {
     let world = World::new();
     let path = world.directory.path();

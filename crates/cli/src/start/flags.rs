@@ -149,6 +149,13 @@ pub(super) struct Limits {
     /// TLS handshakes of clients at one time, an eighth of them of one address; more wait
     #[arg(long, value_name = "N", default_value = "1024", value_parser = positive)]
     pub(super) max_handshakes: NonZeroU64,
+    /// Connections of other members from one address at one time; more are closed
+    #[arg(long, value_name = "N", default_value = "128", value_parser = positive)]
+    pub(super) max_peer_connections_per_address: NonZeroU64,
+    /// Connections to the peer port that have not said yet whose they are, a quarter of them of one address; more are
+    /// closed
+    #[arg(long, value_name = "N", default_value = "128", value_parser = positive)]
+    pub(super) max_pending_peer_connections: NonZeroU64,
     /// Watchers of one stream
     #[arg(long, value_name = "N", default_value = "100000", value_parser = positive)]
     pub(super) max_watchers_per_stream: NonZeroU64,
@@ -214,6 +221,8 @@ impl From<Limits> for quorate_server::Limits {
             max_concurrent_streams: flags.max_concurrent_streams,
             max_connections_per_address: count(flags.max_connections_per_address),
             max_handshakes: count(flags.max_handshakes),
+            max_peer_connections_per_address: count(flags.max_peer_connections_per_address),
+            max_pending_peer_connections: count(flags.max_pending_peer_connections),
             max_watchers_per_stream: count(flags.max_watchers_per_stream),
             max_watchers: count(flags.max_watchers),
             max_leases: count(flags.max_leases),

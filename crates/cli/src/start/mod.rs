@@ -385,6 +385,7 @@ mod tests {
         let config = config(
             "--max-request-bytes 1 --max-txn-ops 2 --max-concurrent-streams 3 --max-connections-per-address 4 \
              --max-handshakes 5 --max-watchers-per-stream 6 --max-watchers 7 --max-leases 8 \
+             --max-peer-connections-per-address 9 --max-pending-peer-connections 10 \
              --grpc-keepalive-interval 9s --grpc-keepalive-timeout 10s --socket-reuse-port \
              --enable-grpc-gateway=false --cors http://a,http://b --host-whitelist c",
         )
@@ -397,6 +398,11 @@ mod tests {
         );
         assert_eq!((limits.max_handshakes, limits.max_watchers_per_stream), (5, 6));
         assert_eq!((limits.max_watchers, limits.max_leases), (7, 8));
+        let peers = (
+            limits.max_peer_connections_per_address,
+            limits.max_pending_peer_connections,
+        );
+        assert_eq!(peers, (9, 10));
         assert_eq!(config.keep_alive.interval, Duration::from_secs(9));
         assert_eq!(config.keep_alive.timeout, Duration::from_secs(10));
         assert!(config.reuse_port && !config.web.gateway);

@@ -17,6 +17,8 @@ const OWN: &[&str] = &[
     "max-failed-logins",
     "max-handshakes",
     "max-leases",
+    "max-peer-connections-per-address",
+    "max-pending-peer-connections",
     "max-watchers",
     "max-watchers-per-stream",
     "min-password-bytes",

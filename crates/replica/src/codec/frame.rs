@@ -11,10 +11,12 @@
 //!
 //! A connection begins with the dialer's [`Hello`], answered by [`Welcome`] or [`Refusal`]. Before it, a
 //! dialer that does not know yet who it is may ask with an [`Inquiry`], answered by [`Introduction`].
-//! On a stream of messages only the dialer speaks from then on. On a bulk stream the dialer makes an
-//! offer, the other end says from which chunk to go on, and at the end whether it has all of it.
+//! On a stream of messages only the dialer speaks from then on, but for the answers to its pings. On a bulk
+//! stream the dialer makes an offer, the other end says from which chunk to go on, and at the end whether it
+//! has all of it.
 //!
-//! [`VERSION`] grows when a frame changes its meaning. Two ends use the highest version that both speak.
+//! [`VERSION`] grows when a frame is added or changes its meaning. Two ends use the highest version that both
+//! speak: 1 has no pings.
 
 use std::fmt;
 
@@ -27,7 +29,9 @@ use super::members::WireConfiguration;
 use super::wire::WireEnvelope;
 
 /// The newest version of the protocol that this code speaks.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// The first version of the protocol that has [`Frame::Ping`] and [`Frame::Pong`].
+pub const PINGS_SINCE: u32 = 2;
 /// The oldest version of the protocol that this code speaks.
 pub const OLDEST_VERSION: u32 = 1;
 /// The bytes of a frame before its body.
@@ -154,6 +158,16 @@ pub enum Frame {
     Inquiry(Inquiry),
     /// Says it.
     Introduction(Introduction),
+    /// Asks for an answer, by which the dialer of a stream of messages measures the round trip.
+    Ping {
+        /// Tells this one from others.
+        number: u64,
+    },
+    /// Answers a ping.
+    Pong {
+        /// Of the ping.
+        number: u64,
+    },
 }
 
 impl Frame {
@@ -171,6 +185,8 @@ impl Frame {
             Self::SnapshotDone => "SnapshotDone",
             Self::Inquiry(_) => "Inquiry",
             Self::Introduction(_) => "Introduction",
+            Self::Ping { .. } => "Ping",
+            Self::Pong { .. } => "Pong",
         }
     }
 }
@@ -197,6 +213,8 @@ pub fn encode(frame: &Frame, out: &mut BytesMut) {
         Frame::SnapshotDone => put(SNAPSHOT_DONE, &WireDone {}, out),
         Frame::Inquiry(inquiry) => put(INQUIRY, &WireInquiry::from(inquiry), out),
         Frame::Introduction(introduction) => put(INTRODUCTION, &WireIntroduction::from(introduction), out),
+        Frame::Ping { number } => put(PING, &WirePing { number: *number }, out),
+        Frame::Pong { number } => put(PONG, &WirePing { number: *number }, out),
     }
 }
 
@@ -304,6 +322,12 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Frame, DecodeError> {
         }
         INQUIRY => Frame::Inquiry(WireInquiry::decode(body)?.into()),
         INTRODUCTION => Frame::Introduction(WireIntroduction::decode(body)?.try_into()?),
+        PING => Frame::Ping {
+            number: WirePing::decode(body)?.number,
+        },
+        PONG => Frame::Pong {
+            number: WirePing::decode(body)?.number,
+        },
         unknown => return Err(DecodeError::Kind(unknown)),
     })
 }
@@ -402,6 +426,12 @@ struct WireIntroduction {
     node: Option<u64>,
     #[prost(message, optional, tag = "3")]
     members: Option<WireConfiguration>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct WirePing {
+    #[prost(uint64, tag = "1")]
+    number: u64,
 }
 
 impl From<&Inquiry> for WireInquiry {
@@ -564,5 +594,7 @@ const SNAPSHOT_CHUNK: u8 = 7;
 const SNAPSHOT_DONE: u8 = 8;
 const INQUIRY: u8 = 9;
 const INTRODUCTION: u8 = 10;
+const PING: u8 = 11;
+const PONG: u8 = 12;
 const STREAM_MESSAGES: u32 = 1;
 const STREAM_BULK: u32 = 2;

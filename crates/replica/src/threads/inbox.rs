@@ -57,12 +57,16 @@ impl<M: Machine> Inbox<M> {
     }
 
     /// Hands messages of a peer to the loop. Those that are too many are dropped: the protocol repeats them.
-    pub(crate) fn receive(&self, envelopes: impl IntoIterator<Item = Envelope>) {
+    /// Says how many.
+    pub(crate) fn receive(&self, envelopes: impl IntoIterator<Item = Envelope>) -> usize {
+        let mut dropped = 0;
         let inputs = envelopes.into_iter().map(|envelope| {
             let bytes = transport::weight(&envelope.message);
             (LoopInput::Driver(DriverInput::Receive(envelope)), bytes)
         });
-        self.queue.extend_within(Kind::Message, self.bound, inputs, drop);
+        self.queue
+            .extend_within(Kind::Message, self.bound, inputs, |_input| dropped += 1);
+        dropped
     }
 
     /// Hands a completion to the loop.

@@ -501,8 +501,8 @@ struct Mailroom<M: Machine> {
 }
 
 impl<M: Machine> Deliver for Mailroom<M> {
-    fn receive(&self, envelopes: &mut Vec<Envelope>) {
-        self.inbox.receive(envelopes.drain(..));
+    fn receive(&self, envelopes: &mut Vec<Envelope>) -> usize {
+        self.inbox.receive(envelopes.drain(..))
     }
 
     fn snapshot_sent(&self, sent: SnapshotSent) {

@@ -1,4 +1,7 @@
 //! The receiving end: whoever connects is asked who it is, and listened to if it is a peer.
+//!
+//! - Of one address there are so many connections, and so many that have not said who they are: see `crowd`.
+//! - Whoever has not said it in time is closed, even if it asks questions meanwhile.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,14 +10,18 @@ use std::time::{Duration, Instant};
 use quorate_raft::{Envelope, Message, NodeId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::Office;
 use super::bulk;
 use super::connection::{Connection, ConnectionError};
+use super::crowd::{Crowd, Crowded, Entered, Most};
+use crate::codec::frame::MAX_BODY_BYTES;
 use crate::codec::{Frame, StreamKind};
 
 /// Takes connections for ever.
-pub(super) async fn accept(office: Arc<Office>, listener: TcpListener) {
+pub(super) async fn accept(office: Arc<Office>, listener: TcpListener, most: Most) {
+    let crowd = Arc::new(Crowd::new(most));
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         // It is never closed: without a permit there would be nothing to wait for.
@@ -22,13 +29,16 @@ pub(super) async fn accept(office: Arc<Office>, listener: TcpListener) {
             return;
         };
         match listener.accept().await {
-            Ok((stream, address)) => {
-                let office = Arc::clone(&office);
-                tokio::spawn(async move {
-                    serve(&office, stream, address).await;
-                    drop(permit);
-                });
-            }
+            Ok((stream, address)) => match crowd.enter(address.ip()) {
+                Ok(entered) => {
+                    let office = Arc::clone(&office);
+                    tokio::spawn(async move {
+                        serve(&office, stream, address, entered).await;
+                        drop(permit);
+                    });
+                }
+                Err(crowded) => turn_away(&office, address, crowded),
+            },
             Err(error) => {
                 // Such as too many open files: it passes, or the operator sees why.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -38,8 +48,17 @@ pub(super) async fn accept(office: Arc<Office>, listener: TcpListener) {
     }
 }
 
-async fn serve(office: &Office, stream: TcpStream, address: SocketAddr) {
-    let (from, error) = listen_to(office, stream).await;
+/// Tells of a connection that is closed since there are too many.
+fn turn_away(office: &Office, address: SocketAddr, crowded: Crowded) {
+    office.observe(|observer| observer.turned_away());
+    let reason = format!("turned away: {crowded}");
+    if office.complaints.is_due(None, &reason, Instant::now()) {
+        tracing::warn!(%address, "a connection was closed at once: {crowded}");
+    }
+}
+
+async fn serve(office: &Office, stream: TcpStream, address: SocketAddr, entered: Entered) {
+    let (from, error) = listen_to(office, stream, entered).await;
     let peer = from.map_or_else(|| "unknown".to_owned(), |node| office.describe(node));
     if let ConnectionError::Closed = error {
         tracing::debug!(%peer, %address, "a peer closed its connection");
@@ -56,13 +75,19 @@ async fn serve(office: &Office, stream: TcpStream, address: SocketAddr) {
 }
 
 /// Why it ended, and who was at the other end, if that was said.
-async fn listen_to(office: &Office, stream: TcpStream) -> (Option<NodeId>, ConnectionError) {
+async fn listen_to(
+    office: &Office,
+    stream: TcpStream,
+    mut entered: Entered,
+) -> (Option<NodeId>, ConnectionError) {
     let mut from = None;
     let ended = async {
         let mut connection = Connection::accept(office, stream).await?;
-        let hello = connection.hello(office).await?;
+        let hello = timeout(INTRODUCTION, connection.hello(office)).await;
+        let hello = hello.map_err(|_elapsed| ConnectionError::TimedOut)??;
         from = Some(hello.from);
         connection.answer(office, &hello).await?;
+        entered.welcome();
         match hello.stream {
             StreamKind::Messages => receive_messages(office, connection, hello.from).await,
             StreamKind::Bulk => bulk::receive(office, connection, hello.from).await,
@@ -87,22 +112,29 @@ async fn receive_messages(
         let decoded = decode_messages(office, &mut connection, from, &mut envelopes);
         // What came before a bad frame is as good as what came before a cut.
         if !envelopes.is_empty() {
-            office.deliver.receive(&mut envelopes);
+            office.take_in(from, &mut envelopes);
         }
-        decoded?;
-        if let Some(observer) = &office.observer {
-            observer.received(from, bytes);
+        if decoded.is_err() {
+            office.observe(|observer| observer.not_received(from, 1));
+        }
+        let ping = decoded?;
+        office.observe(|observer| observer.received(from, bytes));
+        if let Some(number) = ping {
+            connection.write(&Frame::Pong { number }).await?;
         }
     }
 }
 
+/// Takes all messages out that are complete; says which ping is to be answered. If there is more than one, the
+/// last stands for all.
 fn decode_messages(
     office: &Office,
     connection: &mut Connection,
     from: NodeId,
     envelopes: &mut Vec<Envelope>,
-) -> Result<(), ConnectionError> {
-    while let Some(frame) = connection.next()? {
+) -> Result<Option<u64>, ConnectionError> {
+    let mut ping = None;
+    while let Some(frame) = connection.next(MAX_BODY_BYTES)? {
         match frame {
             Frame::Message(envelope) => {
                 office.check_address(&envelope, from)?;
@@ -114,10 +146,11 @@ fn decode_messages(
                 }
                 envelopes.push(envelope);
             }
+            Frame::Ping { number } if connection.has_pings() => ping = Some(number),
             other => return Err(ConnectionError::Unexpected(other.name())),
         }
     }
-    Ok(())
+    Ok(ping)
 }
 
 impl Office {
@@ -135,4 +168,6 @@ impl Office {
 
 /// How many connections may be open at once; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 256;
+/// How long whoever has questions first may take to say who it is.
+const INTRODUCTION: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quorate_raft::{Delivery, EntryId, MemberKind, Message, NodeId, SendSnapshot, SnapshotMeta};
@@ -19,6 +19,7 @@ use super::connection::{Connection, ConnectionError};
 use super::dial::Backoff;
 use crate::codec::frame::SnapshotOffer;
 use crate::codec::{Frame, Refusal, StreamKind};
+use crate::config::SnapshotWay;
 use crate::storage::{Outgoing, SnapshotWriter, StorageError};
 
 /// A snapshot of which some chunks have arrived.
@@ -29,12 +30,43 @@ pub(super) struct Receiving {
     writer: SnapshotWriter,
 }
 
+/// A transfer as the observer sees it, from its beginning until it is dropped.
+struct Transfer<'a> {
+    office: &'a Office,
+    way: SnapshotWay,
+    began: Instant,
+    outcome: Delivery,
+}
+
+impl<'a> Transfer<'a> {
+    fn begin(office: &'a Office, way: SnapshotWay) -> Self {
+        office.observe(|observer| observer.snapshot_began(way));
+        Self {
+            office,
+            way,
+            began: Instant::now(),
+            outcome: Delivery::Failed,
+        }
+    }
+}
+
+impl Drop for Transfer<'_> {
+    fn drop(&mut self) {
+        let Self { way, outcome, .. } = *self;
+        let duration = self.began.elapsed();
+        self.office
+            .observe(|observer| observer.snapshot_ended(way, outcome, duration));
+    }
+}
+
 /// Brings a snapshot to a peer, and reports how that ended.
 pub(super) async fn send(office: Arc<Office>, request: SendSnapshot) {
     let id = request.meta.id;
     let peer = office.describe(request.announcement.to);
+    let mut transfer = Transfer::begin(&office, SnapshotWay::To(request.announcement.to));
     let outcome = match bring(&office, request.clone()).await {
         Ok(()) => {
+            transfer.outcome = Delivery::Delivered;
             tracing::info!(%peer, %id, "a snapshot was delivered");
             Delivery::Delivered
         }
@@ -43,6 +75,7 @@ pub(super) async fn send(office: Arc<Office>, request: SendSnapshot) {
             Delivery::Failed
         }
     };
+    drop(transfer);
     office.deliver.snapshot_sent(request.ended(outcome));
 }
 
@@ -122,7 +155,7 @@ pub(super) async fn receive(
         };
         match take(office, &mut connection, from, &offer, meta).await {
             Ok(()) => {
-                office.deliver.receive(&mut vec![offer.announcement]);
+                office.take_in(from, &mut vec![offer.announcement]);
                 connection.write(&Frame::SnapshotDone).await?;
             }
             Err(ConnectionError::Refused(refusal)) => {
@@ -162,6 +195,7 @@ async fn take(
             writer: begin(office, meta).await?,
         },
     };
+    let mut transfer = Transfer::begin(office, SnapshotWay::From(from));
     let mut next = receiving.writer.chunks();
     connection.write(&Frame::SnapshotResume { next }).await?;
     while next < offer.chunks {
@@ -175,7 +209,9 @@ async fn take(
         receiving = write(office, receiving, chunk).await?;
         next += 1;
     }
-    finish(office, receiving).await
+    finish(office, receiving).await?;
+    transfer.outcome = Delivery::Delivered;
+    Ok(())
 }
 
 async fn read_chunk(connection: &mut Connection, writer: &SnapshotWriter) -> Result<Bytes, ConnectionError> {

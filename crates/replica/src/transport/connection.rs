@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Office;
-use super::security::host_of;
+use super::security::{Standing, host_of};
 use crate::codec::frame::{self, MAX_BODY_BYTES, MAX_HANDSHAKE_BYTES};
 use crate::codec::{DecodeError, Frame, Hello, Refusal, StreamKind, Welcome};
 use crate::storage::Identity;
@@ -32,6 +32,8 @@ pub(super) enum ConnectionError {
     Refused(#[from] Refusal),
     #[error("whoever answers is not trusted: {0}")]
     Untrusted(String),
+    #[error("no longer trusted: {0}")]
+    NoLongerTrusted(HandshakeError),
     #[error("unexpected {0} frame")]
     Unexpected(&'static str),
     #[error("the message says that it is from {from} to {to}, which this connection is not")]
@@ -80,15 +82,21 @@ pub(super) struct Connection {
     stream: Stream,
     /// What the other end showed and has the key of.
     certificate: Option<PeerCertificate>,
+    /// None if it has shown nothing.
+    standing: Option<Standing>,
+    /// Of the protocol, once the handshake has settled it.
+    version: u32,
     inbound: BytesMut,
     outbound: BytesMut,
 }
 
 impl Connection {
-    fn new(stream: Stream) -> Self {
+    fn new((stream, standing): (Stream, Option<Standing>)) -> Self {
         Self {
             certificate: stream.peer_certificate(),
             stream,
+            standing,
+            version: frame::OLDEST_VERSION,
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
         }
@@ -98,8 +106,8 @@ impl Connection {
     pub(super) async fn accept(office: &Office, socket: TcpStream) -> Result<Self, ConnectionError> {
         set_up(&socket, office.patience)?;
         let stream = match &office.security {
-            None => Stream::Plain(socket),
-            Some(security) => security.acceptor.accept(socket, HANDSHAKE).await?,
+            None => (Stream::Plain(socket), None),
+            Some(security) => security.accept(socket, HANDSHAKE).await?,
         };
         Ok(Self::new(stream))
     }
@@ -113,11 +121,8 @@ impl Connection {
         let socket = connected.map_err(|_elapsed| ConnectionError::TimedOut)??;
         set_up(&socket, office.patience)?;
         let stream = match &office.security {
-            None => Stream::Plain(socket),
-            Some(security) => {
-                let host = host_of(address);
-                security.connector.connect(host, socket, HANDSHAKE).await?
-            }
+            None => (Stream::Plain(socket), None),
+            Some(security) => security.connect(host_of(address), socket, HANDSHAKE).await?,
         };
         let mut connection = Self::new(stream);
         let admitted = office.check_stranger(connection.certificate.as_ref());
@@ -125,7 +130,10 @@ impl Connection {
         connection.write(&Frame::Hello(office.hello(to, kind))).await?;
         let answer = timeout(HANDSHAKE, connection.read(MAX_HANDSHAKE_BYTES)).await;
         match answer.map_err(|_elapsed| ConnectionError::TimedOut)?? {
-            Frame::Welcome(welcome) => office.check_welcome(to, &welcome)?,
+            Frame::Welcome(welcome) => {
+                office.check_welcome(to, &welcome)?;
+                connection.version = welcome.version;
+            }
             Frame::Refusal(refusal) => return Err(refusal.into()),
             other => return Err(ConnectionError::Unexpected(other.name())),
         }
@@ -155,6 +163,7 @@ impl Connection {
             .check_certificate(hello.from, self.certificate.as_ref())
             .and_then(|()| office.check_hello(hello));
         let welcome = self.refuse_unless(checked).await?;
+        self.version = welcome.version;
         self.write(&Frame::Welcome(welcome)).await
     }
 
@@ -168,6 +177,10 @@ impl Connection {
 
     /// Writes one frame.
     pub(super) async fn write(&mut self, frame: &Frame) -> Result<(), ConnectionError> {
+        // A snapshot's sender writes for long without reading.
+        if let Some(standing) = &mut self.standing {
+            standing.check().map_err(ConnectionError::NoLongerTrusted)?;
+        }
         frame::encode(frame, &mut self.outbound);
         self.stream.write_all(&self.outbound).await?;
         self.stream.flush().await?;
@@ -192,21 +205,41 @@ impl Connection {
     }
 
     /// A frame that is there already; none if it is not complete.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, ConnectionError> {
-        Ok(frame::decode(&mut self.inbound, MAX_BODY_BYTES)?)
+    pub(super) fn next(&mut self, max_body: usize) -> Result<Option<Frame>, ConnectionError> {
+        Ok(frame::decode(&mut self.inbound, max_body)?)
     }
 
-    /// Waits for bytes; says how many came.
+    /// Whether both ends know pings. Once the handshake is made.
+    pub(super) fn has_pings(&self) -> bool {
+        self.version >= frame::PINGS_SINCE
+    }
+
+    /// Waits for bytes; says how many came. Loses nothing when dropped.
     pub(super) async fn fill(&mut self) -> Result<usize, ConnectionError> {
         self.inbound.reserve(READ_BYTES);
-        match self.stream.read_buf(&mut self.inbound).await? {
+        let read = tokio::select! {
+            // First: whoever sends without a pause is cut off as well.
+            biased;
+            error = lost(&mut self.standing) => return Err(ConnectionError::NoLongerTrusted(error)),
+            read = self.stream.read_buf(&mut self.inbound) => read?,
+        };
+        match read {
             0 => Err(ConnectionError::Closed),
             bytes => Ok(bytes),
         }
     }
 
-    pub(super) fn into_stream(self) -> Stream {
-        self.stream
+    /// Where frames can be written that were encoded elsewhere.
+    pub(super) fn writer(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+}
+
+/// Waits until the other end is not trusted any more, for ever if it need not be.
+async fn lost(standing: &mut Option<Standing>) -> HandshakeError {
+    match standing {
+        Some(standing) => standing.lost().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,16 +1,18 @@
 //! The sending end of a stream of messages: connects, sends, connects again.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use quorate_raft::{Envelope, NodeId};
-use quorate_tls::Stream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
 use super::Office;
 use super::connection::{Connection, ConnectionError};
 use super::lane::Lane;
+use super::ping::Pings;
+use crate::codec::frame::MAX_HANDSHAKE_BYTES;
 use crate::codec::{StreamKind, frame};
 
 /// Keeps a stream to `to` for ever, and sends on it what comes into the lane.
@@ -22,10 +24,7 @@ pub(super) async fn keep_sending(office: Arc<Office>, to: NodeId, lane: Arc<Lane
             Ok(connection) => {
                 tracing::info!(%peer, "connected");
                 backoff.reset();
-                lane.connect();
-                let ended = send_all(&office, to, &lane, connection.into_stream()).await;
-                lane.disconnect();
-                ended
+                Sending::begin(&office, to, &lane).run(connection).await
             }
             Err(error) => error,
         };
@@ -35,7 +34,7 @@ pub(super) async fn keep_sending(office: Arc<Office>, to: NodeId, lane: Arc<Lane
         // A peer that is down is told of once in a while, not at each attempt.
         if office
             .complaints
-            .is_due(Some(to), &error.to_string(), Instant::now())
+            .is_due(Some(to), &error.to_string(), std::time::Instant::now())
         {
             tracing::warn!(%peer, %error, "not connected");
         }
@@ -43,43 +42,89 @@ pub(super) async fn keep_sending(office: Arc<Office>, to: NodeId, lane: Arc<Lane
     }
 }
 
-/// Sends until the connection ends, and says how it did.
-async fn send_all(office: &Office, to: NodeId, lane: &Lane, stream: Stream) -> ConnectionError {
-    let (mut reader, mut writer) = tokio::io::split(stream);
-    let mut batch = Vec::new();
-    let mut buffer = BytesMut::new();
-    let mut nothing = [0; 1];
-    loop {
-        tokio::select! {
-            read = reader.read(&mut nothing) => {
-                return match read {
-                    Ok(0) => ConnectionError::Closed,
-                    Ok(_) => ConnectionError::Unexpected("answering"),
-                    Err(error) => error.into(),
-                };
-            }
-            () = lane.take(&mut batch) => {
-                let sent = send_batch(&mut writer, &mut batch, &mut buffer).await;
-                match sent {
-                    Ok(bytes) => if let Some(observer) = &office.observer {
-                        observer.sent(to, bytes);
-                    },
-                    Err(error) => return error.into(),
-                }
+/// A stream that stands. What waits when it is dropped, or is being written, is lost.
+struct Sending<'a> {
+    office: &'a Office,
+    to: NodeId,
+    lane: &'a Lane,
+    /// What is being written.
+    batch: Vec<Envelope>,
+    buffer: BytesMut,
+}
+
+impl<'a> Sending<'a> {
+    fn begin(office: &'a Office, to: NodeId, lane: &'a Lane) -> Self {
+        lane.connect();
+        office.observe(|observer| observer.connected(to));
+        Self {
+            office,
+            to,
+            lane,
+            batch: Vec::new(),
+            buffer: BytesMut::new(),
+        }
+    }
+
+    /// Sends until the connection ends, and says how it did.
+    async fn run(mut self, mut connection: Connection) -> ConnectionError {
+        let mut pings = Pings::on(&connection);
+        loop {
+            let went_on = tokio::select! {
+                heard = connection.fill() => match heard {
+                    Ok(_) => self.hear(&mut connection, &mut pings),
+                    Err(error) => Err(error),
+                },
+                () = self.lane.take(&mut self.batch) => self.send_batch(&mut connection).await,
+                () = pings.due() => match pings.next(Instant::now()) {
+                    Some(ping) => connection.write(&ping).await,
+                    None => Ok(()),
+                },
+            };
+            if let Err(error) = went_on {
+                return error;
             }
         }
+    }
+
+    /// Takes the answers to pings; there is nothing else that the other end may say.
+    fn hear(&self, connection: &mut Connection, pings: &mut Pings) -> Result<(), ConnectionError> {
+        while let Some(frame) = connection.next(MAX_HANDSHAKE_BYTES)? {
+            let round_trip = pings.answered(&frame, Instant::now())?;
+            self.office
+                .observe(|observer| observer.round_trip(self.to, round_trip));
+        }
+        Ok(())
+    }
+
+    async fn send_batch(&mut self, connection: &mut Connection) -> Result<(), ConnectionError> {
+        let bytes = write_batch(connection.writer(), &self.batch, &mut self.buffer).await?;
+        self.batch.clear();
+        self.office.observe(|observer| observer.sent(self.to, bytes));
+        Ok(())
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        let lost = self.lane.disconnect() + self.batch.len();
+        self.office.observe(|observer| {
+            observer.disconnected(self.to);
+            if lost > 0 {
+                observer.not_sent(self.to, lost);
+            }
+        });
     }
 }
 
 /// Writes all messages, many of them with one call to the system; says how many bytes.
-async fn send_batch(
+async fn write_batch(
     writer: &mut (impl AsyncWriteExt + Unpin),
-    batch: &mut Vec<Envelope>,
+    batch: &[Envelope],
     buffer: &mut BytesMut,
 ) -> std::io::Result<usize> {
     let mut bytes = 0;
-    for envelope in batch.drain(..) {
-        frame::encode_message(&envelope, buffer);
+    for envelope in batch {
+        frame::encode_message(envelope, buffer);
         if buffer.len() >= WRITE_BYTES {
             writer.write_all(buffer).await?;
             bytes += buffer.len();

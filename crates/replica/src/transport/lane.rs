@@ -31,13 +31,14 @@ impl Lane {
         }
     }
 
-    pub(super) fn push(&self, envelope: Envelope) {
+    /// Has a message wait, unless it must be dropped; says whether it waits.
+    pub(super) fn push(&self, envelope: Envelope) -> bool {
         let bytes = weight(&envelope.message);
         let mut state = self.state.lock();
         // A message that is larger than the bound travels alone.
         let fits = state.envelopes.is_empty() || state.bytes + bytes <= self.max_bytes;
         if !state.connected || !fits {
-            return;
+            return false;
         }
         state.bytes += bytes;
         state.envelopes.push(envelope);
@@ -47,6 +48,7 @@ impl Lane {
         if first {
             self.filled.notify_one();
         }
+        true
     }
 
     /// Waits for messages and swaps all there are into `batch`, which must be empty. Loses nothing when dropped.
@@ -73,9 +75,9 @@ impl Lane {
         self.state.lock().connected
     }
 
-    /// The connection is gone, and with it what waited.
-    pub(super) fn disconnect(&self) {
-        *self.state.lock() = State::default();
+    /// The connection is gone, and with it what waited; says how many messages that were.
+    pub(super) fn disconnect(&self) -> usize {
+        std::mem::take(&mut *self.state.lock()).envelopes.len()
     }
 }
 
@@ -139,12 +141,12 @@ mod tests {
     #[test]
     fn without_a_connection_nothing_waits() {
         let lane = Lane::new(1000);
-        lane.push(envelope(1));
+        assert!(!lane.push(envelope(1)));
         assert_eq!(waiting(&lane), 0);
         lane.connect();
-        lane.push(envelope(1));
+        assert!(lane.push(envelope(1)));
         assert_eq!(waiting(&lane), 1);
-        lane.disconnect();
+        assert_eq!(lane.disconnect(), 1);
         assert_eq!(waiting(&lane), 0);
     }
 
@@ -152,9 +154,9 @@ mod tests {
     fn what_exceeds_the_bound_is_dropped_but_for_one_alone() {
         let lane = Lane::new(300);
         lane.connect();
-        lane.push(envelope(1000));
+        assert!(lane.push(envelope(1000)));
         assert_eq!(waiting(&lane), 1);
-        lane.push(envelope(1));
+        assert!(!lane.push(envelope(1)));
         assert_eq!(waiting(&lane), 1);
     }
 

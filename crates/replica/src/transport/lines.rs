@@ -16,25 +16,30 @@ use super::Office;
 use super::dial;
 use super::lane::Lane;
 use super::roster::Contact;
+use crate::config::Observer;
 
 /// The messages that wait for each peer, known to the loop and to the transport.
 pub(super) struct Lanes {
     lanes: RwLock<BTreeMap<NodeId, Arc<Lane>>>,
     max_bytes: u64,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Lanes {
-    pub(super) fn new(max_bytes: u64) -> Self {
+    pub(super) fn new(max_bytes: u64, observer: Option<Arc<dyn Observer>>) -> Self {
         Self {
             lanes: RwLock::default(),
             max_bytes,
+            observer,
         }
     }
 
     /// Sends a message, unless its peer is unknown, not connected, or far behind in taking them.
     pub(super) fn send(&self, envelope: Envelope) {
-        if let Some(lane) = self.lanes.read().get(&envelope.to) {
-            lane.push(envelope);
+        let to = envelope.to;
+        let waits = self.lanes.read().get(&to).map(|lane| lane.push(envelope));
+        if let (Some(false), Some(observer)) = (waits, &self.observer) {
+            observer.not_sent(to, 1);
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! - Each node dials every peer and keeps one stream of messages to it, on which only the dialer speaks.
 //!   A snapshot travels on a connection of its own, so that it never holds up a heartbeat.
+//! - That the other end answers, and how fast, is measured by pings on the stream of messages.
 //! - What is sent may be lost: a queue that is full, or has no connection, drops. Within a connection
 //!   order is kept.
 //! - A connection begins with a handshake. Whoever is of another cluster, means another node, or speaks
@@ -21,10 +22,12 @@ mod accept;
 mod bulk;
 mod complaints;
 mod connection;
+mod crowd;
 mod dial;
 mod inquiry;
 mod lane;
 mod lines;
+mod ping;
 mod quorum;
 mod roster;
 mod security;
@@ -46,6 +49,7 @@ use crate::error::StartError;
 use crate::storage::{Identity, KnownPeers, Snapshots, StorageError};
 use bulk::Receiving;
 use complaints::Complaints;
+use crowd::Most;
 pub use inquiry::{InquiryError, Introduced, inquire, inquire_securely};
 pub(crate) use lane::weight;
 use lines::Lanes;
@@ -54,8 +58,8 @@ use security::Security;
 
 /// Where the transport delivers what it brings. No method may wait.
 pub(crate) trait Deliver: Send + Sync + 'static {
-    /// Messages came from a peer. Takes all of them out.
-    fn receive(&self, envelopes: &mut Vec<Envelope>);
+    /// Messages came from a peer. Takes all of them out; says how many were too many, and are lost.
+    fn receive(&self, envelopes: &mut Vec<Envelope>) -> usize;
     /// A transfer of a snapshot has ended.
     fn snapshot_sent(&self, sent: SnapshotSent);
     /// A peer's host refuses connections.
@@ -125,6 +129,21 @@ impl Office {
         }
     }
 
+    /// Tells the observer, if there is one.
+    fn observe(&self, tell: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = &self.observer {
+            tell(observer.as_ref());
+        }
+    }
+
+    /// Passes on what a peer sent, and leaves `envelopes` empty.
+    fn take_in(&self, from: NodeId, envelopes: &mut Vec<Envelope>) {
+        let lost = self.deliver.receive(envelopes);
+        if lost > 0 {
+            self.observe(|observer| observer.not_received(from, lost));
+        }
+    }
+
     /// Who the members are at this moment.
     fn roster(&self) -> Arc<Roster> {
         Arc::clone(&self.roster.borrow())
@@ -179,6 +198,7 @@ pub(crate) struct Transport {
     office: Arc<Office>,
     listener: TcpListener,
     address: SocketAddr,
+    most: Most,
     lanes: Arc<Lanes>,
     snapshots: mpsc::UnboundedReceiver<SendSnapshot>,
     stop: oneshot::Receiver<()>,
@@ -229,7 +249,7 @@ impl Transport {
         let Door { listener, security } = door;
         let address = listener.local_addr().map_err(StartError::System)?;
         let (snapshots, known) = storage;
-        let lanes = Arc::new(Lanes::new(config.max_unsent_bytes));
+        let lanes = Arc::new(Lanes::new(config.max_unsent_bytes, config.observer.clone()));
         let settings = roster::settings(config);
         let first = Roster::new(config.node, members, &settings);
         let (roster_sender, roster) = watch::channel(Arc::new(first));
@@ -259,6 +279,10 @@ impl Transport {
             office: Arc::new(office),
             listener,
             address,
+            most: Most {
+                per_address: config.max_peer_connections_per_address,
+                pending: config.max_pending_peer_connections,
+            },
             lanes,
             snapshots: snapshot_receiver,
             stop,
@@ -294,7 +318,7 @@ impl Transport {
 
     async fn serve(mut self) -> std::io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        tokio::spawn(accept::accept(Arc::clone(&self.office), listener));
+        tokio::spawn(accept::accept(Arc::clone(&self.office), listener, self.most));
         if let Some(security) = &self.office.security {
             tokio::spawn(security::keep_fresh(Arc::clone(security)));
         }

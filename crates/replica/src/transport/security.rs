@@ -4,12 +4,18 @@
 //!   it is for the host of the member that the other end says it is. A list of names may take the place
 //!   of the latter, and counts for both.
 //! - That a certificate is by the authority is found out by the handshake, before a word is said.
+//! - When files change, each connection that stands is looked at again: one that would be refused by now ends.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::NodeId;
-use quorate_tls::{Acceptor, Allowed, Clients, Connector, PeerCertificate, TlsError, Trust};
+use quorate_tls::{
+    Acceptor, Allowed, Clients, Connector, HandshakeError, PeerCertificate, ShownChain, Stream, TlsError,
+    Trust,
+};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::Office;
@@ -19,10 +25,12 @@ use crate::tls::{AllowedPeers, PeerTls, TlsTerms};
 
 /// Both ends of a node, and whom they take for whom.
 pub(crate) struct Security {
-    pub(super) acceptor: Acceptor,
+    acceptor: Acceptor,
     pub(super) connector: Connector,
     /// None if nobody is asked who they are.
     allowed: Option<AllowedPeers>,
+    /// Counts how often files were read again.
+    changes: watch::Sender<u64>,
 }
 
 impl Security {
@@ -55,6 +63,47 @@ impl Security {
             acceptor: Acceptor::open_with(pair.clone(), &clients, terms.clone(), &[])?,
             connector: Connector::open_with(Some(pair.clone()), &trust, terms, &[])?,
             allowed,
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    /// Makes the handshake with whoever has dialed.
+    pub(super) async fn accept(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        patience: Duration,
+    ) -> Result<(Stream, Option<Standing>), HandshakeError> {
+        // Before the handshake, so that what changes in its course is noticed after it.
+        let changes = self.changes.subscribe();
+        let stream = self.acceptor.accept(socket, patience).await?;
+        let standing = self.standing(&stream, changes, None);
+        Ok((stream, standing))
+    }
+
+    /// Makes the handshake with `host`, which was dialed.
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+        host: &str,
+        socket: TcpStream,
+        patience: Duration,
+    ) -> Result<(Stream, Option<Standing>), HandshakeError> {
+        let changes = self.changes.subscribe();
+        let stream = self.connector.connect(host, socket, patience).await?;
+        let standing = self.standing(&stream, changes, Some(host.to_owned()));
+        Ok((stream, standing))
+    }
+
+    fn standing(
+        self: &Arc<Self>,
+        stream: &Stream,
+        changes: watch::Receiver<u64>,
+        dialed: Option<String>,
+    ) -> Option<Standing> {
+        Some(Standing {
+            security: Arc::clone(self),
+            dialed,
+            shown: stream.shown_chain()?,
+            changes,
         })
     }
 
@@ -113,8 +162,47 @@ impl Security {
     }
 
     fn refresh(&self) {
-        self.acceptor.refresh();
-        self.connector.refresh();
+        let (accepting, connecting) = (self.acceptor.refresh(), self.connector.refresh());
+        if accepting || connecting {
+            self.changes.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// What the other end of a connection has shown, to be looked at again when files change.
+pub(super) struct Standing {
+    security: Arc<Security>,
+    /// The host, if it was this node that dialed.
+    dialed: Option<String>,
+    shown: ShownChain,
+    changes: watch::Receiver<u64>,
+}
+
+impl Standing {
+    /// Fails if files have changed since the last look, and the other end would be refused by them.
+    pub(super) fn check(&mut self) -> Result<(), HandshakeError> {
+        if self.changes.has_changed().unwrap_or(false) {
+            self.changes.mark_unchanged();
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until files change by which the other end would be refused; says why. Loses nothing when dropped.
+    pub(super) async fn lost(&mut self) -> HandshakeError {
+        while self.changes.changed().await.is_ok() {
+            if let Err(error) = self.look() {
+                return error;
+            }
+        }
+        std::future::pending().await
+    }
+
+    fn look(&self) -> Result<(), HandshakeError> {
+        match &self.dialed {
+            Some(host) => self.security.connector.recheck(host, &self.shown),
+            None => self.security.acceptor.recheck(&self.shown),
+        }
     }
 }
 

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use quorate::{Config, ProposeError, Replica, StateMachine, Typed};
@@ -176,6 +177,41 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, con
         }
         assert!(Instant::now() < deadline, "waited too long until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What all nodes of this process have logged.
+pub(crate) fn log_contains(words: &[&str]) -> bool {
+    let log = LOG.0.lock().unwrap();
+    let text = String::from_utf8_lossy(&log);
+    text.lines()
+        .any(|line| words.iter().all(|word| line.contains(word)))
+}
+
+/// Waits until a line with all these words is logged; [`LOG`] must have been begun.
+pub(crate) async fn logged(words: &[&str]) {
+    eventually(&format!("{words:?} is logged"), || async {
+        log_contains(words).then_some(())
+    })
+    .await;
+}
+
+/// Takes down what is logged from when it is first used.
+pub(crate) static LOG: LazyLock<Log> = LazyLock::new(|| {
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| &*LOG);
+    let _ = subscriber.try_init();
+    Log(Mutex::default())
+});
+
+pub(crate) struct Log(Mutex<Vec<u8>>);
+
+impl Write for &Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

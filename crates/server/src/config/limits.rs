@@ -15,6 +15,10 @@ pub struct Limits {
     pub max_connections_per_address: usize,
     /// TLS handshakes of clients at one time, an eighth of them of one address: more connections wait.
     pub max_handshakes: usize,
+    /// Connections of other members from one address at one time.
+    pub max_peer_connections_per_address: usize,
+    /// Connections to the peer port that have not said yet whose they are, a quarter of them of one address.
+    pub max_pending_peer_connections: usize,
     /// Watchers of one stream.
     pub max_watchers_per_stream: usize,
     /// Watchers of all clients of this member.
@@ -55,6 +59,14 @@ impl Limits {
             ("--max-concurrent-streams", self.max_concurrent_streams as usize),
             ("--max-connections-per-address", self.max_connections_per_address),
             ("--max-handshakes", self.max_handshakes),
+            (
+                "--max-peer-connections-per-address",
+                self.max_peer_connections_per_address,
+            ),
+            (
+                "--max-pending-peer-connections",
+                self.max_pending_peer_connections,
+            ),
             ("--max-watchers-per-stream", self.max_watchers_per_stream),
             ("--max-watchers", self.max_watchers),
             ("--max-leases", self.max_leases),
@@ -77,6 +89,8 @@ impl Default for Limits {
             max_concurrent_streams: 20_000,
             max_connections_per_address: 10_000,
             max_handshakes: 1024,
+            max_peer_connections_per_address: 128,
+            max_pending_peer_connections: 128,
             max_watchers_per_stream: 100_000,
             max_watchers: 1_000_000,
             max_leases: 1_000_000,

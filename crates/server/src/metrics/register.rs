@@ -32,6 +32,16 @@ pub(super) fn memory_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.0001, 2.0, 20))
 }
 
+/// From 0.1 ms to 3.3 s in steps of two: etcd's buckets for the way to a peer and back.
+pub(super) fn round_trip_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 2.0, 16))
+}
+
+/// From 0.1 s to 51 s in steps of two: etcd's buckets for a snapshot on its way.
+pub(super) fn transfer_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.1, 2.0, 10))
+}
+
 /// A counter whose name does not end in `_total`, as some of etcd's do not.
 ///
 /// OpenMetrics has no such counters, so it is of unknown type there. In the text format it is a counter:

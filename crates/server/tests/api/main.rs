@@ -21,6 +21,7 @@ mod limits;
 mod lock;
 mod maintenance;
 mod metrics;
+mod peers;
 mod range_stream;
 mod reflection;
 mod silent;
