@@ -12,6 +12,7 @@ mod bench;
 mod completion;
 mod ctl;
 mod dev;
+mod duration;
 mod endpoint;
 mod logging;
 mod member;
