@@ -38,6 +38,7 @@ mod watch;
 mod words;
 
 pub(crate) use flags::{conflict, variable};
+pub(crate) use print::table::Table;
 
 use crate::{completion, output};
 use clap::builder::ValueParser;
