@@ -58,6 +58,16 @@ pub(crate) enum Command {
     Sim(sim::Options),
     /// Print what makes a shell complete our commands
     Completion(completion::Options),
+    /// Show what a command does
+    #[command(after_help = "Example:\n  quorate help snapshot save")]
+    Help {
+        /// The command
+        #[arg(value_name = "COMMAND")]
+        words: Vec<OsString>,
+    },
+    /// Show the version of this program
+    #[command(after_help = "Example:\n  quorate version")]
+    Version,
 }
 
 /// Reads the command line of this process; ends it if there is nothing to run.
@@ -77,6 +87,22 @@ pub(crate) fn parse() -> Command {
 /// The whole command, for what is made from it.
 pub(crate) fn definition() -> clap::Command {
     command(|_| None)
+}
+
+/// The help of the command that words name; none if there is no such command.
+pub(crate) fn help(words: &[OsString]) -> Option<String> {
+    let mut command = definition();
+    // What is global is known to inner commands only then.
+    command.build();
+    for word in words {
+        command = command.find_subcommand(word)?.clone();
+    }
+    Some(command.render_long_help().to_string())
+}
+
+/// What `--version` shows.
+pub(crate) fn version() -> String {
+    definition().render_version()
 }
 
 /// Why there is nothing to run.

@@ -145,7 +145,9 @@ pub(super) fn with_file(
         | Command::Ctl(_)
         | Command::Bench(_)
         | Command::Sim(_)
-        | Command::Completion(_) => {
+        | Command::Completion(_)
+        | Command::Help { .. }
+        | Command::Version => {
             panic!("another command was parsed")
         }
     }
@@ -369,4 +371,18 @@ fn one_dash_is_enough_for_a_flag_of_start_and_for_no_value() {
         dashed("quorate ctl get -w json -name"),
         "quorate ctl get -w json -name"
     );
+}
+
+#[test]
+fn help_and_the_version_are_commands_too() {
+    let help_of = |words: &[&str]| help(&words.iter().map(OsString::from).collect::<Vec<_>>());
+    assert!(help_of(&[]).unwrap().contains("Usage: quorate <COMMAND>"));
+    let saving = help_of(&["snapshot", "save"]).unwrap();
+    assert!(saving.contains("Usage: quorate snapshot save"), "{saving}");
+    assert_eq!(help_of(&["snapshot", "svae"]), None);
+    assert!(matches!(parse_with("quorate version", &[]), Ok(Command::Version)));
+    assert!(
+        matches!(parse_with("quorate help snapshot save", &[]), Ok(Command::Help { words }) if words.len() == 2)
+    );
+    assert_eq!(version(), format!("quorate {}\n", env!("CARGO_PKG_VERSION")));
 }
