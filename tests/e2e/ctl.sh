@@ -418,7 +418,7 @@ snapshots() {
         check "its sum is that of the rest" "$(tail -c 32 saved.db | od -An -tx1 | tr -d ' \n')" \
             "$(head -c -32 saved.db | sha256sum | cut -d' ' -f1)"
     fi
-    for format in simple json fields; do
+    for format in simple table json fields; do
         [ -z "$etcdctl" ] || check "as etcdctl: snapshot status -w $format" "$("$etcdctl" snapshot status saved.db -w $format 2>status.err)" \
             "$(ctl snapshot status saved.db -w $format)"
     done

@@ -14,6 +14,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::any::TypeId;
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -57,12 +58,22 @@ pub(crate) enum Command {
     Sim(sim::Options),
     /// Print what makes a shell complete our commands
     Completion(completion::Options),
+    /// Show what a command does
+    #[command(after_help = "Example:\n  quorate help snapshot save")]
+    Help {
+        /// The command
+        #[arg(value_name = "COMMAND")]
+        words: Vec<OsString>,
+    },
+    /// Show the version of this program
+    #[command(after_help = "Example:\n  quorate version")]
+    Version,
 }
 
 /// Reads the command line of this process; ends it if there is nothing to run.
 pub(crate) fn parse() -> Command {
     let words: Vec<OsString> = with_two_dashes(&env::args_os().collect::<Vec<_>>());
-    match read(&words, |name| env::var(name).ok()) {
+    match read(&words, |name| env::var_os(name)) {
         Ok(command) => command,
         Err(Unreadable::Words(error, path)) => leave(&error, &path),
         Err(Unreadable::Said(message)) => {
@@ -78,6 +89,22 @@ pub(crate) fn definition() -> clap::Command {
     command(|_| None)
 }
 
+/// The help of the command that words name; none if there is no such command.
+pub(crate) fn help(words: &[OsString]) -> Option<String> {
+    let mut command = definition();
+    // What is global is known to inner commands only then.
+    command.build();
+    for word in words {
+        command = command.find_subcommand(word)?.clone();
+    }
+    Some(command.render_long_help().to_string())
+}
+
+/// What `--version` shows.
+pub(crate) fn version() -> String {
+    definition().render_version()
+}
+
 /// Why there is nothing to run.
 enum Unreadable {
     /// What clap says of it, and the command that it is about.
@@ -89,7 +116,7 @@ enum Unreadable {
 }
 
 /// Reads a command line with an environment.
-fn read(words: &[OsString], lookup: impl Fn(&str) -> Option<String>) -> Result<Command, Unreadable> {
+fn read(words: &[OsString], lookup: impl Fn(&str) -> Option<OsString>) -> Result<Command, Unreadable> {
     // A file, if there is one, takes the place of everything else.
     let of_file = |name: &str| lookup(name).filter(|_| name.ends_with("_CONFIG_FILE"));
     let plain = command(of_file);
@@ -97,7 +124,7 @@ fn read(words: &[OsString], lookup: impl Fn(&str) -> Option<String>) -> Result<C
         && let Some(("start", matches)) = matches.subcommand()
         && let Some(file) = matches.get_one::<PathBuf>("config_file")
     {
-        return read_file(file, matches, &lookup).map_err(Unreadable::Said);
+        return read_file(file, matches, &lookup).map_err(|message| Unreadable::Said(one_line(&message)));
     }
     let command = command(&lookup);
     let read = command.clone().try_get_matches_from(words).and_then(|matches| {
@@ -116,15 +143,43 @@ fn read(words: &[OsString], lookup: impl Fn(&str) -> Option<String>) -> Result<C
             Some(message) => Err(Unreadable::Ctl(message)),
             None => Ok(read),
         },
-        Err(error) => Err(Unreadable::Words(error, path(&command, words))),
+        Err(error) => {
+            let path = path(&command, words);
+            Err(match (error.kind(), path.starts_with("quorate ctl")) {
+                (ErrorKind::InvalidUtf8, false) => Unreadable::Said(no_text(&path, words, &lookup)),
+                (ErrorKind::InvalidUtf8, true) => Unreadable::Ctl(no_text(&path, words, &lookup)),
+                _ => Unreadable::Words(error, path),
+            })
+        }
     }
+}
+
+/// What is said if something is no text that must be: clap does not say what.
+fn no_text(path: &str, words: &[OsString], lookup: &impl Fn(&str) -> Option<OsString>) -> String {
+    let definition = definition();
+    let variables = definition.get_subcommands().flat_map(|command| {
+        let of: fn(&Arg) -> Vec<String> = match command.get_name() {
+            "ctl" => |arg| arg.get_long().map(ctl::variable).into_iter().collect(),
+            _ => variables_of,
+        };
+        command.get_arguments().flat_map(of).collect::<BTreeSet<_>>()
+    });
+    let is_text = |value: &OsString| value.to_str().is_some();
+    let variables = variables.filter(|name| lookup(name).is_some_and(|value| !is_text(&value)));
+    let words = words.iter().filter(|word| !is_text(word));
+    let words = words.map(|word| format!("{word:?}"));
+    let found: Vec<String> = words.chain(variables).collect();
+    let found = found.join(", ");
+    format!(
+        "only names of files, keys and values need not be text in UTF-8: correct {found} (see `{path} --help`)"
+    )
 }
 
 /// What is said of a flag of `quorate ctl` that is given twice over.
 fn ctl_conflict(
     command: &clap::Command,
     matches: &ArgMatches,
-    lookup: &impl Fn(&str) -> Option<String>,
+    lookup: &impl Fn(&str) -> Option<OsString>,
 ) -> Option<String> {
     let matches = matches.subcommand_matches("ctl")?;
     let variable = ctl::conflict(command.find_subcommand("ctl")?, matches, lookup)?;
@@ -137,7 +192,7 @@ fn ctl_conflict(
 fn read_file(
     file: &Path,
     given: &ArgMatches,
-    lookup: &impl Fn(&str) -> Option<String>,
+    lookup: &impl Fn(&str) -> Option<OsString>,
 ) -> Result<Command, String> {
     let start = command(|_| None);
     let start = start.find_subcommand("start").cloned().unwrap_or_default();
@@ -174,7 +229,7 @@ fn read_file(
 }
 
 /// A note of the variables that do not count because of a file.
-fn shadowed(flags: &[Arg], lookup: &impl Fn(&str) -> Option<String>, file: &Path) -> Option<String> {
+fn shadowed(flags: &[Arg], lookup: &impl Fn(&str) -> Option<OsString>, file: &Path) -> Option<String> {
     let set: Vec<String> = flags
         .iter()
         .flat_map(variables_of)
@@ -191,9 +246,16 @@ fn shadowed(flags: &[Arg], lookup: &impl Fn(&str) -> Option<String>, file: &Path
 }
 
 /// All of `text` in one line: what a message says after its first line is kept, in sequence.
+///
+/// What would move the cursor or change the terminal is shown and not done: a message repeats what was typed.
 pub(crate) fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.collect::<Vec<_>>().join(" ")
+    let line = lines.collect::<Vec<_>>().join(" ");
+    let shown = line.chars().map(|c| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    });
+    shown.collect()
 }
 
 /// A number that counts something there must be one of at least.
@@ -202,7 +264,7 @@ pub(crate) fn positive(text: &str) -> Result<NonZeroU64, String> {
         .map_err(|_| format!("it must be a whole number from 1 to {}", u64::MAX))
 }
 
-fn command(lookup: impl Fn(&str) -> Option<String>) -> clap::Command {
+fn command(lookup: impl Fn(&str) -> Option<OsString>) -> clap::Command {
     let for_start = |arg: &Arg| variables_of(arg).into_iter().find_map(|name| set(&lookup, &name));
     let for_ctl = |arg: &Arg| {
         let name = ctl::variable(arg.get_long()?);
@@ -259,12 +321,12 @@ fn with_two_dashes(words: &[OsString]) -> Vec<OsString> {
 }
 
 /// The value of a variable that is set to something.
-fn set(lookup: &impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
+fn set(lookup: &impl Fn(&str) -> Option<OsString>, name: &str) -> Option<OsString> {
     lookup(name).filter(|value| !value.is_empty())
 }
 
 /// `arg` with a default of its own, if there is one.
-fn with_default(arg: Arg, default: impl Fn(&Arg) -> Option<String>) -> Arg {
+fn with_default(arg: Arg, default: impl Fn(&Arg) -> Option<OsString>) -> Arg {
     match default(&arg) {
         Some(value) => arg.default_value(value),
         None => arg,
@@ -296,8 +358,12 @@ fn mistake(error: &clap::Error, path: &str) -> String {
 /// Clap's message without anything else, in one line.
 pub(crate) fn reason(error: &clap::Error) -> String {
     let rendered = error.to_string();
-    let message = rendered.split("Usage:").next().unwrap_or(&rendered);
-    let message = message.split("For more information").next().unwrap_or(message);
+    // What was typed is in it, and may look like what comes after the message.
+    let message = rendered.rsplit_once("\n\nFor more information");
+    let message = message.map_or(rendered.as_str(), |(message, _)| message);
+    let message = message
+        .rsplit_once("\n\nUsage:")
+        .map_or(message, |(message, _)| message);
     one_line(message.trim_start_matches("error:")).replace(" tip: ", "; ")
 }
 
@@ -318,5 +384,7 @@ fn path(command: &clap::Command, words: &[OsString]) -> String {
 /// The exit code of a wrong command line.
 const USAGE: i32 = 2;
 
+#[cfg(test)]
+pub(crate) mod mangled;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ mod bench;
 mod completion;
 mod ctl;
 mod dev;
+mod duration;
 mod endpoint;
 mod logging;
 mod member;
@@ -24,6 +25,7 @@ mod start;
 use crate::args::Command;
 use crate::output::ReaderGone;
 use anyhow::Context;
+use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
 
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
         Command::Bench(options) => block_on(bench::run(options)),
         Command::Sim(options) => sim::run(options),
         Command::Completion(options) => completion::run(&options),
+        Command::Help { words } => help(&words),
+        Command::Version => output::print(&args::version()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,6 +56,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn help(words: &[OsString]) -> anyhow::Result<()> {
+    let text = args::help(words).with_context(|| {
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        format!(
+            "there is no command {:?}: `quorate help` names all",
+            words.join(" ")
+        )
+    })?;
+    output::print(&text)
 }
 
 /// An error and its causes, except those that an error before them says already.

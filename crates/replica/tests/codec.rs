@@ -191,6 +191,7 @@ fn frames_of_version_1() -> Vec<Frame> {
         }),
         Frame::Refusal(Refusal {
             reason: "you are of cluster 1".to_owned(),
+            removed: false,
         }),
         Frame::SnapshotOffer(SnapshotOffer {
             announcement: envelope(Message::InstallSnapshot(meta())),
@@ -351,6 +352,25 @@ proptest! {
         }
         let _ = frame::decode(&mut reframed(&good, &body), MAX_BODY_BYTES);
     }
+}
+
+/// A version that does not know of removals reads the sentence; this one takes what such a version says for no removal.
+#[test]
+fn a_refusal_says_whether_the_node_was_removed() {
+    let refusal = |removed| Refusal {
+        reason: "you are no member".to_owned(),
+        removed,
+    };
+    for removed in [false, true] {
+        let frame = Frame::Refusal(refusal(removed));
+        let decoded = frame::decode(&mut encoded(&frame), MAX_BODY_BYTES).unwrap();
+        assert_eq!(decoded, Some(frame));
+    }
+    let [before, with] = [false, true].map(|removed| encoded(&Frame::Refusal(refusal(removed))));
+    assert_eq!(
+        with[HEADER_BYTES..][..before.len() - HEADER_BYTES],
+        before[HEADER_BYTES..]
+    );
 }
 
 /// A released format never changes: what one version writes, every later one reads.

@@ -178,6 +178,24 @@ async fn a_removed_member_learns_of_it_and_a_removed_leader_hands_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_removed_while_it_was_down_ends_when_it_is_told() {
+    let mut cluster = Cluster::start(3);
+    cluster.write(3, 1).await;
+    cluster.all_hold(&[1]).await;
+    cluster.stop_node(3).await;
+    cluster.node(1).remove(NodeId(3)).await.unwrap();
+    cluster.write(2, 2).await;
+    cluster.start_node(3);
+    let ended = tokio::time::timeout(Duration::from_secs(20), cluster.node(3).closed()).await;
+    let stopped = ended.expect("it dials on, although it was removed");
+    assert!(
+        stopped.to_string().contains("removed from the cluster"),
+        "{stopped}"
+    );
+    cluster.write(1, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_that_never_comes_can_be_given_up() {
     let cluster = Cluster::start_of(4, 3, |config| config);
     cluster.node(1).propose(1).await.unwrap();

@@ -56,7 +56,7 @@ impl Addresses {
         let mut places = self.places.lock();
         let place = places.entry(owner).or_insert_with(|| Place {
             connections: 0,
-            handshakes: Arc::new(Semaphore::new(self.most.handshakes)),
+            handshakes: Arc::new(Semaphore::new(self.most.handshakes.min(Semaphore::MAX_PERMITS))),
         });
         if place.connections >= self.most.connections {
             drop(places);
@@ -144,6 +144,16 @@ mod tests {
         assert_eq!(refused.get(), 1);
         drop(_second);
         assert!(addresses.places.lock().is_empty());
+    }
+
+    #[test]
+    fn a_bound_may_be_larger_than_any_number_of_connections() {
+        let most = Most {
+            connections: usize::MAX,
+            handshakes: usize::MAX,
+        };
+        let addresses = Arc::new(Addresses::new(most, Counter::default()));
+        assert!(addresses.enter([10, 0, 0, 1].into()).is_some());
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl Entry {
     pub(crate) fn new(acceptor: Acceptor, handshakes: usize, patience: Duration) -> Entry {
         Entry {
             acceptor,
-            room: Arc::new(Semaphore::new(handshakes)),
+            room: Arc::new(Semaphore::new(handshakes.min(Semaphore::MAX_PERMITS))),
             patience,
             told: Seldom::new(),
             changes: watch::Sender::new(0),

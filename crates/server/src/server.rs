@@ -447,7 +447,8 @@ pub(crate) fn group_config(config: &ServerConfig, identity: &Identity) -> quorat
     replica
 }
 
-const REMOVED: &str = "it was removed from the cluster, for good; its data directory is of no more use";
+const REMOVED: &str = "it was removed from the cluster, for good: remove its data directory; it can come back only as a new member, \
+                       which is added first";
 /// Timeouts are drawn in ticks: two to a heartbeat spread elections well.
 const HEARTBEAT_TICKS: u32 = 2;
 const BACKLOG: u32 = 4096;

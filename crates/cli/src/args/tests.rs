@@ -1,9 +1,10 @@
 use super::*;
+use std::os::unix::ffi::OsStringExt;
 
 fn parse_with(line: &str, environment: &[(&str, &str)]) -> Result<Command, String> {
     let lookup = |name: &str| {
         let found = environment.iter().find(|(key, _)| *key == name);
-        found.map(|(_, value)| value.to_string())
+        found.map(|(_, value)| value.into())
     };
     let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
     read(&words, lookup).map_err(said)
@@ -63,11 +64,47 @@ fn mistakes_are_one_line_and_name_the_command() {
 }
 
 #[test]
+fn what_was_typed_is_repeated_whole_and_without_control_characters() {
+    for typed in ["Usage:", "For more information", "error: x"] {
+        let words = ["quorate", "start", "--listen-peer-urls", typed].map(OsString::from);
+        let message = said(read(&words, |_| None).err().unwrap());
+        let expected =
+            format!("invalid value '{typed}' for '--listen-peer-urls <URLS>': URL {typed:?} must start");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    let words = ["quorate", "strat\t"].map(OsString::from);
+    let message = said(read(&words, |_| None).err().unwrap());
+    assert!(message.contains(r"'strat\t'"), "{message}");
+    let message = parse_with("quorate start", &[("ETCD_CONFIG_FILE", "no\tsuch.yml")]);
+    let message = message.err().unwrap();
+    assert!(message.starts_with(r"no\tsuch.yml: "), "{message}");
+}
+
+#[test]
 fn a_bad_variable_is_a_mistake_too() {
     let message = parse_with("quorate start", &[("ETCD_HEARTBEAT_INTERVAL", "soon")])
         .err()
         .unwrap();
     assert!(message.contains("heartbeat-interval"), "{message}");
+}
+
+/// A directory need not have a name that is text; a setting that must be text is not passed over because it is none.
+#[test]
+fn a_variable_need_not_be_text() {
+    let bytes = OsString::from_vec(b"d\xff".to_vec());
+    let start = |variable: &str| {
+        let lookup = |name: &str| (name == variable).then(|| bytes.clone());
+        read(&["quorate", "start"].map(OsString::from), lookup)
+    };
+    let Ok(Command::Start(options)) = start("QUORATE_DATA_DIR") else {
+        panic!("a name of a directory is refused")
+    };
+    assert_eq!(options.into_config().unwrap().data_dir, PathBuf::from(&bytes));
+    let message = said(start("QUORATE_NAME").err().unwrap());
+    assert!(
+        message.contains("UTF-8") && message.contains("QUORATE_NAME"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -91,7 +128,11 @@ fn flags_of_etcds_that_are_not_served_are_noted_or_refused() {
     assert!(message.contains("unexpected argument"), "{message}");
 }
 
-fn with_file(text: &str, flags: &str, environment: &[(&str, &str)]) -> Result<start::Options, String> {
+pub(super) fn with_file(
+    text: &str,
+    flags: &str,
+    environment: &[(&str, &str)],
+) -> Result<start::Options, String> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("q.yml");
     std::fs::write(&file, text).unwrap();
@@ -104,7 +145,9 @@ fn with_file(text: &str, flags: &str, environment: &[(&str, &str)]) -> Result<st
         | Command::Ctl(_)
         | Command::Bench(_)
         | Command::Sim(_)
-        | Command::Completion(_) => {
+        | Command::Completion(_)
+        | Command::Help { .. }
+        | Command::Version => {
             panic!("another command was parsed")
         }
     }
@@ -223,7 +266,7 @@ fn outcomes(flags: &[(&str, &str)]) -> [Result<Command, String>; 4] {
     };
     let lookup = |name: &str| {
         let is_it = |(flag, _): &&(&str, &str)| format!("ETCD_{}", etcd_flags::suffix(flag)) == name;
-        flags.iter().find(is_it).map(|(_, value)| value.to_string())
+        flags.iter().find(is_it).map(|(_, value)| value.into())
     };
     let words = ["quorate", "start"].map(OsString::from);
     let lines = flags.iter().map(|(flag, value)| format!("{flag}: '{value}'\n"));
@@ -285,7 +328,7 @@ fn every_flag_of_etcds_is_in_the_documentation() {
     }
 }
 
-fn said(error: Unreadable) -> String {
+pub(super) fn said(error: Unreadable) -> String {
     match error {
         Unreadable::Words(error, path) => mistake(&error, &path),
         Unreadable::Said(message) | Unreadable::Ctl(message) => message,
@@ -328,4 +371,18 @@ fn one_dash_is_enough_for_a_flag_of_start_and_for_no_value() {
         dashed("quorate ctl get -w json -name"),
         "quorate ctl get -w json -name"
     );
+}
+
+#[test]
+fn help_and_the_version_are_commands_too() {
+    let help_of = |words: &[&str]| help(&words.iter().map(OsString::from).collect::<Vec<_>>());
+    assert!(help_of(&[]).unwrap().contains("Usage: quorate <COMMAND>"));
+    let saving = help_of(&["snapshot", "save"]).unwrap();
+    assert!(saving.contains("Usage: quorate snapshot save"), "{saving}");
+    assert_eq!(help_of(&["snapshot", "svae"]), None);
+    assert!(matches!(parse_with("quorate version", &[]), Ok(Command::Version)));
+    assert!(
+        matches!(parse_with("quorate help snapshot save", &[]), Ok(Command::Help { words }) if words.len() == 2)
+    );
+    assert_eq!(version(), format!("quorate {}\n", env!("CARGO_PKG_VERSION")));
 }

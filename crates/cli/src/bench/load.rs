@@ -230,8 +230,11 @@ impl Shared {
 
     /// The number of the request's place in the key space, padded with zeros on the left.
     fn key(&self, index: u64) -> Bytes {
-        let place = index % self.key_space;
-        format!("{place:0width$}", width = self.key_size).into()
+        let place = (index % self.key_space).to_string();
+        // A width in a format may be 65,535 at most.
+        let mut key = vec![b'0'; self.key_size.saturating_sub(place.len())];
+        key.extend(place.into_bytes());
+        key.into()
     }
 }
 
@@ -297,6 +300,8 @@ mod tests {
         assert_eq!(shared.key(7), "000000000007");
         assert_eq!(shared.key(107), shared.key(7));
         assert_ne!(shared.key(99), shared.key(100));
+        let long = self::shared(70_000, 100).key(7);
+        assert_eq!((long.len(), long[69_999]), (70_000, b'7'));
     }
 
     #[test]

@@ -37,7 +37,7 @@ enum Workload {
         #[command(flatten)]
         common: Common,
         /// Bytes in each value
-        #[arg(long, value_name = "BYTES", default_value_t = 256)]
+        #[arg(long, value_name = "BYTES", default_value = "256", value_parser = parse_value_size)]
         val_size: usize,
     },
     /// Read single keys, as `bench put` with the same --key-size and --key-space wrote them
@@ -54,13 +54,13 @@ enum Workload {
 #[derive(Args)]
 struct Common {
     /// Clients that send requests at the same time
-    #[arg(long, value_name = "N", default_value = "1", value_parser = positive)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count)]
     clients: NonZeroU64,
     /// Requests in all
     #[arg(long, value_name = "N", default_value = "10000", value_parser = positive)]
     total: NonZeroU64,
     /// TCP connections that the clients share, dealt over the endpoints that can be reached
-    #[arg(long, value_name = "N", default_value = "1", value_parser = positive)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count)]
     conns: NonZeroU64,
     /// Client endpoints, separated by commas
     #[arg(
@@ -139,9 +139,48 @@ fn check(outcome: &Outcome) -> anyhow::Result<()> {
 
 /// A key holds the number of its place in the key space, in 8 bytes at least.
 fn parse_key_size(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(size) if size >= 8 => Ok(size),
-        Ok(_) => Err("a key has 8 bytes at least".to_string()),
-        Err(error) => Err(format!("{error}")),
+    size_from(8, text)
+}
+
+fn parse_value_size(text: &str) -> Result<usize, String> {
+    size_from(0, text)
+}
+
+fn size_from(least: usize, text: &str) -> Result<usize, String> {
+    let size = text
+        .parse()
+        .ok()
+        .filter(|size| (least..=MAX_BYTES).contains(size));
+    size.ok_or_else(|| format!("it must be a number of bytes from {least} to {MAX_BYTES}"))
+}
+
+/// Clients or connections: each takes memory before the first request is sent.
+fn parse_count(text: &str) -> Result<NonZeroU64, String> {
+    let count = text.parse().ok().filter(|count| *count <= MAX_COUNT);
+    count.ok_or_else(|| format!("it must be a whole number from 1 to {MAX_COUNT}"))
+}
+
+/// More than any server takes in one request.
+const MAX_BYTES: usize = 64 << 20;
+const MAX_COUNT: NonZeroU64 = NonZeroU64::new(1_000_000).expect("it is not 0");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_take_all_memory_is_refused() {
+        assert_eq!(parse_key_size("70000"), Ok(70_000));
+        assert_eq!(parse_value_size("0"), Ok(0));
+        assert_eq!(parse_count("1000000").map(NonZeroU64::get), Ok(1_000_000));
+        for text in ["7", "67108865", "18446744073709551615", "-1", "x", ""] {
+            let error = parse_key_size(text).unwrap_err();
+            assert_eq!(error, "it must be a number of bytes from 8 to 67108864", "{text}");
+        }
+        assert!(parse_value_size("67108865").is_err());
+        for text in ["0", "1000001", "18446744073709551615"] {
+            let error = parse_count(text).unwrap_err();
+            assert_eq!(error, "it must be a whole number from 1 to 1000000", "{text}");
+        }
     }
 }

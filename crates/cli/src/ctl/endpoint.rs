@@ -2,13 +2,14 @@
 
 use super::connection::{Client, Effect, kv, maintenance};
 use super::failure::{Failure, code};
+use super::flags::Global;
 use super::maintenance::alarms;
 use super::member;
 use super::print::json::{self, Object};
 use super::print::table::Table;
 use super::print::text::Text;
 use super::print::{Printer, Report};
-use super::{duration, flags::Global};
+use crate::duration;
 use clap::{Args, Subcommand};
 use futures::future::join_all;
 use quorate_etcd_api::EtcdError;

@@ -7,16 +7,17 @@
 
 use super::connection::Credentials;
 use super::discovery;
-use super::duration;
 use super::endpoint::say;
 use super::failure::{Failure, code};
 use super::print::{Format, Printer};
 use super::terminal;
+use crate::duration;
 use crate::endpoint::Tls;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 use quorate_tls::{Connector, KeyPairFiles, Trust};
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -365,7 +366,7 @@ pub(crate) fn variable(long: &str) -> String {
 pub(crate) fn conflict(
     command: &clap::Command,
     matches: &ArgMatches,
-    lookup: &impl Fn(&str) -> Option<String>,
+    lookup: &impl Fn(&str) -> Option<OsString>,
 ) -> Option<String> {
     let given = command.get_arguments().filter(|arg| {
         let id = arg.get_id().as_str();

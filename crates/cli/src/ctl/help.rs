@@ -26,15 +26,11 @@ pub(super) fn options() -> String {
 ///
 /// If there is no such command.
 pub(super) fn of(words: &[OsString]) -> Result<String, Failure> {
-    let mut command = command();
-    for word in words {
-        let inner = command.find_subcommand(word).cloned();
-        command = inner.ok_or_else(|| {
-            let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-            Failure::error(format!("Unknown help topic {:?}", words.join(" ")))
-        })?;
-    }
-    Ok(command.render_long_help().to_string())
+    let path: Vec<OsString> = [OsString::from("ctl")].iter().chain(words).cloned().collect();
+    args::help(&path).ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        Failure::error(format!("Unknown help topic {:?}", words.join(" ")))
+    })
 }
 
 fn command() -> clap::Command {

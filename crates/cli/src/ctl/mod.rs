@@ -15,7 +15,6 @@ mod check;
 mod connection;
 mod datascale;
 mod discovery;
-mod duration;
 mod elect;
 mod endpoint;
 mod failure;
@@ -25,6 +24,8 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+#[cfg(test)]
+mod mangled;
 mod member;
 mod mirror;
 mod print;
@@ -37,6 +38,7 @@ mod watch;
 mod words;
 
 pub(crate) use flags::{conflict, variable};
+pub(crate) use print::table::Table;
 
 use crate::{completion, output};
 use clap::builder::ValueParser;

@@ -236,17 +236,23 @@ fn report(response: &ResponseOp) -> Option<Box<dyn Report + '_>> {
     })
 }
 
+/// The transaction that is typed, or what is said of it.
+#[cfg(test)]
+pub(super) fn read_from(mut input: &[u8]) -> Result<TxnRequest, String> {
+    let txn = Txn {
+        words: Vec::new(),
+        interactive: false,
+    };
+    let read = txn.read(&mut input);
+    read.map_err(|failure| failure.message().to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<TxnRequest, String> {
-        let txn = Txn {
-            words: Vec::new(),
-            interactive: false,
-        };
-        txn.read(&mut text.as_bytes())
-            .map_err(|failure| failure.message().to_string())
+        read_from(text.as_bytes())
     }
 
     #[test]

@@ -316,7 +316,7 @@ fn advance(create: &mut WatchCreateRequest, response: &WatchResponse, revision: 
         None if response.created && create.start_revision != 0 => return,
         None => revision,
     };
-    create.start_revision = create.start_revision.max(seen + 1);
+    create.start_revision = create.start_revision.max(seen.saturating_add(1));
 }
 
 /// Why a watch was cancelled, as etcd's Go client has it.
@@ -514,6 +514,12 @@ impl Report for Shown<'_> {
 }
 
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Whether a line is one that may be typed, or what is said of it.
+#[cfg(test)]
+pub(super) fn check_line(line: &str) -> Result<(), String> {
+    parse_line(line).map(drop)
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use quorate_etcd_api::etcdserverpb::{
     MemberRemoveRequest, StatusRequest, StatusResponse,
 };
 use quorate_server::Url;
+use std::fmt;
 use std::time::Duration;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
@@ -183,24 +184,56 @@ impl Cluster {
         &self,
         request: impl AsyncFn(ClusterClient<Channel>) -> Result<T, Status>,
     ) -> anyhow::Result<T> {
-        let mut last = anyhow!("there is no endpoint to ask");
+        let mut refusals = Refusals::default();
         for (endpoint, channel) in &self.endpoints {
             match request(ClusterClient::new(channel.clone())).await {
                 Ok(answer) => return Ok(answer),
                 // Nobody answers there, or whoever does cannot reach a leader: another may.
-                Err(status) if status.code() == Code::Unavailable => {
-                    last = match status.message().starts_with("etcdserver: ") {
-                        true => anyhow!("{endpoint}: {}", status.message()),
-                        false => anyhow!(
-                            "{endpoint}: {}; is a node running there? --endpoints says whom to ask",
-                            status.message()
-                        ),
-                    };
-                }
+                Err(status) if status.code() == Code::Unavailable => refusals.add(endpoint, &status),
                 Err(status) => bail!("{}", said(&status)),
             }
         }
-        Err(last)
+        Err(anyhow!("{refusals}"))
+    }
+}
+
+/// Why none of the endpoints took a request.
+#[derive(Default)]
+struct Refusals {
+    /// What those that answer say.
+    answers: Vec<String>,
+    /// Why the others cannot be reached.
+    silences: Vec<String>,
+}
+
+impl Refusals {
+    fn add(&mut self, endpoint: &str, status: &Status) {
+        let line = format!("{endpoint}: {}", said(status));
+        match status.message().starts_with("etcdserver: ") {
+            true => self.answers.push(line),
+            false => self.silences.push(line),
+        }
+    }
+}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (answers, silences) = (self.answers.join("; "), self.silences.join("; "));
+        match (self.answers.is_empty(), self.silences.is_empty()) {
+            (true, true) => f.write_str("there is no endpoint to ask"),
+            (true, false) => write!(
+                f,
+                "{silences}; is a node running there? --endpoints says whom to ask"
+            ),
+            (false, is_all) => {
+                f.write_str("the cluster has no leader, as without a majority of its voters: start those that are down. ")?;
+                f.write_str(&answers)?;
+                match is_all {
+                    true => Ok(()),
+                    false => write!(f, "; no answer from {silences}"),
+                }
+            }
+        }
     }
 }
 
@@ -216,3 +249,28 @@ fn set_up(endpoint: Endpoint) -> Endpoint {
 const CONNECT: Duration = Duration::from_secs(3);
 /// Longer than a member tries to serve a request.
 const ANSWER: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_endpoint_that_was_asked_is_named_with_what_it_said() {
+        let mut refusals = Refusals::default();
+        assert_eq!(refusals.to_string(), "there is no endpoint to ask");
+        refusals.add("c:1", &Status::unavailable("tcp connect error"));
+        assert_eq!(
+            refusals.to_string(),
+            "c:1: tcp connect error; is a node running there? --endpoints says whom to ask"
+        );
+        refusals.add("a:1", &Status::unavailable("etcdserver: no leader"));
+        refusals.add("b:1", &Status::unavailable("etcdserver: request timed out"));
+        let text = refusals.to_string();
+        for part in [
+            "no leader, as without a majority of its voters",
+            "a:1: etcdserver: no leader; b:1: etcdserver: request timed out; no answer from c:1: tcp connect error",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

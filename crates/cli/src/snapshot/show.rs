@@ -1,7 +1,7 @@
 //! Backups as they are shown.
 
 use super::StatusOutput;
-use comfy_table::{Table, presets};
+use crate::ctl::Table;
 use quorate_server::BackupStatus;
 use serde_json::json;
 
@@ -21,12 +21,11 @@ pub(super) fn status(status: &BackupStatus, output: StatusOutput) -> String {
             status.hash, status.revision, status.total_key, status.total_size
         ),
         StatusOutput::Table => {
-            let mut table = Table::new();
-            table
-                .load_style(presets::ASCII_BORDERS_ONLY_CONDENSED)
-                .set_header(["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE"])
-                .add_row(cells);
-            format!("{}\n", table.trim_fmt())
+            let table = Table {
+                header: vec!["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE"],
+                rows: vec![cells.into()],
+            };
+            table.draw()
         }
     }
 }
@@ -93,6 +92,13 @@ mod tests {
         assert_eq!(shown(StatusOutput::Json), format!("{json}\n"));
         let fields = "\"Hash\" : 11259375\n\"Revision\" : 7\n\"Keys\" : 12\n\"Size\" : 20480\n";
         assert_eq!(shown(StatusOutput::Fields), fields);
-        assert!(shown(StatusOutput::Table).contains("TOTAL KEYS"));
+        let table = "\
++--------+----------+------------+------------+
+|  HASH  | REVISION | TOTAL KEYS | TOTAL SIZE |
++--------+----------+------------+------------+
+| abcdef |        7 |         12 |      20 kB |
++--------+----------+------------+------------+
+";
+        assert_eq!(shown(StatusOutput::Table), table);
     }
 }

@@ -187,7 +187,7 @@ impl Options {
     }
 
     /// The server's configuration, with what was left out filled in.
-    fn into_config(self) -> anyhow::Result<ServerConfig> {
+    pub(crate) fn into_config(self) -> anyhow::Result<ServerConfig> {
         let (member, cluster) = (self.member, self.cluster);
         let peer_urls = advertised(
             cluster.initial_advertise_peer_urls,

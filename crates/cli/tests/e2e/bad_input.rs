@@ -126,6 +126,40 @@ fn a_configuration_that_makes_no_sense() {
     );
 }
 
+/// Nothing is made in the size of a limit, and no sum of times is too much for a clock.
+#[test]
+fn the_largest_numbers_are_no_bad_input() {
+    let largest = u64::MAX.to_string();
+    let numbers = [
+        "max-handshakes",
+        "max-connections-per-address",
+        "max-txn-ops",
+        "max-watchers-per-stream",
+        "max-watchers",
+        "max-leases",
+        "snapshot-count",
+        "snapshot-catchup-entries",
+        "auth-token-ttl",
+    ];
+    let times = [
+        "watch-progress-notify-interval",
+        "grpc-keepalive-interval",
+        "grpc-keepalive-timeout",
+        "warning-apply-duration",
+        "auto-compaction-retention",
+    ];
+    let numbers = numbers.map(|flag| format!("--{flag}={largest}"));
+    let times = times.map(|flag| format!("--{flag}=2562047h"));
+    let tls = ["--auto-tls", "--listen-client-http-urls=https://127.0.0.1:0"];
+    let flags = numbers.iter().chain(&times).map(String::as_str).chain(tls);
+    block_on(async {
+        let mut cluster = Cluster::start(binary(), 1, Place::Loopback, &flags.collect::<Vec<_>>())?;
+        cluster.leader().await?;
+        cluster.client(0).put("a", "b").await?;
+        cluster.terminate(0)
+    });
+}
+
 #[test]
 fn a_port_in_use() {
     let address = Ipv4Addr::from_bits(loopback_network());

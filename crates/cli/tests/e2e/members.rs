@@ -147,6 +147,39 @@ fn a_removed_node_ends_and_says_why() {
 }
 
 #[test]
+fn a_node_that_was_removed_while_it_was_down_ends_and_says_why() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    block_on(async {
+        let mut cluster = Cluster::start(binary(), 3, Place::Loopback, &TIMING)?;
+        let leader = cluster.leader().await?;
+        cluster.client(leader).put("a", "1").await?;
+        let others = cluster.others(leader);
+        cluster.kill(leader)?;
+        cluster.leader_among(&others).await?;
+        // The first endpoint is dead: another answers.
+        let all: Vec<usize> = [leader].into_iter().chain(others.clone()).collect();
+        json(&mut member(&cluster, &all, &["remove", cluster.name(leader)]))?;
+        cluster.restart(leader)?;
+        let ends = || ready(cluster.last_words_of_ended(leader));
+        let words = eventually("the removed node ends", ends).await?;
+        ensure!(
+            words.contains("removed from the cluster") && words.contains("remove its data directory"),
+            "{words}"
+        );
+        // Without a majority each that was asked is told of.
+        cluster.kill(others[0])?;
+        let told = run(&mut member(&cluster, &others, &["list"])).map(drop);
+        let told = told.err().context("the members were listed")?.to_string();
+        let named = |node: usize| told.contains(&cluster.endpoint(node).to_string());
+        ensure!(
+            told.contains("no leader") && named(others[0]) && named(others[1]),
+            "{told}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
 fn a_witness_keeps_two_going_and_says_what_it_is() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     block_on(async {

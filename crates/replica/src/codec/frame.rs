@@ -92,6 +92,18 @@ pub struct Welcome {
 pub struct Refusal {
     /// A sentence for the dialer's log.
     pub reason: String,
+    /// The dialer was a member, with the directory that it has, and is none any more.
+    pub removed: bool,
+}
+
+impl Refusal {
+    /// One that says nothing of the dialer's being a member.
+    pub(crate) fn because(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            removed: false,
+        }
+    }
 }
 
 /// Asks a member which node is to be reached at an address.
@@ -198,8 +210,8 @@ pub fn encode(frame: &Frame, out: &mut BytesMut) {
         Frame::Hello(hello) => put(HELLO, &WireHello::from(hello), out),
         Frame::Welcome(welcome) => put(WELCOME, &WireWelcome::from(welcome), out),
         Frame::Refusal(refusal) => {
-            let reason = refusal.reason.clone();
-            put(REFUSAL, &WireRefusal { reason }, out);
+            let Refusal { reason, removed } = refusal.clone();
+            put(REFUSAL, &WireRefusal { reason, removed }, out);
         }
         Frame::SnapshotOffer(offer) => put(SNAPSHOT_OFFER, &WireOffer::from(offer), out),
         Frame::SnapshotResume { next } => put(SNAPSHOT_RESUME, &WireResume { next: *next }, out),
@@ -304,9 +316,10 @@ fn decode_body(kind: u8, body: Bytes) -> Result<Frame, DecodeError> {
     Ok(match kind {
         HELLO => Frame::Hello(WireHello::decode(body)?.try_into()?),
         WELCOME => Frame::Welcome(WireWelcome::decode(body)?.try_into()?),
-        REFUSAL => Frame::Refusal(Refusal {
-            reason: WireRefusal::decode(body)?.reason,
-        }),
+        REFUSAL => {
+            let WireRefusal { reason, removed } = WireRefusal::decode(body)?;
+            Frame::Refusal(Refusal { reason, removed })
+        }
         MESSAGE => Frame::Message(WireEnvelope::decode(body)?.try_into()?),
         SNAPSHOT_OFFER => Frame::SnapshotOffer(WireOffer::decode(body)?.try_into()?),
         SNAPSHOT_RESUME => Frame::SnapshotResume {
@@ -379,6 +392,8 @@ struct WireWelcome {
 struct WireRefusal {
     #[prost(string, tag = "1")]
     reason: String,
+    #[prost(bool, tag = "2")]
+    removed: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

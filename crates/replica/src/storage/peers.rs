@@ -54,6 +54,11 @@ impl KnownPeers {
         })
     }
 
+    /// Whether `node` was seen before, with this incarnation.
+    pub(crate) fn is_known(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        self.known.get(&node) == Some(&incarnation)
+    }
+
     /// The incarnation that `node` was first seen with: `seen`, if that is now. It is durable then.
     ///
     /// # Errors

@@ -116,7 +116,9 @@ async fn attempt(
     offer: &SnapshotOffer,
     outgoing: &Arc<Outgoing>,
 ) -> Result<(), ConnectionError> {
-    let mut connection = Connection::dial(office, to, StreamKind::Bulk).await?;
+    let roster = office.roster();
+    let contact = roster.contacts().get(&to).ok_or(ConnectionError::Left)?;
+    let mut connection = Connection::dial(office, to, &contact.address, StreamKind::Bulk).await?;
     connection.write(&Frame::SnapshotOffer(offer.clone())).await?;
     let first = match connection.read_soon(ANSWER).await? {
         Frame::SnapshotResume { next } => next,
@@ -294,9 +296,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn refusal(reason: &str) -> ConnectionError {
-    ConnectionError::Refused(Refusal {
-        reason: reason.to_owned(),
-    })
+    ConnectionError::Refused(Refusal::because(reason))
 }
 
 /// How often a transfer is taken up again before it has failed.

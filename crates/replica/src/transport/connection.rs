@@ -34,6 +34,8 @@ pub(super) enum ConnectionError {
     Untrusted(String),
     #[error("no longer trusted: {0}")]
     NoLongerTrusted(HandshakeError),
+    #[error("it is no member any more")]
+    Left,
     #[error("unexpected {0} frame")]
     Unexpected(&'static str),
     #[error("the message says that it is from {from} to {to}, which this connection is not")]
@@ -48,6 +50,11 @@ impl ConnectionError {
     /// Whether the host is there and nothing listens: the peer's process is gone.
     pub(super) fn is_refused(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
+    /// Whether the peer says that this node was a member and is none any more.
+    pub(super) fn says_removed(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.removed)
     }
 }
 
@@ -112,11 +119,13 @@ impl Connection {
         Ok(Self::new(stream))
     }
 
-    /// Connects to a peer and is welcomed by it.
-    pub(super) async fn dial(office: &Office, to: NodeId, kind: StreamKind) -> Result<Self, ConnectionError> {
-        let roster = office.roster();
-        let contact = roster.contacts().get(&to);
-        let address = contact.map_or("", |contact| contact.address.as_str());
+    /// Connects to a peer at an address and is welcomed by it.
+    pub(super) async fn dial(
+        office: &Office,
+        to: NodeId,
+        address: &str,
+        kind: StreamKind,
+    ) -> Result<Self, ConnectionError> {
         let connected = timeout(office.patience, TcpStream::connect(address)).await;
         let socket = connected.map_err(|_elapsed| ConnectionError::TimedOut)??;
         set_up(&socket, office.patience)?;
@@ -126,7 +135,7 @@ impl Connection {
         };
         let mut connection = Self::new(stream);
         let admitted = office.check_stranger(connection.certificate.as_ref());
-        admitted.map_err(|Refusal { reason }| ConnectionError::Untrusted(reason))?;
+        admitted.map_err(|Refusal { reason, .. }| ConnectionError::Untrusted(reason))?;
         connection.write(&Frame::Hello(office.hello(to, kind))).await?;
         let answer = timeout(HANDSHAKE, connection.read(MAX_HANDSHAKE_BYTES)).await;
         match answer.map_err(|_elapsed| ConnectionError::TimedOut)?? {
@@ -258,7 +267,7 @@ fn set_up(socket: &TcpStream, patience: Duration) -> io::Result<()> {
 
 impl Office {
     fn check_hello(&self, hello: &Hello) -> Result<Welcome, Refusal> {
-        let refuse = |reason: String| Err(Refusal { reason });
+        let refuse = |reason: String| Err(Refusal::because(reason));
         let Identity {
             cluster,
             node,
@@ -284,10 +293,14 @@ impl Office {
             ));
         }
         if !self.roster().admits(hello.from) {
-            return refuse(format!(
-                "node {:x} is no member of this cluster: it was removed, or is to be added first",
-                hello.from.0
-            ));
+            let from = hello.from.0;
+            let removed = self.known.lock().is_known(hello.from, hello.incarnation);
+            let why = match removed {
+                true => "it was removed",
+                false => "it was removed, or is to be added first",
+            };
+            let reason = format!("node {from:x} is no member of this cluster: {why}");
+            return Err(Refusal { reason, removed });
         }
         self.recognize(hello.from, hello.incarnation)?;
         Ok(Welcome {

@@ -8,21 +8,25 @@ use quorate_raft::{Envelope, NodeId};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use super::Office;
 use super::connection::{Connection, ConnectionError};
 use super::lane::Lane;
 use super::ping::Pings;
+use super::roster::Contact;
+use super::{Membership, Office};
 use crate::codec::frame::MAX_HANDSHAKE_BYTES;
 use crate::codec::{StreamKind, frame};
 
 /// Keeps a stream to `to` for ever, and sends on it what comes into the lane.
-pub(super) async fn keep_sending(office: Arc<Office>, to: NodeId, lane: Arc<Lane>) {
+///
+/// The roster need not have its contact any more: a member that was left out is still sent to for a while.
+pub(super) async fn keep_sending(office: Arc<Office>, to: NodeId, contact: Contact, lane: Arc<Lane>) {
     let mut backoff = Backoff::new(office.patience / 2);
     loop {
-        let peer = office.describe(to);
-        let error = match Connection::dial(&office, to, StreamKind::Messages).await {
+        let peer = office.roster().describe_at(to, &contact);
+        let error = match Connection::dial(&office, to, &contact.address, StreamKind::Messages).await {
             Ok(connection) => {
                 tracing::info!(%peer, "connected");
+                office.note_membership(to, Membership::Member);
                 backoff.reset();
                 Sending::begin(&office, to, &lane).run(connection).await
             }
@@ -30,6 +34,9 @@ pub(super) async fn keep_sending(office: Arc<Office>, to: NodeId, lane: Arc<Lane
         };
         if error.is_refused() {
             office.deliver.peer_gone(to);
+        }
+        if error.says_removed() {
+            office.note_membership(to, Membership::Removed);
         }
         // A peer that is down is told of once in a while, not at each attempt.
         if office

@@ -130,7 +130,7 @@ fn ask(member: &str, address: &str, security: Option<&Security>) -> io::Result<I
     let connected = security.connector.connect_blocking(host_of(member), stream);
     let stream = connected.map_err(io::Error::other)?;
     let admitted = security.admit(PeerCertificate::shown_on(&stream).as_ref());
-    admitted.map_err(|Refusal { reason }| io::Error::other(reason))?;
+    admitted.map_err(|Refusal { reason, .. }| io::Error::other(reason))?;
     ask_on(stream, address)
 }
 
@@ -149,7 +149,7 @@ fn ask_on(mut stream: impl Read + Write, address: &str) -> io::Result<Introducti
     loop {
         match frame::decode(&mut bytes, MAX_BODY_BYTES).map_err(unreadable)? {
             Some(Frame::Introduction(introduction)) => return Ok(introduction),
-            Some(Frame::Refusal(Refusal { reason })) => return Err(io::Error::other(reason)),
+            Some(Frame::Refusal(Refusal { reason, .. })) => return Err(io::Error::other(reason)),
             Some(other) => return Err(io::Error::other(format!("unexpected {} frame", other.name()))),
             None => {}
         }

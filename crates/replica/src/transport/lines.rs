@@ -86,7 +86,8 @@ pub(super) async fn keep(office: Arc<Office>, lanes: Arc<Lanes>) {
         });
         for (node, contact) in roster.contacts() {
             lines.entry(*node).or_insert_with(|| {
-                let sending = dial::keep_sending(Arc::clone(&office), *node, lanes.open(*node));
+                let sending =
+                    dial::keep_sending(Arc::clone(&office), *node, contact.clone(), lanes.open(*node));
                 Line {
                     contact: contact.clone(),
                     task: tokio::spawn(sending).abort_handle(),

@@ -7,7 +7,8 @@
 //!   order is kept.
 //! - A connection begins with a handshake. Whoever is of another cluster, means another node, or speaks
 //!   no common version is refused with a sentence that says so.
-//! - Whatever a peer sends, the worst that happens is that its connection is closed.
+//! - Whatever a peer sends, the worst that happens is that its connection is closed. Only if most of the other voters say
+//!   that this node was removed does it end.
 //!
 //! - The members are those of the configuration in effect: they are dialed, and they may connect.
 //!   Whoever is none is refused, except that it may ask who the members are, to become one.
@@ -32,7 +33,7 @@ mod quorum;
 mod roster;
 mod security;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,6 +115,16 @@ struct Office {
     receiving: tokio::sync::Mutex<Option<Receiving>>,
     /// The directory that each peer was first seen to have.
     known: Mutex<KnownPeers>,
+    /// The peers that say that this node is no member any more.
+    removed_by: Mutex<BTreeSet<NodeId>>,
+}
+
+/// What a peer takes this node for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Membership {
+    Member,
+    /// It was a member, and is none any more.
+    Removed,
 }
 
 impl Office {
@@ -159,6 +170,18 @@ impl Office {
         self.roster.borrow().describe(node)
     }
 
+    /// Notes what a peer takes this node for; ends it once most of the other voters say that it was removed.
+    fn note_membership(&self, peer: NodeId, membership: Membership) {
+        let mut removed_by = self.removed_by.lock();
+        match membership {
+            Membership::Member => removed_by.remove(&peer),
+            Membership::Removed => removed_by.insert(peer),
+        };
+        if membership == Membership::Removed && self.roster().was_removed(|node| removed_by.contains(&node)) {
+            self.deliver.fail(&REMOVED);
+        }
+    }
+
     /// Whether `node` still has the directory it was first seen with.
     ///
     /// One with another has forgotten its votes and its log, and must not take part under its old name:
@@ -174,7 +197,7 @@ impl Office {
                     "this node's disk has failed".to_owned()
                 }
             };
-            Refusal { reason }
+            Refusal::because(reason)
         })?;
         match known == incarnation {
             true => Ok(()),
@@ -183,14 +206,15 @@ impl Office {
     }
 }
 
+const REMOVED: &str = "it was removed from the cluster, as most of the other voters say: remove its data directory; it can \
+                       come back only as a new member, which is added first";
+
 fn lost_directory(node: NodeId, known: Incarnation) -> Refusal {
     let node = node.0;
-    Refusal {
-        reason: format!(
-            "node {node:x} had data directory {known} and has another now: it has forgotten its votes; give it back \
-             its directory, or replace the member by a new one"
-        ),
-    }
+    Refusal::because(format!(
+        "node {node:x} had data directory {known} and has another now: it has forgotten its votes; give it back its \
+         directory, or replace the member by a new one"
+    ))
 }
 
 /// The transport before its thread runs.
@@ -274,6 +298,7 @@ impl Transport {
             observer: config.observer.clone(),
             receiving: tokio::sync::Mutex::default(),
             known: Mutex::new(known),
+            removed_by: Mutex::default(),
         };
         let transport = Self {
             office: Arc::new(office),

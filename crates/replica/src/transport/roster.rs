@@ -18,6 +18,16 @@ pub(crate) struct Contact {
     pub(crate) address: String,
 }
 
+impl Contact {
+    fn describe(&self, node: NodeId) -> String {
+        let (Self { name, address }, id) = (self, node.0);
+        match name.as_str() {
+            "" => format!("node ({id:x}) at {address}"),
+            name => format!("{name} ({id:x}) at {address}"),
+        }
+    }
+}
+
 /// The other members, as of one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Roster {
@@ -77,14 +87,31 @@ impl Roster {
             .collect()
     }
 
+    /// Whether so many of the other voters say that this node was removed that it is no mistake of a few: more than
+    /// half of them.
+    ///
+    /// One that was a member and is in no configuration of a voter's was left out by a change that its members had
+    /// committed to (thesis §4.3: the joint configuration is committed before the one without it is appended).
+    pub(crate) fn was_removed(&self, says_so: impl Fn(NodeId) -> bool) -> bool {
+        let members = self.configuration.members().into_iter();
+        let others = members.filter(|node| *node != self.own && self.configuration.is_voter(*node));
+        let (say_so, others) = others.fold((0, 0), |(say_so, others), node| {
+            (say_so + usize::from(says_so(node)), others + 1)
+        });
+        say_so * 2 > others
+    }
+
     /// A node as the log names it: name, id in hexadecimal digits, address.
     pub(crate) fn describe(&self, node: NodeId) -> String {
-        let id = node.0;
         match self.contacts.get(&node) {
-            Some(Contact { name, address }) if name.is_empty() => format!("node ({id:x}) at {address}"),
-            Some(Contact { name, address }) => format!("{name} ({id:x}) at {address}"),
-            None => format!("node ({id:x})"),
+            Some(contact) => contact.describe(node),
+            None => format!("node ({:x})", node.0),
         }
+    }
+
+    /// As [`Self::describe`], for a node that was reached as `known` says if it is no member any more.
+    pub(crate) fn describe_at(&self, node: NodeId, known: &Contact) -> String {
+        self.contacts.get(&node).unwrap_or(known).describe(node)
     }
 }
 
@@ -148,6 +175,16 @@ mod tests {
         assert_eq!(address(&roster, 4), Some("log:4"));
         assert_eq!(roster.describe(NodeId(2)), "s2 (2) at log:2");
         assert!(roster.admits(NodeId(4)) && !roster.admits(NodeId(5)));
+        let left = Contact {
+            name: "e".to_owned(),
+            address: "log:5".to_owned(),
+        };
+        assert_eq!(
+            roster.describe_at(NodeId(5), &left),
+            "e (5) at log:5",
+            "it was left out"
+        );
+        assert_eq!(roster.describe_at(NodeId(2), &left), "s2 (2) at log:2");
     }
 
     #[test]
@@ -156,6 +193,26 @@ mod tests {
         assert_eq!(roster.contacts().len(), 3);
         assert!(roster.admits(NodeId(77)));
         assert!(!roster.has_quorum(|_| true));
+    }
+
+    #[test]
+    fn a_node_was_removed_if_most_of_the_other_voters_say_so() {
+        let roster = |own| Roster::new(NodeId(own), Arc::new(configuration()), &settings());
+        assert!(roster(1).was_removed(|node| node.0 != 1), "both others");
+        assert!(
+            !roster(1).was_removed(|node| node.0 == 2),
+            "one may be mistaken, or lie"
+        );
+        assert!(
+            !roster(1).was_removed(|node| node.0 == 4),
+            "a learner is not counted"
+        );
+        assert!(
+            roster(9).was_removed(|node| node.0 <= 2),
+            "its log does not name it any more"
+        );
+        let unknown = Roster::new(NodeId(9), Arc::new(Configuration::unknown()), &settings());
+        assert!(!unknown.was_removed(|_| true), "it is to be added first");
     }
 
     #[test]

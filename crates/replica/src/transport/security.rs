@@ -246,7 +246,7 @@ pub(super) fn host_of(address: &str) -> &str {
 }
 
 fn refusal(reason: String) -> Refusal {
-    Refusal { reason }
+    Refusal::because(reason)
 }
 
 const REFRESH: Duration = Duration::from_secs(1);

@@ -54,6 +54,7 @@ impl Cluster {
         let mut list: Vec<Member> = nodes
             .map(|node| listed(node, &members, is_published(node), scheme))
             .collect();
+        self.introduce_itself(&mut list);
         if self.node.is_witness() {
             // It has nothing that was published, so that nobody would have a name.
             for member in &mut list {
@@ -61,6 +62,16 @@ impl Cluster {
             }
         }
         Ok(list)
+    }
+
+    /// Whoever answers is started: what it has not published yet it is told by its own settings.
+    fn introduce_itself(&self, list: &mut [Member]) {
+        let (id, config) = (self.node.identity().member_id, self.node.config());
+        let unpublished = |member: &&mut Member| member.id == id && member.name.is_empty();
+        if let Some(own) = list.iter_mut().find(unpublished) {
+            own.name.clone_from(&config.name);
+            own.client_ur_ls = config.advertise_client_urls.iter().map(Url::to_string).collect();
+        }
     }
 
     async fn members(&self) -> Result<Arc<Configuration>, Status> {

@@ -2,10 +2,11 @@
 
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::*;
-use quorate_server::{LearnerPromotion, ServerConfig};
+use quorate_server::{ClusterState, LearnerPromotion, Server, ServerConfig};
 use tonic::Code;
+use tonic::transport::Endpoint;
 
-use crate::harness::{Cluster, check_error, put, range, text};
+use crate::harness::{Client, Cluster, check_error, put, range, text};
 
 #[tokio::test]
 async fn members_are_listed_with_their_urls() {
@@ -31,6 +32,36 @@ async fn members_are_listed_with_their_urls() {
         assert_eq!(listed.client_ur_ls, [client]);
         assert!(listed.id != 0 && !listed.is_learner);
     }
+}
+
+/// A name that is empty is etcd's for "unstarted", which whoever answers is not.
+#[tokio::test]
+async fn a_member_that_is_not_published_yet_lists_itself_by_its_name() {
+    let room = Cluster::start(1).await;
+    let mut config = room.room("m2");
+    config.initial_cluster = Default::default();
+    config
+        .initial_cluster
+        .insert("m2", config.initial_advertise_peer_urls[0].clone());
+    config
+        .initial_cluster
+        .insert("absent", "http://127.0.0.1:9".parse().unwrap());
+    config.initial_cluster_state = ClusterState::New;
+    config.initial_cluster_token = "without a quorum".to_owned();
+    config.advertise_client_urls = vec!["http://m2:2379".parse().unwrap()];
+    let server = Server::start(config).await.unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.client_addr())).unwrap();
+    let mut client = Client::new(endpoint.connect().await.unwrap());
+    let request = MemberListRequest { linearizable: false };
+    let listed = client.cluster.member_list(request).await.unwrap().into_inner();
+    let is_own = |member: &&Member| member.id == server.identity().member_id;
+    let (own, others): (Vec<_>, Vec<_>) = listed.members.iter().partition(is_own);
+    assert_eq!(
+        (own[0].name.as_str(), own[0].client_ur_ls.as_slice()),
+        ("m2", &["http://m2:2379".to_owned()][..])
+    );
+    assert!(others.len() == 1 && others[0].name.is_empty(), "{others:?}");
+    server.shutdown().await;
 }
 
 fn add(urls: &[&str]) -> MemberAddRequest {

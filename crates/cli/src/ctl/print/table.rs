@@ -17,20 +17,18 @@ impl Table {
             .map(|width| format!("+{}", "-".repeat(width + 2)))
             .collect();
         let border = format!("{border}+\n");
-        let names: String = self
-            .header
-            .iter()
-            .zip(&widths)
-            .map(|(name, width)| format!("| {name:^width$} "))
-            .collect();
-        let mut text = format!("{border}{names}|\n{border}");
-        for row in &self.rows {
-            let cells: String = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| format!("| {cell:>width$} "))
-                .collect();
-            text += &format!("{cells}|\n");
+        let row = |cells: Vec<String>| format!("|{}|\n", cells.join("|"));
+        let names = self.header.iter().zip(&widths);
+        let names = names.map(|(name, width)| {
+            let room = width - name.len();
+            format!(" {}{name}{} ", spaces(room / 2), spaces(room - room / 2))
+        });
+        let mut text = format!("{border}{}{border}", row(names.collect()));
+        for cells in &self.rows {
+            let cells = cells.iter().zip(&widths);
+            let cells =
+                cells.map(|(cell, width)| format!(" {}{cell} ", spaces(width - cell.chars().count())));
+            text += &row(cells.collect());
         }
         text + &border
     }
@@ -39,6 +37,11 @@ impl Table {
         let cells = self.rows.iter().map(|row| row[column].chars().count());
         cells.chain([self.header[column].len()]).max().unwrap_or_default()
     }
+}
+
+/// A width in a format may be 65,535 at most, and what a server says may be longer.
+fn spaces(count: usize) -> String {
+    " ".repeat(count)
 }
 
 #[cfg(test)]
@@ -68,5 +71,15 @@ mod tests {
             rows: Vec::new(),
         };
         assert_eq!(empty.draw(), "+---+\n| A |\n+---+\n+---+\n");
+    }
+
+    #[test]
+    fn a_cell_may_be_of_any_length() {
+        let table = Table {
+            header: vec!["A", "B"],
+            rows: vec![vec!["x".repeat(70_000), "1".to_string()]],
+        };
+        let text = table.draw();
+        assert!(text.lines().all(|line| line.len() == 70_000 + "|  |   |".len()));
     }
 }

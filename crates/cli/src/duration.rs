@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// Reads a duration such as `5s`, `1m30s`, `1.5h` or `0`.
+/// Reads a duration such as `5s`, `1m30s`, `1.5h` or `0`: at most as many nanoseconds as Go's can have, 292 years.
 ///
 /// # Errors
 ///
-/// If it is none.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+/// What Go says of it, if it is none.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let bad = || format!("time: invalid duration {text:?}");
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -16,39 +16,64 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         return Err(bad());
     }
     let mut rest = text;
-    let mut seconds = 0.0;
+    let mut total = 0u128;
     while !rest.is_empty() {
         let digits = rest
             .find(|c: char| !c.is_ascii_digit() && c != '.')
             .ok_or_else(|| format!("time: missing unit in duration {text:?}"))?;
         let (number, after) = rest.split_at(digits);
-        let number: f64 = number.parse().map_err(|_| bad())?;
         let unit_ends = after
             .find(|c: char| c.is_ascii_digit() || c == '.')
             .unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_ends);
-        let factor = UNITS.iter().find(|(name, _)| *name == unit);
-        let (_, factor) =
-            factor.ok_or_else(|| format!("time: unknown unit {unit:?} in duration {text:?}"))?;
-        seconds += number * factor;
+        let found = UNITS.iter().find(|(name, _)| *name == unit);
+        let (_, nanos) = found.ok_or_else(|| format!("time: unknown unit {unit:?} in duration {text:?}"))?;
+        total += nanoseconds(number, *nanos).ok_or_else(bad)?;
+        // What is beyond is not added to: a long text would be too much for any number.
+        if total > MOST_NANOS {
+            return Err(bad());
+        }
         rest = after;
     }
-    Duration::try_from_secs_f64(seconds).map_err(|_| bad())
+    u64::try_from(total).map(Duration::from_nanos).map_err(|_| bad())
 }
 
-const UNITS: [(&str, f64); 8] = [
-    ("ns", 1e-9),
-    ("us", 1e-6),
-    ("µs", 1e-6),
-    ("μs", 1e-6),
-    ("ms", 1e-3),
-    ("s", 1.0),
-    ("m", 60.0),
-    ("h", 3600.0),
+/// A number with a fraction, of a unit that is so many nanoseconds.
+fn nanoseconds(number: &str, unit: u64) -> Option<u128> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
+        return None;
+    }
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    // An hour has fewer nanoseconds than numbers of so many digits can tell apart.
+    let fraction = &fraction[..fraction.len().min(18)];
+    let digits: u64 = if fraction.is_empty() {
+        0
+    } else {
+        fraction.parse().ok()?
+    };
+    let scale = 10u128.pow(u32::try_from(fraction.len()).ok()?);
+    let unit = u128::from(unit);
+    Some(u128::from(whole) * unit + u128::from(digits) * unit / scale)
+}
+
+/// Go's durations are numbers of 64 bits with a sign.
+const MOST_NANOS: u128 = i64::MAX as u128;
+
+/// The units of durations in nanoseconds.
+const UNITS: [(&str, u64); 8] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("μs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
 ];
 
 /// Writes a duration with its largest fitting unit and as many digits as it needs.
-pub(super) fn show(duration: Duration) -> String {
+pub(crate) fn show(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     match nanos {
         0 => "0s".to_string(),
@@ -85,8 +110,31 @@ mod tests {
         assert_eq!(parse("1.5h"), Ok(Duration::from_secs(5400)));
         assert_eq!(parse("100ms"), Ok(Duration::from_millis(100)));
         assert_eq!(parse("0"), Ok(Duration::ZERO));
-        for bad in ["", "x", "5", "5x", "-1s", "1.2.3s", "s"] {
+        assert_eq!(parse(".25s"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse("0.00000000001h"), Ok(Duration::from_nanos(36)));
+        for bad in [
+            "", "x", "5", "5x", "-1s", "1.2.3s", "s", ".s", "1.s5", "1d", "1 s",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// A time that far away is none that a clock can be asked to wait for.
+    #[test]
+    fn durations_are_not_longer_than_gos() {
+        let longest = "2562047h47m16.854775807s";
+        assert_eq!(parse(longest), Ok(Duration::from_nanos(i64::MAX as u64)));
+        assert_eq!(
+            parse("147247471.407697053s"),
+            Ok(Duration::from_nanos(147_247_471_407_697_053))
+        );
+        for bad in [
+            "2562047h47m16.854775808s",
+            "18446744073709551615ns",
+            "99999999999999h",
+            "99999999999999999999s",
+        ] {
+            assert_eq!(parse(bad), Err(format!("time: invalid duration {bad:?}")));
         }
     }
 
