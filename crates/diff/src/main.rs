@@ -13,6 +13,7 @@
 mod ask;
 mod ask_auth;
 mod call;
+mod gateway;
 mod generate;
 mod known;
 mod outcome;
@@ -43,6 +44,7 @@ Examples:
   quorate-diff --etcd /usr/bin/etcd --quorate target/release/quorate --calls 5000
   quorate-diff --etcd /usr/bin/etcd --quorate target/release/quorate --seed 7 --only 12
   quorate-diff --etcd /usr/bin/etcd --quorate target/release/quorate --auth --calls 5000
+  quorate-diff --etcd /usr/bin/etcd --quorate target/release/quorate --gateway --calls 5000
   quorate-diff --endpoints-a http://127.0.0.1:2379 --endpoints-b http://127.0.0.1:12379";
 
 /// Sends the same calls to a real etcd and to Quorate, and compares the answers field by field.
@@ -85,6 +87,9 @@ struct Options {
     /// Compares users, roles and rights: authentication is on, and who calls changes
     #[arg(long)]
     auth: bool,
+    /// Compares the JSON gateways, and through them locks and elections
+    #[arg(long, conflicts_with_all = ["auth", "endpoints_a"])]
+    gateway: bool,
     /// Ends after so many sequences that failed
     #[arg(long, value_name = "N", default_value_t = 5)]
     max_failures: usize,
@@ -92,7 +97,7 @@ struct Options {
 
 impl Options {
     fn watches(&self) -> Watches {
-        if self.auth {
+        if self.auth || self.gateway {
             Watches::Not
         } else {
             Watches::Compared
@@ -122,6 +127,9 @@ struct Totals {
 }
 
 async fn compare(options: &Options) -> Result<ExitCode> {
+    if options.gateway {
+        return gateway::run::compare(options).await;
+    }
     let started = Instant::now();
     let length = match options.endpoints_a {
         Some(_) => options.calls,

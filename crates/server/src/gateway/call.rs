@@ -44,7 +44,7 @@ impl Call {
             },
             Streams::Responses => match self.read_one(body).await {
                 Ok(message) => self.stream(caller, futures::stream::iter([message]), None).await,
-                Err(Refusal::Failed(status)) => error::stream(&status),
+                Err(Refusal::Failed(status)) => error::unary(&status),
                 Err(Refusal::Unread(error)) => self.unread(&error),
             },
             Streams::Both => {
@@ -90,7 +90,8 @@ impl Call {
         // The first message decides on the HTTP status.
         match lines.next().await {
             None => json_response(axum::body::Body::empty()),
-            Some(Err(status)) => error::stream(&status),
+            Some(Err(Ended::Unreadable(status))) => error::unary(&status),
+            Some(Err(Ended::Failed(status))) => error::stream(&status),
             Some(Ok(first)) => {
                 let first = futures::stream::iter([Ok::<_, Infallible>(Bytes::from(first))]);
                 json_response(axum::body::Body::from_stream(first.chain(lines.stream())))
@@ -221,18 +222,29 @@ struct Lines {
     route: Arc<Route>,
 }
 
+/// Why there are no more answers.
+enum Ended {
+    /// What the client sent could not be read.
+    Unreadable(Status),
+    /// The method has failed.
+    Failed(Status),
+}
+
 impl Lines {
-    async fn next(&mut self) -> Option<Result<Vec<u8>, Status>> {
+    async fn next(&mut self) -> Option<Result<Vec<u8>, Ended>> {
         let answer = tokio::select! {
             biased;
-            status = refusal(&mut self.refused) => Err(status),
+            status = refusal(&mut self.refused) => return Some(Err(Ended::Unreadable(status))),
             answer = self.answers.message() => answer,
         };
         match answer {
-            Ok(Some(message)) => Some(self.line(message)),
+            Ok(Some(message)) => Some(self.line(message).map_err(Ended::Failed)),
             // The method may have ended because the client's stream has: then that is the reason.
-            Ok(None) => self.refused.as_mut()?.try_recv().ok().map(Err),
-            Err(status) => Some(Err(status)),
+            Ok(None) => {
+                let status = self.refused.as_mut()?.try_recv().ok()?;
+                Some(Err(Ended::Unreadable(status)))
+            }
+            Err(status) => Some(Err(Ended::Failed(status))),
         }
     }
 
@@ -249,7 +261,7 @@ impl Lines {
             let mut lines = lines?;
             match lines.next().await? {
                 Ok(line) => Some((Ok(line.into()), Some(lines))),
-                Err(status) => {
+                Err(Ended::Unreadable(status) | Ended::Failed(status)) => {
                     let line = error::last_line(&status);
                     Some((Ok(line.into()), None))
                 }

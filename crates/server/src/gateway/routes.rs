@@ -3,10 +3,12 @@
 //! Paths follow from the names by a rule, in which a new method takes part: see [`derived`]. Where etcd has
 //! given another path, or several, it is in [`NAMED`].
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
+use percent_encoding::percent_decode_str;
 use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
 use quorate_etcd_api::DESCRIPTOR_SET;
 
@@ -56,7 +58,7 @@ impl Routes {
 
     /// The method at a path.
     pub(super) fn find(&self, path: &str) -> Option<&Arc<Route>> {
-        self.0.get(relative(path)?)
+        self.0.get(&*relative(path)?)
     }
 }
 
@@ -79,11 +81,17 @@ impl Route {
 }
 
 /// What a path of the gateway says after its version. The API is the same under the name that it had before
-/// it was stable.
-pub(super) fn relative(path: &str) -> Option<&str> {
-    path.strip_prefix("/v3/")
-        .or_else(|| path.strip_prefix("/v3beta/"))
+/// it was stable. Letters may be escaped, as in `/v3/kv%2Frange`.
+pub(super) fn relative(path: &str) -> Option<Cow<'_, str>> {
+    let path = percent_decode_str(path).decode_utf8().ok()?;
+    let start = VERSIONS.iter().find(|version| path.starts_with(**version))?.len();
+    Some(match path {
+        Cow::Borrowed(path) => Cow::Borrowed(&path[start..]),
+        Cow::Owned(path) => Cow::Owned(path[start..].to_owned()),
+    })
 }
+
+const VERSIONS: [&str; 2] = ["/v3/", "/v3beta/"];
 
 fn paths(service: &ServiceDescriptor, method: &MethodDescriptor) -> Vec<String> {
     let named = NAMED.iter().find(|(name, _)| *name == method.full_name());
@@ -247,6 +255,8 @@ mod tests {
             ("/v3/kv/range", "/etcdserverpb.KV/Range", Streams::Neither),
             ("/v3/kv/compaction", "/etcdserverpb.KV/Compact", Streams::Neither),
             ("/v3beta/kv/put", "/etcdserverpb.KV/Put", Streams::Neither),
+            ("/v3/kv%2Frange", "/etcdserverpb.KV/Range", Streams::Neither),
+            ("/%763/kv/r%61nge", "/etcdserverpb.KV/Range", Streams::Neither),
             ("/v3/watch", "/etcdserverpb.Watch/Watch", Streams::Both),
             (
                 "/v3/lease/keepalive",
@@ -296,6 +306,9 @@ mod tests {
             "/v2/keys",
             "/v3/kv/rangestream",
             "kv/put",
+            "/v3/kv%2Fput%",
+            "/v3/kv%252Fput",
+            "/v3/kv/put%ff",
         ] {
             assert!(routes.find(path).is_none(), "{path}");
         }

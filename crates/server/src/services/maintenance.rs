@@ -95,6 +95,15 @@ impl Maintenance {
     }
 }
 
+/// An alarm as Go prints it: an alarm of no member has none.
+fn alarm_text(alarm: &AlarmMember) -> String {
+    let name = alarm.alarm().as_str_name();
+    match alarm.member_id {
+        0 => format!("alarm:{name} "),
+        member => format!("memberID:{member} alarm:{name} "),
+    }
+}
+
 #[tonic::async_trait]
 impl MaintenanceRpc for Maintenance {
     type SnapshotStream = BoxStream<SnapshotResponse>;
@@ -108,10 +117,7 @@ impl MaintenanceRpc for Maintenance {
             errors.push(EtcdError::NoLeader.message().to_owned());
         }
         let alarms = answer!(self.node.read_local(Query::Alarms).await?, Alarms);
-        for alarm in translate::alarms(alarms) {
-            let (member, name) = (alarm.member_id, alarm.alarm().as_str_name());
-            errors.push(format!("memberID:{member} alarm:{name} "));
-        }
+        errors.extend(translate::alarms(alarms).iter().map(alarm_text));
         Ok(Response::new(StatusResponse {
             header: Some(self.node.header(figures.revision)),
             version: ETCD_VERSION.to_owned(),

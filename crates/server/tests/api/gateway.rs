@@ -366,22 +366,39 @@ async fn an_election_is_observed_line_by_line() {
 }
 
 #[tokio::test]
+async fn a_stream_that_begins_unreadable_is_refused_as_any_call() {
+    let cluster = Cluster::start(1).await;
+    for (path, body) in [
+        ("/v3/watch", r#"{"create_request":{"key":"?"}}"#),
+        ("/v3/watch", "[]"),
+        ("/v3/watch", r#"{"create_request":"#),
+        ("/v3/lease/keepalive", r#"{"ID":"x"}"#),
+        ("/v3/election/observe", "{"),
+        ("/v3/maintenance/snapshot", "5"),
+    ] {
+        let (status, answer) = Connection::open(&cluster).await.post(path, body).await;
+        assert_eq!(
+            (status, &answer["code"]),
+            (400, &json!(3)),
+            "{path} {body}: {answer}"
+        );
+        assert!(answer["error"].is_string(), "{path} {body}: {answer}");
+        assert_eq!(answer["error"], answer["message"], "{path} {body}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_fails_at_once_has_a_status() {
     let cluster = Cluster::start(1).await;
-    let (status, answer) = post(&cluster, "/v3/watch", json!({"create_request": {"key": "?"}})).await;
-    assert_eq!((status, &answer["error"]["grpc_code"]), (400, &json!(3)));
-    for body in ["[]", r#"{"create_request":"#] {
-        let (status, answer) = Connection::open(&cluster).await.post("/v3/watch", body).await;
-        assert_eq!(
-            (status, &answer["error"]["http_code"]),
-            (400, &json!(400)),
-            "{body}"
-        );
+    for (path, body) in [
+        ("user/add", json!({"name": "root", "password": "x"})),
+        ("role/add", json!({"name": "root"})),
+        ("user/grant", json!({"user": "root", "role": "root"})),
+        ("enable", json!({})),
+    ] {
+        ok(&cluster, &format!("/v3/auth/{path}"), body).await;
     }
-    let (status, answer) = Connection::open(&cluster)
-        .await
-        .post("/v3/election/observe", "{")
-        .await;
+    let (status, answer) = post(&cluster, "/v3/maintenance/snapshot", json!({})).await;
     assert_eq!((status, &answer["error"]["grpc_code"]), (400, &json!(3)));
 }
 

@@ -128,6 +128,22 @@ async fn alarms_are_listed_by_a_majority() {
 }
 
 #[tokio::test]
+async fn status_tells_alarms_as_etcd_does() {
+    let cluster = Cluster::start(1).await;
+    let mut client = cluster.client(0);
+    for member_id in [0, 7] {
+        let activate = AlarmRequest {
+            member_id,
+            ..alarm(AlarmAction::Activate, AlarmType::Nospace)
+        };
+        client.maintenance.alarm(activate).await.unwrap();
+    }
+    let status = client.maintenance.status(StatusRequest {}).await.unwrap();
+    let expected = ["alarm:NOSPACE ", "memberID:7 alarm:NOSPACE "];
+    assert_eq!(status.into_inner().errors, expected);
+}
+
+#[tokio::test]
 async fn there_is_no_alarm_of_no_kind() {
     let cluster = Cluster::start(1).await;
     let mut client = cluster.client(0);
