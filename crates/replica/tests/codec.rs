@@ -158,7 +158,7 @@ fn others() -> Vec<Message> {
     ]
 }
 
-/// One frame of each kind.
+/// Frames of each kind.
 fn frames() -> Vec<Frame> {
     let mut frames = frames_of_version_1();
     frames.extend(frames_new_in_version_2());
@@ -166,7 +166,14 @@ fn frames() -> Vec<Frame> {
 }
 
 fn frames_new_in_version_2() -> Vec<Frame> {
-    vec![Frame::Ping { number: 300 }, Frame::Pong { number: 300 }]
+    vec![
+        Frame::Ping { number: 300 },
+        Frame::Pong { number: 300 },
+        Frame::Refusal(Refusal {
+            reason: "you are no member".to_owned(),
+            removed: true,
+        }),
+    ]
 }
 
 fn frames_of_version_1() -> Vec<Frame> {

@@ -167,6 +167,20 @@ async fn a_certificate_speaks_for_the_member_at_its_host_only() {
     assert!(right.contains("data directory"), "{right}");
 }
 
+/// No certificate is for the host of a node that is no member: that it was removed is said all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_removed_while_it_was_down_is_told_so() {
+    let mut cluster = Cluster::start_with(3, mutual);
+    cluster.write(3, 1).await;
+    cluster.all_hold(&[1]).await;
+    cluster.stop_node(3).await;
+    cluster.node(1).remove(NodeId(3)).await.unwrap();
+    cluster.start_node(3);
+    let ended = tokio::time::timeout(Duration::from_secs(20), cluster.node(3).closed()).await;
+    let stopped = ended.expect("it dials on, although it was removed").to_string();
+    assert!(stopped.contains("removed from the cluster"), "{stopped}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_names_or_hosts_says_who_is_a_peer() {
     let names = |config| allowing(config, AllowedPeers::CommonNames(["peer".to_owned()].into()));

@@ -132,7 +132,11 @@ impl Surface {
             refusal(Status::failed_precondition(
                 "quorate: this member is a witness: it votes and keeps no data; ask another member",
             ))
-        } else if self.node.guards(method.demand) || is_audited(method.demand) {
+        } else if self.node.guards(method.demand)
+            || is_audited(method.demand)
+            // This member may have yet to hear that authentication was turned on.
+            || self.node.evidence(request.headers(), request.extensions()).is_something()
+        {
             self.guarded(method, request)
         } else {
             self.call(method.service, request)

@@ -2,6 +2,7 @@
 
 use crate::endpoint::{Target, TlsFlags, targets};
 use anyhow::{Context, anyhow, bail};
+use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::cluster_client::ClusterClient;
 use quorate_etcd_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use quorate_etcd_api::etcdserverpb::{
@@ -189,7 +190,9 @@ impl Cluster {
             match request(ClusterClient::new(channel.clone())).await {
                 Ok(answer) => return Ok(answer),
                 // Nobody answers there, or whoever does cannot reach a leader: another may.
-                Err(status) if status.code() == Code::Unavailable => refusals.add(endpoint, &status),
+                Err(status) if status.code() == Code::Unavailable && !is(&status, EtcdError::Unhealthy) => {
+                    refusals.add(endpoint, &status);
+                }
                 Err(status) => bail!("{}", said(&status)),
             }
         }
@@ -200,6 +203,8 @@ impl Cluster {
 /// Why none of the endpoints took a request.
 #[derive(Default)]
 struct Refusals {
+    /// One of them says that there is no leader, or has waited for one in vain.
+    is_leaderless: bool,
     /// What those that answer say.
     answers: Vec<String>,
     /// Why the others cannot be reached.
@@ -209,6 +214,7 @@ struct Refusals {
 impl Refusals {
     fn add(&mut self, endpoint: &str, status: &Status) {
         let line = format!("{endpoint}: {}", said(status));
+        self.is_leaderless |= LEADERLESS.iter().any(|error| is(status, *error));
         match status.message().starts_with("etcdserver: ") {
             true => self.answers.push(line),
             false => self.silences.push(line),
@@ -226,7 +232,9 @@ impl fmt::Display for Refusals {
                 "{silences}; is a node running there? --endpoints says whom to ask"
             ),
             (false, is_all) => {
-                f.write_str("the cluster has no leader, as without a majority of its voters: start those that are down. ")?;
+                if self.is_leaderless {
+                    f.write_str("the cluster has no leader, as without a majority of its voters: start those that are down. ")?;
+                }
                 f.write_str(&answers)?;
                 match is_all {
                     true => Ok(()),
@@ -236,6 +244,17 @@ impl fmt::Display for Refusals {
         }
     }
 }
+
+fn is(status: &Status, error: EtcdError) -> bool {
+    status.message() == error.message()
+}
+
+const LEADERLESS: [EtcdError; 4] = [
+    EtcdError::NoLeader,
+    EtcdError::Timeout,
+    EtcdError::TimeoutDueToLeaderFail,
+    EtcdError::TimeoutDueToConnectionLost,
+];
 
 /// What a server says, without the name that this program puts before it.
 fn said(status: &Status) -> &str {
@@ -263,12 +282,14 @@ mod tests {
             refusals.to_string(),
             "c:1: tcp connect error; is a node running there? --endpoints says whom to ask"
         );
+        refusals.add("d:1", &Status::unavailable("etcdserver: server stopped"));
+        assert!(!refusals.to_string().contains("no leader"), "{refusals}");
         refusals.add("a:1", &Status::unavailable("etcdserver: no leader"));
         refusals.add("b:1", &Status::unavailable("etcdserver: request timed out"));
         let text = refusals.to_string();
         for part in [
             "no leader, as without a majority of its voters",
-            "a:1: etcdserver: no leader; b:1: etcdserver: request timed out; no answer from c:1: tcp connect error",
+            "d:1: etcdserver: server stopped; a:1: etcdserver: no leader; b:1: etcdserver: request timed out; no answer from c:1: tcp connect error",
         ] {
             assert!(text.contains(part), "{text}");
         }

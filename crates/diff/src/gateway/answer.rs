@@ -43,6 +43,28 @@ impl Answer {
             && self.body["error"] == self.body["message"]
     }
 
+    /// Whether there is one: the server did not hang, or close the connection.
+    pub(super) fn is_one(&self) -> bool {
+        self.status != 0
+    }
+
+    /// Whether it is an error of a call by which the server says what the client did wrong, or what must be so
+    /// first: no failure of its own.
+    pub(super) fn is_refused_by_code(&self) -> bool {
+        let code = self.body["code"].as_i64();
+        let status = match code {
+            Some(3 | 9 | 11) => 400,
+            Some(5) => 404,
+            Some(6) => 409,
+            Some(7) => 403,
+            Some(8) => 429,
+            Some(16) => 401,
+            _ => return false,
+        };
+        // etcd 3.4 has another status for a failed precondition.
+        self.body["error"].is_string() && (self.status == status || (self.status, code) == (412, Some(9)))
+    }
+
     /// For a person.
     pub(super) fn text(&self) -> String {
         format!("{} {} {:#}", self.status, self.content_type, self.body)

@@ -180,7 +180,7 @@ pub(super) const KNOWN: &[Known] = &[
             paths.iter().any(|it| request.plain_path().ends_with(it))
                 && etcd.status == 404
                 && (etcd.body == "Not Found\n" || request.method == "HEAD")
-                && quorate.status != 404
+                && (quorate.is_success() || quorate.is_refused_by_code())
         },
     },
     Known {
@@ -200,14 +200,16 @@ pub(super) const KNOWN: &[Known] = &[
                 && quorate
                     .error()
                     .starts_with("quorate: the request is not JSON: trailing characters")
-                && etcd.status != 0
+                && (etcd.is_success() || etcd.is_refused_by_code())
         },
     },
     Known {
         name: "null-for-a-request",
         what: "Quorate refuses `null` for a request; etcd takes it for an empty one.",
         versions: &[],
-        covers: |request, _, quorate| request.body == "null" && is_unread(quorate),
+        covers: |request, etcd, quorate| {
+            request.body == "null" && is_unread(quorate) && (etcd.is_success() || etcd.is_refused_by_code())
+        },
     },
     Known {
         name: "null-in-a-list",
@@ -270,7 +272,11 @@ pub(super) const KNOWN: &[Known] = &[
         versions: &[],
         covers: |request, etcd, quorate| {
             let of_queues = request.path.contains("/lock/") || request.path.contains("/election/");
-            of_queues && etcd.is_refused_as(500, 2) && etcd.error() == quorate.error()
+            of_queues
+                && etcd.is_refused_as(500, 2)
+                && etcd.error() == quorate.error()
+                && quorate.is_refused_by_code()
+                && etcd.content_type == quorate.content_type
         },
     },
     Known {

@@ -22,7 +22,11 @@ use crate::codec::{Frame, StreamKind};
 /// Takes connections for ever.
 pub(super) async fn accept(office: Arc<Office>, listener: TcpListener, most: Most) {
     let crowd = Arc::new(Crowd::new(most));
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = Arc::new(Semaphore::new(
+        MAX_WELCOMED
+            .saturating_add(most.pending)
+            .min(Semaphore::MAX_PERMITS),
+    ));
     loop {
         // It is never closed: without a permit there would be nothing to wait for.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
@@ -166,8 +170,8 @@ impl Office {
     }
 }
 
-/// How many connections may be open at once; more wait in the system's queue.
-const MAX_CONNECTIONS: usize = 256;
+/// How many connections of those who have said who they are there is room for at once; more wait in the system's queue.
+const MAX_WELCOMED: usize = 256;
 /// How long whoever has questions first may take to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -310,6 +310,14 @@ impl Office {
     }
 
     fn check_welcome(&self, to: NodeId, welcome: &Welcome) -> Result<(), Refusal> {
+        if !(frame::OLDEST_VERSION..=frame::VERSION).contains(&welcome.version) {
+            return Err(Refusal::because(format!(
+                "it wants to speak protocol version {}, this node speaks {} to {}",
+                welcome.version,
+                frame::OLDEST_VERSION,
+                frame::VERSION
+            )));
+        }
         self.recognize(to, welcome.incarnation)
     }
 }

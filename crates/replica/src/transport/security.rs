@@ -112,14 +112,15 @@ impl Security {
         let Some(allowed) = &self.allowed else {
             return Ok(());
         };
-        let certificate = certificate.ok_or_else(|| refusal("no certificate was shown".to_owned()))?;
+        let certificate =
+            certificate.ok_or_else(|| Refusal::because("no certificate was shown".to_owned()))?;
         match allowed {
             AllowedPeers::MemberHost => Ok(()),
             AllowedPeers::CommonNames(names) => {
                 let name = certificate.common_name();
                 match name.as_ref().is_some_and(|name| names.contains(name)) {
                     true => Ok(()),
-                    false => Err(refusal(format!(
+                    false => Err(Refusal::because(format!(
                         "the certificate that was shown has the common name {:?}, which is not among those allowed",
                         name.unwrap_or_default()
                     ))),
@@ -127,7 +128,7 @@ impl Security {
             }
             AllowedPeers::Hosts(hosts) => match hosts.iter().any(|host| certificate.is_for(host)) {
                 true => Ok(()),
-                false => Err(refusal(
+                false => Err(Refusal::because(
                     "the certificate that was shown is for none of the hosts allowed".to_owned(),
                 )),
             },
@@ -147,14 +148,16 @@ impl Security {
         };
         match roster.contacts().get(&node) {
             Some(contact) if certificate.is_for(host_of(&contact.address)) => Ok(()),
-            Some(contact) => Err(refusal(format!(
+            Some(contact) => Err(Refusal::because(format!(
                 "the certificate that was shown is not for {}, where node {:x} is reached",
                 host_of(&contact.address),
                 node.0
             ))),
             // Until the log says who the members are, the authority's word has to do.
             None if roster.configuration().is_unknown() => Ok(()),
-            None => Err(refusal(format!(
+            // It is refused for being no member, which says more.
+            None if !roster.admits(node) => Ok(()),
+            None => Err(Refusal::because(format!(
                 "where node {:x} is reached is not known, so that no certificate could be for it",
                 node.0
             ))),
@@ -243,10 +246,6 @@ pub(super) fn host_of(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     inner.unwrap_or(host)
-}
-
-fn refusal(reason: String) -> Refusal {
-    Refusal::because(reason)
 }
 
 const REFRESH: Duration = Duration::from_secs(1);

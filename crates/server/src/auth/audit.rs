@@ -94,8 +94,8 @@ impl Record {
     }
 
     /// Logs that a watcher was asked for in the course of the call. A watcher is its stream's caller at that time.
-    pub(crate) fn log_watcher(&self, caller: &Caller, keys: &KeyRange, outcome: &Result<(), Status>) {
-        let code = outcome.as_ref().map_or_else(Status::code, |()| Code::Ok);
+    pub(crate) fn log_watcher(&self, caller: &Caller, keys: &KeyRange, outcome: Result<(), &Status>) {
+        let code = outcome.map_or_else(Status::code, |()| Code::Ok);
         let who = Who {
             user: user_text(caller),
             ..self.who.clone()

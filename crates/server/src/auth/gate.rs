@@ -42,6 +42,13 @@ pub(crate) enum Evidence {
     Name(ClientName),
 }
 
+impl Evidence {
+    /// Whether the client shows anything.
+    pub(crate) fn is_something(&self) -> bool {
+        !matches!(self, Evidence::Nothing)
+    }
+}
+
 /// Who calls: nobody in particular, unless the gate has found out.
 pub(crate) fn session<T>(request: &Request<T>) -> Session {
     let known = request.extensions().get::<Session>().cloned();
@@ -75,7 +82,7 @@ impl Session {
     }
 
     /// Logs that a watcher was asked for.
-    pub(crate) fn log_watcher(&self, caller: &Caller, keys: &KeyRange, outcome: &Result<(), Status>) {
+    pub(crate) fn log_watcher(&self, caller: &Caller, keys: &KeyRange, outcome: Result<(), &Status>) {
         if let Some(record) = &self.record {
             record.log_watcher(caller, keys, outcome);
         }
@@ -86,7 +93,7 @@ impl Session {
         node.identify(&self.evidence).await
     }
 
-    /// Does something as whoever shows this; again, if users or roles have changed on the way.
+    /// Does something as this session's client; again, if users or roles have changed on the way.
     ///
     /// # Errors
     /// [`EtcdError::AuthOldRevision`] only for a token that says its revision itself, so that its owner has to
@@ -108,8 +115,11 @@ impl Session {
     }
 }
 
-/// A name is good at any revision, and was found at the one that this member had reached. What is refused for its
-/// revision was not done, and each time costs somebody a change of users: so this comes to an end.
+/// Does something as the client that shows `evidence`, who was `caller` when this member looked it up.
+///
+/// The member may be behind: it finds a name at an old revision, or nobody while authentication is off. What is refused
+/// for that was not done, so that it may be done once more, as whoever the client is by then. It ends: each turn needs
+/// a change of users, and a token that says its revision itself stays the same.
 async fn act_as<T, A>(
     node: &Node,
     evidence: &Evidence,
@@ -121,8 +131,12 @@ where
 {
     loop {
         let outcome = action(caller.clone()).await;
-        let is_old = |status: &Status| status.message() == EtcdError::AuthOldRevision.message();
-        if !outcome.as_ref().is_err_and(is_old) {
+        let error = match caller {
+            Caller::Anonymous => EtcdError::UserEmpty,
+            Caller::User(_) | Caller::Member => EtcdError::AuthOldRevision,
+        };
+        let is_behind = |status: &Status| status.message() == error.message();
+        if !outcome.as_ref().is_err_and(is_behind) {
             return outcome;
         }
         let now = node.identify(evidence).await?;

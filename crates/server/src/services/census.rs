@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use quorate::{
     Configuration, MemberContext, MemberKind, NodeId, PeerTls, RoleKind, Status as RaftStatus, Target,
@@ -125,28 +126,30 @@ async fn present(node: &Node, status: &RaftStatus, voters: &BTreeSet<NodeId>) ->
         status.role != RoleKind::Leader || status.progress.get(voter).is_some_and(|peer| peer.active)
     };
     let others = voters.iter().copied().filter(|voter| *voter != status.id);
-    // All addresses at once: one that nobody answers takes as long as there is.
-    let questions = others.filter(was_heard).flat_map(|voter| {
-        let context = MemberContext::of(&status.configuration.info(voter));
-        context.addresses.into_iter().map(move |address| {
-            let question = Question {
-                voter,
-                address,
-                cluster: node.identity().cluster_id,
-                tls: node.peer_tls().cloned(),
-            };
-            question.ask()
-        })
+    let asked = others.filter(was_heard).map(|voter| ask(node, status, voter));
+    let answered = join_all(asked).await.into_iter().flatten();
+    answered.chain([status.id]).collect()
+}
+
+/// The voter, if it answers at one of its addresses. All are asked at once: one that says nothing keeps no other waiting.
+async fn ask(node: &Node, status: &RaftStatus, voter: NodeId) -> Option<NodeId> {
+    let context = MemberContext::of(&status.configuration.info(voter));
+    let questions = context.addresses.into_iter().map(|address| {
+        let question = Question {
+            voter,
+            address,
+            cluster: node.identity().cluster_id,
+            tls: node.peer_tls().cloned(),
+        };
+        question.ask()
     });
     let mut questions: FuturesUnordered<_> = questions.collect();
-    let mut present = BTreeSet::from([status.id]);
-    // What is still on its way when all have answered is not waited for.
-    while !voters.is_subset(&present)
-        && let Some(answered) = questions.next().await
-    {
-        present.extend(answered);
+    while let Some(is_answered) = questions.next().await {
+        if is_answered {
+            return Some(voter);
+        }
     }
-    present
+    None
 }
 
 /// Whether a voter is at one of the addresses where the log says, and knows it.
@@ -158,12 +161,11 @@ struct Question {
 }
 
 impl Question {
-    /// The voter, if it answers in time.
-    async fn ask(self) -> Option<NodeId> {
-        let voter = self.voter;
+    /// Whether it answers in time.
+    async fn ask(self) -> bool {
         let asking = tokio::task::spawn_blocking(move || self.is_answered());
         let answered = tokio::time::timeout(PATIENCE, asking).await;
-        matches!(answered, Ok(Ok(true))).then_some(voter)
+        matches!(answered, Ok(Ok(true)))
     }
 
     fn is_answered(&self) -> bool {

@@ -10,13 +10,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::watch_request::RequestUnion;
 use quorate_etcd_api::etcdserverpb::watch_server::Watch as WatchRpc;
 use quorate_etcd_api::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
 use quorate_kv::{AuthStatus, Caller, KeyRange, StreamId, WatchId};
 use tokio::sync::{Notify, watch};
 use tonic::codegen::BoxStream;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::auth::{AuthAnswer, AuthQuestion, Session, session};
 use crate::machine::Query;
@@ -164,12 +165,17 @@ impl Watching {
         let check = |caller| self.check_watch(caller, &spec.keys);
         match self.session.act_now(&self.node, check).await {
             Ok(caller) => {
+                self.session.log_watcher(&caller, &spec.keys, Ok(()));
                 self.watched.create(&caller, spec.keys.clone());
                 self.node.shared().watches.lock().create(self.stream, spec);
             }
-            // Another member may know.
-            Err(status) if status.code() == Code::Unavailable => return Err(status),
-            Err(status) => self.refuse(&status),
+            Err(status) if status.message() == EtcdError::Stopped.message() => return Err(status),
+            Err(status) => {
+                let caller = self.session.caller_now(&self.node).await;
+                let caller = caller.unwrap_or_else(|_| self.session.caller());
+                self.session.log_watcher(&caller, &spec.keys, Err(&status));
+                self.refuse(&status);
+            }
         }
         Ok(())
     }
@@ -180,9 +186,7 @@ impl Watching {
         let AuthAnswer::May(may) = self.ask(question).await? else {
             return Err(unexpected());
         };
-        let permitted = may.map_err(|error| translate::refused(&error));
-        self.session.log_watcher(&caller, keys, &permitted);
-        permitted.map(|()| caller)
+        may.map(|()| caller).map_err(|error| translate::refused(&error))
     }
 
     /// Answers that a watcher is not created, after whatever there is to say of others.

@@ -112,6 +112,39 @@ async fn a_token_is_good_while_other_users_change() {
     }
 }
 
+/// While a member has yet to hear that authentication was turned on, whoever shows a token is not taken for somebody
+/// who shows none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_looked_at_as_soon_as_authentication_is_on() {
+    let cluster = cluster(3).await;
+    let mut root = guard(&cluster).await;
+    let mut nobody = User::nobody(&cluster, 0);
+    let turns = async {
+        for _ in 0..20 {
+            let disable = root.with_token(AuthDisableRequest {});
+            root.auth.auth_disable(disable).await.unwrap();
+            nobody.auth.auth_enable(AuthEnableRequest {}).await.unwrap();
+            root.log_in("root", &password("root")).await.unwrap();
+        }
+    };
+    let mut forger = User::nobody(&cluster, 0);
+    forger.token = Some("0".repeat(64));
+    let mut members = [1, 2].map(|member| forger.at(&cluster, member));
+    let calls = async {
+        loop {
+            for forger in &mut members {
+                if let Err(status) = forger.put("a/1").await {
+                    assert_eq!(status.message(), EtcdError::InvalidAuthToken.message());
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = turns => {}
+        () = calls => {}
+    }
+}
+
 /// Many enough that calls meet some on their way.
 const CHANGES: usize = 200;
 
