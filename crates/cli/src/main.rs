@@ -15,6 +15,7 @@ mod dev;
 mod duration;
 mod endpoint;
 mod logging;
+mod login;
 mod member;
 mod output;
 mod process;

@@ -102,11 +102,10 @@ impl Node {
         }
         let pending = Pending::begin(&self.metrics);
         let outcome = self.replica.propose(bytes).await;
-        drop(pending);
-        let Outcome { revision, result } = outcome.map_err(|error| {
-            self.metrics.proposals_failed.inc();
-            translate::propose_failed(&error)
-        })?;
+        if outcome.is_ok() {
+            pending.succeeded();
+        }
+        let Outcome { revision, result } = outcome.map_err(|error| translate::propose_failed(&error))?;
         let response = result.map_err(|error| translate::refused(&error))?;
         Ok((self.header(revision), response))
     }
@@ -259,19 +258,32 @@ impl Node {
     }
 }
 
-/// A proposal on its way, for the count of them.
-struct Pending<'a>(&'a Metrics);
+/// A proposal on its way, for the count of them. It has failed unless it succeeded: also if its client waited no longer.
+struct Pending<'a> {
+    metrics: &'a Metrics,
+    has_succeeded: bool,
+}
 
 impl Pending<'_> {
     fn begin(metrics: &Metrics) -> Pending<'_> {
         metrics.proposals_pending.inc();
-        Pending(metrics)
+        Pending {
+            metrics,
+            has_succeeded: false,
+        }
+    }
+
+    fn succeeded(mut self) {
+        self.has_succeeded = true;
     }
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        self.0.proposals_pending.dec();
+        self.metrics.proposals_pending.dec();
+        if !self.has_succeeded {
+            self.metrics.proposals_failed.inc();
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The connections of a load: dealt over the endpoints, and moved on when a node is gone.
 
 use crate::endpoint::{Target, TlsFlags, targets};
+use crate::login::{Identified, LoginFlags, Token};
 use crate::output;
 use anyhow::Context;
 use futures::future::join_all;
@@ -15,6 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 pub(super) struct Connection {
     /// A channel to each endpoint, never empty; all but the one in use are connected when needed.
     channels: Vec<Channel>,
+    token: Token,
     /// Counts the moves from one to the next.
     moves: AtomicUsize,
 }
@@ -25,10 +27,10 @@ pub(super) struct Place(usize);
 
 impl Connection {
     /// The endpoint in use, and a client of it.
-    pub(super) fn current(&self) -> (Place, KvClient<Channel>) {
+    pub(super) fn current(&self) -> (Place, KvClient<Identified>) {
         let moves = self.moves.load(Ordering::Relaxed);
         let channel = self.channels[moves % self.channels.len()].clone();
-        (Place(moves), KvClient::new(channel))
+        (Place(moves), KvClient::new(self.token.on(channel)))
     }
 
     /// Leaves the endpoint in use at `place` for the next, unless another client did so already.
@@ -48,45 +50,52 @@ impl Connection {
 /// If one of the endpoints cannot be parsed, the certificates cannot be used, or no endpoint can be reached.
 pub(super) async fn connect(
     endpoints: &[String],
+    login: &LoginFlags,
     tls: &TlsFlags,
     count: NonZeroU64,
 ) -> anyhow::Result<Vec<Arc<Connection>>> {
     let endpoints = targets(endpoints, tls, set_up)?;
-    let living = reachable(&endpoints).await?;
+    let (living, first) = reachable(&endpoints).await?;
+    let token = login.log_in_or_say(first).await?;
     Ok((0..count.get())
         .zip((0..living.len()).cycle())
-        .map(|(_, first)| Arc::new(connection(&living, first)))
+        .map(|(_, first)| Arc::new(connection(&living, first, token.clone())))
         .collect())
 }
 
 /// A connection to the endpoint at `first`, with the ones after it to move on to.
-fn connection(endpoints: &[Target], first: usize) -> Connection {
+fn connection(endpoints: &[Target], first: usize, token: Token) -> Connection {
     let in_turn = endpoints.iter().cycle().skip(first).take(endpoints.len());
     Connection {
         channels: in_turn.map(Target::connect_lazy).collect(),
+        token,
         moves: AtomicUsize::new(0),
     }
 }
 
-/// The endpoints at which somebody listens; says which of the others are left out.
-async fn reachable(endpoints: &[Target]) -> anyhow::Result<Vec<Target>> {
+/// The endpoints at which somebody listens, and a channel to the first; says which of the others are left out.
+async fn reachable(endpoints: &[Target]) -> anyhow::Result<(Vec<Target>, Channel)> {
     let attempts = join_all(endpoints.iter().map(Target::connect)).await;
     let (mut living, mut failures) = (Vec::new(), Vec::new());
+    let mut first = None;
     for (endpoint, attempt) in endpoints.iter().zip(attempts) {
         let address = endpoint.address();
         match attempt.with_context(|| format!("cannot reach {address}; is a node running there?")) {
-            Ok(_) => living.push(endpoint.clone()),
+            Ok(channel) => {
+                living.push(endpoint.clone());
+                first.get_or_insert(channel);
+            }
             Err(error) => failures.push(error),
         }
     }
-    if living.is_empty() {
+    let Some(first) = first else {
         let reason = failures.into_iter().next();
         return Err(reason.context("there is no endpoint to send requests to")?);
-    }
+    };
     for error in failures {
         output::complain(&format!("{error} The other --endpoints are used"));
     }
-    Ok(living)
+    Ok((living, first))
 }
 
 fn set_up(endpoint: Endpoint) -> Endpoint {
@@ -108,7 +117,7 @@ mod tests {
     async fn only_the_first_of_many_failures_moves_a_connection() {
         let endpoints = ["127.0.0.1:1", "127.0.0.1:2"].map(str::to_owned);
         let endpoints = targets(&endpoints, &TlsFlags::default(), set_up).unwrap();
-        let connection = connection(&endpoints, 1);
+        let connection = connection(&endpoints, 1, Token::default());
         let (first, _) = connection.current();
         connection.move_on(first);
         let (second, _) = connection.current();

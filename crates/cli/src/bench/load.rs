@@ -2,6 +2,7 @@
 
 use crate::bench::connection::{Connection, connect};
 use crate::endpoint::TlsFlags;
+use crate::login::{Identified, LoginFlags};
 use anyhow::Context;
 use bytes::Bytes;
 use hdrhistogram::Histogram;
@@ -17,7 +18,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tonic::Code;
-use tonic::transport::Channel;
 
 /// What is sent, by how many, how often.
 pub(super) struct Load {
@@ -26,6 +26,7 @@ pub(super) struct Load {
     pub(super) total: NonZeroU64,
     pub(super) connections: NonZeroU64,
     pub(super) endpoints: Vec<String>,
+    pub(super) login: LoginFlags,
     pub(super) tls: TlsFlags,
     pub(super) key_size: usize,
     pub(super) key_space: NonZeroU64,
@@ -70,7 +71,7 @@ impl Operation {
         Self::Range { consistency }
     }
 
-    async fn send(&self, client: &mut KvClient<Channel>, key: Bytes) -> Result<Answer, tonic::Status> {
+    async fn send(&self, client: &mut KvClient<Identified>, key: Bytes) -> Result<Answer, tonic::Status> {
         match self {
             Self::Put { value } => {
                 let request = PutRequest {
@@ -179,7 +180,7 @@ impl Load {
     ///
     /// If an endpoint cannot be parsed, or none can be reached.
     pub(super) async fn run(&self) -> anyhow::Result<Outcome> {
-        let connections = connect(&self.endpoints, &self.tls, self.connections).await?;
+        let connections = connect(&self.endpoints, &self.login, &self.tls, self.connections).await?;
         let progress = progress_bar(self.total.get());
         let shared = Arc::new(Shared {
             operation: self.operation.clone(),

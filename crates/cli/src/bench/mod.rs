@@ -16,6 +16,7 @@ mod report;
 use crate::args::positive;
 use crate::bench::load::{Load, Operation, Outcome};
 use crate::endpoint::TlsFlags;
+use crate::login::LoginFlags;
 use crate::output;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -72,6 +73,8 @@ struct Common {
     )]
     endpoints: Vec<String>,
     #[command(flatten)]
+    login: LoginFlags,
+    #[command(flatten)]
     tls: TlsFlags,
     /// Bytes in each key; at least 8
     #[arg(long, value_name = "BYTES", default_value_t = 16, value_parser = parse_key_size)]
@@ -112,6 +115,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         total: common.total,
         connections: common.conns,
         endpoints: common.endpoints,
+        login: common.login,
         tls: common.tls,
         key_size: common.key_size,
         key_space: common.key_space,

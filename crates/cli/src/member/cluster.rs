@@ -1,6 +1,7 @@
 //! The cluster service of whichever endpoint answers.
 
 use crate::endpoint::{Target, TlsFlags, targets};
+use crate::login::{self, Identified, LoginFlags, Token};
 use anyhow::{Context, anyhow, bail};
 use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::cluster_client::ClusterClient;
@@ -12,6 +13,7 @@ use quorate_etcd_api::etcdserverpb::{
 use quorate_server::Url;
 use std::fmt;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -20,6 +22,9 @@ use tonic::{Code, Request, Status};
 pub(super) struct Cluster {
     endpoints: Vec<(String, Channel)>,
     tls: TlsFlags,
+    login: LoginFlags,
+    /// Once an endpoint has taken the login.
+    token: OnceCell<Token>,
 }
 
 /// A member that is to be.
@@ -58,12 +63,14 @@ impl Cluster {
     /// # Errors
     ///
     /// If one of them is no endpoint, or the certificates cannot be used.
-    pub(super) fn at(endpoints: &[String], tls: &TlsFlags) -> anyhow::Result<Self> {
+    pub(super) fn at(endpoints: &[String], tls: &TlsFlags, login: &LoginFlags) -> anyhow::Result<Self> {
         let targets = targets(endpoints, tls, set_up)?;
         let channels = targets.iter().map(Target::connect_lazy);
         Ok(Self {
             endpoints: endpoints.iter().cloned().zip(channels).collect(),
             tls: tls.clone(),
+            login: login.clone(),
+            token: OnceCell::new(),
         })
     }
 
@@ -73,7 +80,7 @@ impl Cluster {
     ///
     /// As [`Self::at`].
     pub(super) fn at_other(&self, endpoints: &[String]) -> anyhow::Result<Self> {
-        Self::at(endpoints, &self.tls)
+        Self::at(endpoints, &self.tls, &self.login)
     }
 
     /// The members.
@@ -82,7 +89,7 @@ impl Cluster {
     ///
     /// If no endpoint answers.
     pub(super) async fn members(&self) -> anyhow::Result<Vec<Member>> {
-        let list = async |mut client: ClusterClient<Channel>| {
+        let list = async |mut client: ClusterClient<Identified>| {
             let request = MemberListRequest { linearizable: true };
             Ok(client.member_list(request).await?.into_inner().members)
         };
@@ -103,7 +110,12 @@ impl Cluster {
             (Some(member), None) => Ok(member.clone()),
             (Some(_), Some(_)) => bail!("more than one member is called {text}: give its id"),
             (None, _) => {
-                let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+                let names = members.iter().map(|member| match member.name.as_str() {
+                    // It was added, and has not been started.
+                    "" => format!("{:016x} (not started)", member.id),
+                    name => name.to_owned(),
+                });
+                let names: Vec<String> = names.collect();
                 bail!("there is no member {text}; the members are {}", names.join(", "))
             }
         }
@@ -117,7 +129,7 @@ impl Cluster {
     pub(super) async fn add(&self, new: &NewMember, dead: Option<u64>) -> anyhow::Result<MemberAddResponse> {
         let name = AsciiMetadataValue::try_from(new.name.as_str())
             .with_context(|| format!("a member cannot be called {:?}", new.name))?;
-        let add = async |mut client: ClusterClient<Channel>| {
+        let add = async |mut client: ClusterClient<Identified>| {
             let mut request = Request::new(MemberAddRequest {
                 peer_ur_ls: vec![new.peer_url.to_string()],
                 is_learner: false,
@@ -141,7 +153,7 @@ impl Cluster {
     ///
     /// If it is refused, or no endpoint answers.
     pub(super) async fn remove(&self, id: u64) -> anyhow::Result<Vec<Member>> {
-        let remove = async |mut client: ClusterClient<Channel>| {
+        let remove = async |mut client: ClusterClient<Identified>| {
             let removed = client.member_remove(MemberRemoveRequest { id }).await?;
             Ok(removed.into_inner().members)
         };
@@ -154,7 +166,7 @@ impl Cluster {
     ///
     /// If it is refused, or no endpoint answers.
     pub(super) async fn promote(&self, id: u64) -> anyhow::Result<Vec<Member>> {
-        let promote = async |mut client: ClusterClient<Channel>| {
+        let promote = async |mut client: ClusterClient<Identified>| {
             let promoted = client.member_promote(MemberPromoteRequest { id }).await?;
             Ok(promoted.into_inner().members)
         };
@@ -169,10 +181,11 @@ impl Cluster {
     pub(super) async fn status(&self) -> anyhow::Result<StatusResponse> {
         let mut last = anyhow!("there is no endpoint to ask");
         for (endpoint, channel) in &self.endpoints {
-            match MaintenanceClient::new(channel.clone())
-                .status(StatusRequest {})
-                .await
-            {
+            let asked = async {
+                let mut client = MaintenanceClient::new(self.identified(channel).await?);
+                client.status(StatusRequest {}).await
+            };
+            match asked.await {
                 Ok(status) => return Ok(status.into_inner()),
                 Err(status) => last = anyhow!("{endpoint}: {}", status.message()),
             }
@@ -180,18 +193,29 @@ impl Cluster {
         Err(last)
     }
 
+    /// A channel as whoever asks; the first that is used logs in.
+    async fn identified(&self, channel: &Channel) -> Result<Identified, Status> {
+        let log_in = || self.login.log_in(channel.clone());
+        let token = self.token.get_or_try_init(log_in).await?;
+        Ok(token.on(channel.clone()))
+    }
+
     /// Asks one endpoint after the other until one takes the request.
     async fn ask<T>(
         &self,
-        request: impl AsyncFn(ClusterClient<Channel>) -> Result<T, Status>,
+        request: impl AsyncFn(ClusterClient<Identified>) -> Result<T, Status>,
     ) -> anyhow::Result<T> {
         let mut refusals = Refusals::default();
         for (endpoint, channel) in &self.endpoints {
-            match request(ClusterClient::new(channel.clone())).await {
+            let asked = async { request(ClusterClient::new(self.identified(channel).await?)).await };
+            match asked.await {
                 Ok(answer) => return Ok(answer),
                 // Nobody answers there, or whoever does cannot reach a leader: another may.
                 Err(status) if status.code() == Code::Unavailable && !is(&status, EtcdError::Unhealthy) => {
                     refusals.add(endpoint, &status);
+                }
+                Err(status) if is(&status, EtcdError::UserEmpty) => {
+                    bail!("{}: {}", login::HINT, said(&status))
                 }
                 Err(status) => bail!("{}", said(&status)),
             }
@@ -203,8 +227,10 @@ impl Cluster {
 /// Why none of the endpoints took a request.
 #[derive(Default)]
 struct Refusals {
-    /// One of them says that there is no leader, or has waited for one in vain.
+    /// One of them says that there is no leader.
     is_leaderless: bool,
+    /// One of them has waited in vain.
+    is_late: bool,
     /// What those that answer say.
     answers: Vec<String>,
     /// Why the others cannot be reached.
@@ -214,7 +240,8 @@ struct Refusals {
 impl Refusals {
     fn add(&mut self, endpoint: &str, status: &Status) {
         let line = format!("{endpoint}: {}", said(status));
-        self.is_leaderless |= LEADERLESS.iter().any(|error| is(status, *error));
+        self.is_leaderless |= is(status, EtcdError::NoLeader);
+        self.is_late |= LATE.iter().any(|error| is(status, *error));
         match status.message().starts_with("etcdserver: ") {
             true => self.answers.push(line),
             false => self.silences.push(line),
@@ -234,6 +261,8 @@ impl fmt::Display for Refusals {
             (false, is_all) => {
                 if self.is_leaderless {
                     f.write_str("the cluster has no leader, as without a majority of its voters: start those that are down. ")?;
+                } else if self.is_late {
+                    f.write_str("nothing was decided in time: a majority of the voters is down, or a change waits for a newcomer that has not been started (`quorate member list`). ")?;
                 }
                 f.write_str(&answers)?;
                 match is_all {
@@ -249,8 +278,7 @@ fn is(status: &Status, error: EtcdError) -> bool {
     status.message() == error.message()
 }
 
-const LEADERLESS: [EtcdError; 4] = [
-    EtcdError::NoLeader,
+const LATE: [EtcdError; 3] = [
     EtcdError::Timeout,
     EtcdError::TimeoutDueToLeaderFail,
     EtcdError::TimeoutDueToConnectionLost,
@@ -283,13 +311,17 @@ mod tests {
             "c:1: tcp connect error; is a node running there? --endpoints says whom to ask"
         );
         refusals.add("d:1", &Status::unavailable("etcdserver: server stopped"));
-        assert!(!refusals.to_string().contains("no leader"), "{refusals}");
-        refusals.add("a:1", &Status::unavailable("etcdserver: no leader"));
+        assert!(!refusals.to_string().contains("majority"), "{refusals}");
         refusals.add("b:1", &Status::unavailable("etcdserver: request timed out"));
+        assert!(
+            refusals.to_string().starts_with("nothing was decided in time"),
+            "{refusals}"
+        );
+        refusals.add("a:1", &Status::unavailable("etcdserver: no leader"));
         let text = refusals.to_string();
         for part in [
             "no leader, as without a majority of its voters",
-            "d:1: etcdserver: server stopped; a:1: etcdserver: no leader; b:1: etcdserver: request timed out; no answer from c:1: tcp connect error",
+            "d:1: etcdserver: server stopped; b:1: etcdserver: request timed out; a:1: etcdserver: no leader; no answer from c:1: tcp connect error",
         ] {
             assert!(text.contains(part), "{text}");
         }

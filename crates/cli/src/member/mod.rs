@@ -10,6 +10,7 @@ mod replace;
 mod show;
 
 use crate::endpoint::TlsFlags;
+use crate::login::LoginFlags;
 use crate::output;
 use clap::{Args, Subcommand, ValueEnum};
 use cluster::{Cluster, NewMember};
@@ -88,6 +89,8 @@ struct Common {
     )]
     endpoints: Vec<String>,
     #[command(flatten)]
+    login: LoginFlags,
+    #[command(flatten)]
     tls: TlsFlags,
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
@@ -121,7 +124,7 @@ enum Output {
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     match options.action {
         Action::List { common } => {
-            let cluster = Cluster::at(&common.endpoints, &common.tls)?;
+            let cluster = Cluster::at(&common.endpoints, &common.tls, &common.login)?;
             let members = cluster.members().await?;
             output::print(&show::members(&members, common.output))
         }
@@ -130,18 +133,18 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
                 true => NewMember::witness(new.name, new.peer_url),
                 false => NewMember::full(new.name, new.peer_url),
             };
-            let cluster = Cluster::at(&common.endpoints, &common.tls)?;
+            let cluster = Cluster::at(&common.endpoints, &common.tls, &common.login)?;
             let added = cluster.add(&new, None).await?;
             output::print(&show::added(&new, &added, common.output))
         }
         Action::Remove { common, member } => {
-            let cluster = Cluster::at(&common.endpoints, &common.tls)?;
+            let cluster = Cluster::at(&common.endpoints, &common.tls, &common.login)?;
             let member = cluster.find(&member).await?;
             let members = cluster.remove(member.id).await?;
             output::print(&show::members(&members, common.output))
         }
         Action::Promote { common, member } => {
-            let cluster = Cluster::at(&common.endpoints, &common.tls)?;
+            let cluster = Cluster::at(&common.endpoints, &common.tls, &common.login)?;
             let member = cluster.find(&member).await?;
             let members = cluster.promote(member.id).await?;
             output::print(&show::members(&members, common.output))
@@ -152,7 +155,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
             dead,
             force,
         } => {
-            let cluster = Cluster::at(&common.endpoints, &common.tls)?;
+            let cluster = Cluster::at(&common.endpoints, &common.tls, &common.login)?;
             let new = NewMember::full(new.name, new.peer_url);
             let dead = cluster.find(&dead).await?;
             if !force {

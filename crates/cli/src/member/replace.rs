@@ -47,6 +47,24 @@ pub(super) async fn check_dead(cluster: &Cluster, dead: &Member) -> anyhow::Resu
 pub(super) async fn replace(cluster: &Cluster, dead: u64, new: &NewMember) -> anyhow::Result<Replaced> {
     let started = Instant::now();
     let members = cluster.members().await?;
+    let url = new.peer_url.to_string();
+    if let Some(member) = members.iter().find(|member| member.id == dead)
+        && member.peer_ur_ls.contains(&url)
+    {
+        bail!(
+            "the new node cannot be at {url} while the dead one is a member there. Give it another --peer-url, or take \
+             two steps: quorate member remove {dead:016x}, then quorate member add --name {} --peer-url {url}",
+            new.name
+        );
+    }
+    let is_named = |member: &&Member| member.name == new.name && member.id != dead && !member.is_learner;
+    if let Some(member) = members.iter().find(is_named) {
+        bail!(
+            "a member is called {} already, {:016x}: give another --name",
+            new.name,
+            member.id
+        );
+    }
     let is_it = |member: &&Member| member.is_learner && member.peer_ur_ls == [new.peer_url.to_string()];
     let (id, members) = match members.iter().find(is_it) {
         Some(begun) => (begun.id, members),

@@ -5,13 +5,14 @@
 
 use super::{Output, show};
 use crate::endpoint::{Target, TlsFlags, targets};
+use crate::login::{self, LoginFlags};
 use crate::output;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use quorate_etcd_api::etcdserverpb::auth_client::AuthClient;
+use quorate_etcd_api::EtcdError;
 use quorate_etcd_api::etcdserverpb::maintenance_client::MaintenanceClient;
-use quorate_etcd_api::etcdserverpb::{AuthenticateRequest, SnapshotRequest, SnapshotResponse};
+use quorate_etcd_api::etcdserverpb::{SnapshotRequest, SnapshotResponse};
 use quorate_server::{Backup, BackupStatus, HashCheck};
 use serde_json::json;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -20,7 +21,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::{Status, Streaming};
 
 /// The arguments of `quorate snapshot save`.
 #[derive(Args)]
@@ -37,14 +38,8 @@ pub(super) struct Options {
         default_value = "127.0.0.1:2379"
     )]
     endpoints: Vec<String>,
-    /// Who asks, if authentication is on: only root may
-    #[arg(
-        long,
-        value_name = "NAME:PASSWORD",
-        env = "QUORATE_USER",
-        hide_env_values = true
-    )]
-    user: Option<String>,
+    #[command(flatten)]
+    login: LoginFlags,
     #[command(flatten)]
     tls: TlsFlags,
     /// How to print the result
@@ -61,16 +56,10 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let set_up = |endpoint: Endpoint| endpoint.connect_timeout(CONNECT);
     let targets = targets(&options.endpoints, &options.tls, set_up)?;
     let (address, channel) = connect(&targets).await?;
-    let token = match &options.user {
-        None => None,
-        Some(user) => Some(log_in(channel.clone(), user).await?),
-    };
-    let mut request = Request::new(SnapshotRequest {});
-    if let Some(token) = token {
-        let token = token.parse().context("the token of the login is no text")?;
-        request.metadata_mut().insert("token", token);
-    }
-    let asked = MaintenanceClient::new(channel).snapshot(request).await;
+    let token = options.login.log_in_or_say(channel.clone()).await?;
+    let asked = MaintenanceClient::new(token.on(channel))
+        .snapshot(SnapshotRequest {})
+        .await;
     let stream = asked.map_err(|status| refused(&status, &address))?.into_inner();
     let partial = Partial::begin(&options.file)?;
     let partial = receive(stream, partial, &address).await?;
@@ -95,21 +84,12 @@ async fn connect(targets: &[Target]) -> anyhow::Result<(String, Channel)> {
     Err(failure)
 }
 
-async fn log_in(channel: Channel, user: &str) -> anyhow::Result<String> {
-    let (name, password) = user
-        .split_once(':')
-        .context("--user must have the form NAME:PASSWORD")?;
-    let request = AuthenticateRequest {
-        name: name.to_string(),
-        password: password.to_string(),
-    };
-    let answer = AuthClient::new(channel).authenticate(request).await;
-    let answer = answer.map_err(|status| anyhow!("cannot log in as {name}: {}", status.message()))?;
-    Ok(answer.into_inner().token)
-}
-
 fn refused(status: &Status, address: &str) -> anyhow::Error {
-    anyhow!("{address} gives no backup: {}", status.message())
+    let refused = anyhow!("{address} gives no backup: {}", status.message());
+    match status.message() == EtcdError::UserEmpty.message() {
+        true => refused.context(login::HINT),
+        false => refused,
+    }
 }
 
 /// Writes what comes to the file.

@@ -202,7 +202,7 @@ pub(super) const GROUPS: &[Group] = &[
         &["experimental-wait-cluster-ready-timeout"],
     ),
     refused(
-        "a member that lost its quorum is replaced: see quorate member replace",
+        "after the loss of a majority, save a backup at a member that is left, and restore it: see quorate snapshot",
         &["force-new-cluster"],
         &[],
     ),

@@ -8,6 +8,7 @@ mod dev;
 mod faults;
 #[allow(dead_code, reason = "the torture run uses the rest")]
 mod harness;
+mod login;
 mod members;
 mod output;
 mod snapshot;
