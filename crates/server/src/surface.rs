@@ -132,10 +132,10 @@ impl Surface {
             refusal(Status::failed_precondition(
                 "quorate: this member is a witness: it votes and keeps no data; ask another member",
             ))
-        } else if self.node.guards(method.demand)
+        } else if self
+            .node
+            .guards(method.demand, request.headers(), request.extensions())
             || is_audited(method.demand)
-            // This member may have yet to hear that authentication was turned on.
-            || self.node.evidence(request.headers(), request.extensions()).is_something()
         {
             self.guarded(method, request)
         } else {

@@ -323,6 +323,8 @@ fn advance(create: &mut WatchCreateRequest, response: &WatchResponse, revision: 
 fn reason(response: &WatchResponse) -> String {
     let status = match (response.compact_revision, response.cancel_reason.as_str()) {
         (0, "") => Status::new(EtcdError::FutureRev.code(), EtcdError::FutureRev.message()),
+        // One that never began.
+        (0, reason) if response.created => return reason.to_owned(),
         (0, reason) => Status::failed_precondition(reason),
         (_, _) => Status::new(EtcdError::Compacted.code(), EtcdError::Compacted.message()),
     };
@@ -544,6 +546,20 @@ mod tests {
         assert_eq!(watching.create.range_end, &b"b"[..]);
         assert!(watching.create.prev_kv && watching.command.is_empty());
         assert_eq!(line("progress").err().unwrap(), "progress");
+    }
+
+    #[test]
+    fn why_a_watch_was_canceled_is_said_as_gos_client_does() {
+        let denied = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+        let canceled = |created| WatchResponse {
+            created,
+            canceled: true,
+            cancel_reason: denied.to_owned(),
+            ..WatchResponse::default()
+        };
+        assert_eq!(reason(&canceled(true)), denied);
+        let wrapped = format!("rpc error: code = FailedPrecondition desc = {denied}");
+        assert_eq!(reason(&canceled(false)), wrapped);
     }
 
     #[test]

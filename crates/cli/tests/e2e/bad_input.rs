@@ -96,7 +96,7 @@ fn a_wrong_command_line() {
     );
     assert_says(
         &fails(&["start", "--force-new-cluster"]),
-        &["--force-new-cluster", "etcd", "member replace"],
+        &["--force-new-cluster", "etcd", "quorate snapshot"],
     );
 }
 

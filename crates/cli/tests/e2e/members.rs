@@ -172,7 +172,7 @@ fn a_node_that_was_removed_while_it_was_down_ends_and_says_why() {
         let told = told.err().context("the members were listed")?.to_string();
         let named = |node: usize| told.contains(&cluster.endpoint(node).to_string());
         ensure!(
-            told.contains("no leader") && named(others[0]) && named(others[1]),
+            told.contains("majority of the voters") && named(others[0]) && named(others[1]),
             "{told}"
         );
         Ok(())

@@ -180,7 +180,11 @@ pub(super) const KNOWN: &[Known] = &[
             paths.iter().any(|it| request.plain_path().ends_with(it))
                 && etcd.status == 404
                 && (etcd.body == "Not Found\n" || request.method == "HEAD")
-                && (quorate.is_success() || quorate.is_refused_by_code())
+                && match request.method {
+                    "POST" => quorate.is_success() || quorate.is_refused_by_code(),
+                    "HEAD" => quorate.status == 405,
+                    _ => quorate.is_refused_as(405, 12),
+                }
         },
     },
     Known {

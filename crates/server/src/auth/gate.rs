@@ -148,12 +148,16 @@ where
 }
 
 impl Node {
-    /// Whether calls with this demand have to pass [`Node::admit`].
-    pub(crate) fn guards(&self, demand: Demand) -> bool {
+    /// Whether a call with this demand has to pass [`Node::admit`].
+    pub(crate) fn guards(&self, demand: Demand, headers: &HeaderMap, extensions: &Extensions) -> bool {
         let is_off = || self.shared().auth_status().switch == AuthSwitch::Off;
         match demand {
+            // Whoever logs in may show a token that is good no more.
             Demand::Nothing => false,
-            Demand::Login | Demand::Decided => !(is_off() && self.is_current()),
+            // This member may have yet to hear that authentication was turned on.
+            Demand::Login | Demand::Decided => {
+                !(is_off() && self.is_current()) || self.evidence(headers, extensions).is_something()
+            }
             Demand::Root => true,
         }
     }
