@@ -96,6 +96,8 @@ fn strange_body(rng: &mut Rng, fields: &[Field], body: &str) -> String {
     let may_be_empty = fields.iter().all(|(_, kind)| !matches!(kind, Kind::Seconds(_)));
     match rng.below(if may_be_empty { 10 } else { 7 }) {
         0 => body[..body.len() / 2].to_owned(),
+        // etcd does not look at the rest, and ends at some alarms (see `NotAsked`), which Quorate could not tell then.
+        1 | 2 if body.contains("\"alarm\"") => body.to_owned(),
         1 => format!("{body}{body}"),
         2 => format!("{body} x"),
         3 => format!(" \n{body}\n"),

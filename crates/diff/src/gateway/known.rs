@@ -221,7 +221,10 @@ pub(super) const KNOWN: &[Known] = &[
                connection, since its gateway has panicked.",
         versions: &["3.4.", "3.5."],
         covers: |request, etcd, quorate| {
-            let is_meant = request.body.contains("[null]") && quorate.error().contains("invalid type: null");
+            let refused_for = |reason| quorate.error().contains(reason);
+            let is_after_all = refused_for("trailing characters") && !etcd.is_one();
+            let is_meant =
+                request.body.contains("[null]") && (refused_for("invalid type: null") || is_after_all);
             is_meant && is_unread(quorate) && !is_unread_by_etcd(etcd) && etcd.body != UNANSWERED
         },
     },
