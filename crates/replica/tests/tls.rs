@@ -60,6 +60,21 @@ fn mutual(config: Config) -> Config {
     config.tls(tls)
 }
 
+/// A node with this certificate, and a list of those that were revoked.
+fn knowing_revoked(config: Config, leaf: &Leaf, revoked_file: Option<PathBuf>) -> Config {
+    let name = format!("node{}", config.node.0);
+    let tls = PeerTls::Mutual {
+        pair: OURS.issue(&certificates(&config), &name, leaf),
+        trusted_ca_file: authority_file(&config),
+        allowed: AllowedPeers::MemberHost,
+        terms: TlsTerms {
+            revoked_file,
+            ..TlsTerms::default()
+        },
+    };
+    config.tls(tls)
+}
+
 fn allowing(config: Config, allowed: AllowedPeers) -> Config {
     let tls = PeerTls::Mutual {
         pair: pair(&config),
@@ -310,16 +325,7 @@ async fn a_member_whose_certificate_was_revoked_is_refused_at_either_end() {
             NodeId(3) => (leaf.numbered(77), None),
             _ => (leaf, Some(OURS.revoke(&directory, "revoked", &[77]))),
         };
-        let tls = PeerTls::Mutual {
-            pair: OURS.issue(&directory, &format!("node{}", config.node.0), &leaf),
-            trusted_ca_file: authority_file(&config),
-            allowed: AllowedPeers::MemberHost,
-            terms: TlsTerms {
-                revoked_file,
-                ..TlsTerms::default()
-            },
-        };
-        config.tls(tls)
+        knowing_revoked(config, &leaf, revoked_file)
     });
     cluster.write(1, 1).await;
     logged(&["connection was closed", "it was revoked"]).await;
@@ -345,16 +351,7 @@ async fn connections_end_when_the_certificate_is_revoked_that_they_began_with() 
             NodeId(3) => None,
             _ => Some(OURS.revoke(&directory, "revoked", &[99])),
         };
-        let tls = PeerTls::Mutual {
-            pair: OURS.issue(&directory, &format!("node{}", config.node.0), &leaf),
-            trusted_ca_file: authority_file(&config),
-            allowed: AllowedPeers::MemberHost,
-            terms: TlsTerms {
-                revoked_file,
-                ..TlsTerms::default()
-            },
-        };
-        config.tls(tls)
+        knowing_revoked(config, &leaf, revoked_file)
     });
     cluster.write(1, 1).await;
     cluster.all_hold(&[1]).await;

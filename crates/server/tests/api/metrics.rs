@@ -1,12 +1,12 @@
 //! What members count and measure, and that docs/metrics.md lists it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_etcd_api::etcdserverpb::*;
 
 use crate::exposition::Exposition;
-use crate::harness::{Client, Cluster, put, range};
+use crate::harness::{Client, Cluster, PATIENCE, put, range};
 use crate::http::{fetch, get};
 
 /// What a series is expected to have grown by.
@@ -235,6 +235,31 @@ async fn what_alerts_ask_for_is_told_of_each_member() {
         }
     }
     assert_eq!(leaders, 1.0);
+}
+
+/// Clients mostly give up before the server does: without a leader that is how writes fail.
+#[tokio::test]
+async fn a_write_whose_client_waits_no_longer_has_failed() {
+    let mut cluster = Cluster::start(3).await;
+    for member in 1..3 {
+        cluster.stop(member).await;
+    }
+    let before = Exposition::of(&cluster, 0).await;
+    let mut client = cluster.client(0);
+    let write = client.kv.put(put("a", "1"));
+    let outcome = tokio::time::timeout(Duration::from_millis(300), write).await;
+    assert!(outcome.is_err(), "{outcome:?}");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let after = Exposition::of(&cluster, 0).await;
+        let name = "etcd_server_proposals_failed_total";
+        if after.sum(name, &[]) - before.sum(name, &[]) == 1.0 {
+            assert_eq!(after.sum("etcd_server_proposals_pending", &[]), 0.0);
+            return;
+        }
+        assert!(Instant::now() < deadline, "nobody counts it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]
