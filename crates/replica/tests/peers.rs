@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use common::{Cluster, Journal, Node, PATIENCE, eventually};
-use quorate::codec::frame::{self, ClusterId, MAX_BODY_BYTES};
+use quorate::codec::frame::{self, ClusterId, MAX_BODY_BYTES, OLDEST_VERSION, VERSION};
 use quorate::codec::{Frame, Hello, Incarnation, StreamKind, Welcome};
 use quorate::{Config, Delivery, NodeId, Observer, SnapshotWay};
 
@@ -115,11 +115,17 @@ impl Pair {
 
     /// The stream on which node 1 speaks, welcomed with this version of the protocol.
     fn welcome(&self, version: u32) -> Line {
+        assert!((OLDEST_VERSION..=VERSION).contains(&version));
+        self.welcome_by_any(version)
+    }
+
+    /// As [`Self::welcome`], with a version that need not be one.
+    fn welcome_by_any(&self, version: u32) -> Line {
         let mut line = Line::on(self.own.accept().unwrap().0);
         let Some(Frame::Hello(hello)) = line.hear() else {
             panic!("no hello");
         };
-        assert!(hello.oldest_version <= version && version <= hello.version);
+        assert_eq!((hello.oldest_version, hello.version), (OLDEST_VERSION, VERSION));
         let incarnation = INCARNATION;
         line.say(&Frame::Welcome(Welcome { version, incarnation }));
         line
@@ -209,6 +215,16 @@ async fn a_round_trip_is_as_long_as_the_other_end_takes_to_answer() {
     }
     assert_eq!(pair.seen.count(|seen| *seen == Seen::Connected(OTHER)), 1);
     assert_eq!(pair.seen.count(|seen| *seen == Seen::Disconnected(OTHER)), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_welcome_in_a_version_that_was_not_offered_is_none() {
+    let pair = Pair::start();
+    for version in [OLDEST_VERSION - 1, VERSION + 1] {
+        let mut line = pair.welcome_by_any(version);
+        assert_eq!(line.hear(), None, "version {version}");
+    }
+    assert_eq!(pair.seen.count(|seen| *seen == Seen::Connected(OTHER)), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
